@@ -1,0 +1,15 @@
+"""Human pose by regression: DeepPose (Toshev and Szegedy, CVPR 2014) in JAX and Flax NNX."""
+
+from deeppose_jax.regressor import Regressor, masked_l2
+from deeppose_jax.skeleton import LSP, Skeleton
+
+__all__ = ["LSP", "Regressor", "Skeleton", "load", "masked_l2"]
+
+
+def __getattr__(name: str):
+    # load needs matplotlib and orbax, which an import of the modules alone shouldn't pay for.
+    if name == "load":
+        from deeppose_jax.predict import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

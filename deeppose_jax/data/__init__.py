@@ -1,0 +1,27 @@
+"""Pose data sets: from published archives to arrays.
+
+    kind, records = open_folder("lsp_dataset.zip")      # or open_lsp, open_lsp_extended
+    parts = splits(len(records))
+    train, names = prepare([records[i] for i in parts["train"]], canvas=256)
+
+`deeppose_jax.data.tfds_builders` does the same through tensorflow-datasets.
+"""
+
+from deeppose_jax.data.canvas import decode, image_box, joint_box, place, prepare
+from deeppose_jax.data.lsp import Record, open_folder, open_lsp, open_lsp_extended
+from deeppose_jax.data.pose_set import PoseSet
+from deeppose_jax.data.splits import splits
+
+__all__ = [
+    "PoseSet",
+    "Record",
+    "decode",
+    "image_box",
+    "joint_box",
+    "open_folder",
+    "open_lsp",
+    "open_lsp_extended",
+    "place",
+    "prepare",
+    "splits",
+]

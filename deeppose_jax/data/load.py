@@ -1,0 +1,101 @@
+"""From a data configuration to the three parts of a run: training, validation and test."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from deeppose_jax import synthetic
+from deeppose_jax.config import DataConfig
+from deeppose_jax.data.canvas import prepare
+from deeppose_jax.data.lsp import Record, open_lsp, open_lsp_extended
+from deeppose_jax.data.pose_set import PoseSet
+from deeppose_jax.data.splits import splits
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a data set and its images' names."""
+
+    poses: PoseSet
+    names: list[str]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run trains on, chooses its parameters by, and is tested on."""
+
+    train: Part
+    validation: Part
+    test: Part
+
+    def sizes(self) -> dict[str, int]:
+        return {field.name: len(getattr(self, field.name).poses) for field in fields(self)}
+
+
+def load_parts(config: DataConfig, seed: int) -> Parts:
+    """Renders or reads the data set that `config` names.
+
+    Raises:
+        UserError: when it is not there or can't be used.
+    """
+    if config.dataset == "synthetic":
+        return _synthetic(config, seed)
+    records = _lsp_records(config)
+    chosen = splits(len(records), config.split, validation=config.validation)
+    parts = {
+        name: _prepare([records[i] for i in indices], config, "image")
+        for name, indices in chosen.items()
+    }
+    if config.dataset == "lsp_and_extended":
+        extended = _prepare(_extended_records(config), config, config.extended_box)
+        parts["train"] = _join(parts["train"], extended)
+    return Parts(**parts)
+
+
+def _synthetic(config: DataConfig, seed: int) -> Parts:
+    sizes = {"train": config.train, "validation": config.validation, "test": config.test}
+    parts, start = {}, 0
+    for name, count in sizes.items():
+        poses = synthetic.figures(seed, count, config.canvas, start=start)
+        parts[name] = Part(poses, [f"figure {i}" for i in range(start, start + count)])
+        start += count
+    return Parts(**parts)
+
+
+def _lsp_records(config: DataConfig) -> Sequence[Record]:
+    if config.dir:
+        return open_lsp(config.dir, config.labels)
+    # Imported here: tensorflow-datasets takes seconds to load, and most runs name a folder.
+    from deeppose_jax.data import tfds_builders
+
+    return tfds_builders.prepared_records(tfds_builders.Lsp(config=config.labels.lower()))
+
+
+def _extended_records(config: DataConfig) -> Sequence[Record]:
+    if config.extended_dir:
+        return open_lsp_extended(config.extended_dir)
+    from deeppose_jax.data import tfds_builders
+
+    return tfds_builders.prepared_records(tfds_builders.LspExtended())
+
+
+def _prepare(records: Sequence[Record], config: DataConfig, box: str) -> Part:
+    poses, names = prepare(
+        records,
+        config.canvas,
+        box,
+        config.extended_box_scale,
+        skip_unreadable=config.skip_unreadable,
+    )
+    return Part(poses, names)
+
+
+def _join(first: Part, second: Part) -> Part:
+    arrays = {
+        field.name: np.concatenate(
+            [getattr(first.poses, field.name), getattr(second.poses, field.name)]
+        )
+        for field in fields(PoseSet)
+    }
+    return Part(PoseSet(**arrays), first.names + second.names)

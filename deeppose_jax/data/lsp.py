@@ -1,0 +1,280 @@
+"""Leeds Sports Pose and LSP Extended, read from the archives as they were published.
+
+    lsp_dataset.zip, lsp_dataset_original.zip   2,000 images    joints.mat [3, 14, 2000]
+    lspet_dataset.zip                           10,000 images   joints.mat [14, 3, 10000]
+
+Both hold images/imNNNN.jpg beside joints.mat, in MATLAB's coordinates, which start at 1. They
+differ in more than the order of the axes: the third number of a joint is "occluded" in LSP and
+"labelled" in LSP Extended.
+
+Sources: Johnson and Everingham, "Clustered Pose and Nonlinear Appearance Models for Human Pose
+Estimation" (BMVC 2010) and "Learning Effective Human Pose Estimation from Inaccurate Annotation"
+(CVPR 2011).
+"""
+
+import io
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+
+from engine_jax.errors import UserError
+
+Kind = Literal["lsp", "lspet"]
+Labels = Literal["PC", "OC"]
+Folder = Path | zipfile.Path
+
+TITLES: dict[Kind, str] = {"lsp": "LSP", "lspet": "LSP Extended"}
+ARCHIVES = ("lsp_dataset.zip", "lsp_dataset_original.zip", "lspet_dataset.zip")
+OBSERVER_CENTRIC = ("joints_observer_centric.mat", "LSP-joints-OC.mat")
+
+_SHAPES: dict[tuple[int, int], Kind] = {(3, 14): "lsp", (14, 3): "lspet"}
+_SHAPES_TEXT = "[3, 14, n] (LSP) or [14, 3, n] (LSP Extended)"
+_IMAGE_NAME = re.compile(r"im(\d+)\.(jpe?g|png)", re.IGNORECASE)
+# What zipfile raises on a damaged or encrypted member.
+_READ_ERRORS = (
+    EOFError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+# What scipy raises on a damaged file: it parses the bytes without checking them first.
+_MAT_ERRORS = (
+    *(IndexError, KeyError, OverflowError, TypeError, ValueError, MatReadError, struct.error),
+    *_READ_ERRORS,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One image with its joints.
+
+    Attributes:
+        name: the image's file name, without the folder.
+        read: returns the encoded image's bytes.
+        joints: float64 [k, 2], (x, y) in pixels of the image; (0, 0) is the centre of the top left
+            pixel. Where `labelled` is false the value means nothing, and may be NaN.
+        labelled: bool [k].
+        occluded: bool [k], or None where the data set doesn't say.
+    """
+
+    name: str
+    read: Callable[[], bytes]
+    joints: np.ndarray
+    labelled: np.ndarray
+    occluded: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """A folder that holds joints.mat and images/, and the array in the former."""
+
+    kind: Kind
+    folder: Folder
+    joints: np.ndarray  # [n, 14, 3]
+
+
+def open_lsp(path: str | Path, labels: Labels = "PC") -> list[Record]:
+    """Opens LSP: an unpacked folder or a zip, or a folder one level above either.
+
+    Every joint is labelled, the occluded ones too; only a joint at exactly (0, 0) in the file,
+    which is outside MATLAB's image and stands for a missing value in files of this layout, counts
+    as unlabelled.
+
+    Args:
+        path: the folder or zip.
+        labels: "PC", person-centric (joints.mat: left is the person's left), or "OC",
+            observer-centric (left is the viewer's left, from joints_observer_centric.mat or
+            LSP-joints-OC.mat beside it).
+
+    Raises:
+        UserError: the data set isn't there, or isn't usable.
+    """
+    return open_folder(path, labels, kind="lsp")[1]
+
+
+def open_lsp_extended(path: str | Path) -> list[Record]:
+    """Opens LSP Extended: an unpacked folder or a zip, or a folder one level above either.
+
+    A joint is labelled where the file's flag is 1 and x > 0 and y > 0 in the file's coordinates.
+
+    Raises:
+        UserError: the data set isn't there, or isn't usable.
+    """
+    return open_folder(path, kind="lspet")[1]
+
+
+def open_folder(
+    path: str | Path, labels: Labels = "PC", *, kind: Kind | None = None
+) -> tuple[Kind, list[Record]]:
+    """Opens whichever of the two data sets is there, told apart by the shape of joints.mat.
+
+    Args:
+        path: a folder or zip that holds joints.mat and images/, or a folder one level above.
+        labels: as in `open_lsp`; LSP Extended has "PC" only.
+        kind: accept this data set only.
+
+    Raises:
+        UserError: nothing usable there, or more than one data set, or not the one that was asked
+        for.
+    """
+    source = _find(Path(path), kind)
+    if labels == "OC" and source.kind == "lsp":
+        source = _observer_centric(source)
+    elif labels != "PC":
+        accepted = '"PC" or "OC"' if source.kind == "lsp" else '"PC"'
+        raise UserError(f"labels: got {labels!r}; {TITLES[source.kind]} takes {accepted}")
+    images = _images(source)
+    return source.kind, [
+        _record(source.kind, image, values)
+        for image, values in zip(images, source.joints, strict=True)
+    ]
+
+
+def read_bytes(record: Record) -> bytes:
+    """Reads a record's encoded image.
+
+    Raises:
+        UserError: it can't be read; the message names it.
+    """
+    try:
+        return record.read()
+    except _READ_ERRORS as error:
+        raise UserError(f"{record.name}: can't be read ({error})") from error
+
+
+def _record(kind: Kind, image: Folder, values: np.ndarray) -> Record:
+    """One record of `values` [14, 3]: x and y as MATLAB counts them, and the data set's flag."""
+    xy, flag = values[:, :2], values[:, 2] == 1
+    finite = np.isfinite(xy).all(axis=1)
+    if kind == "lsp":
+        labelled, occluded = finite & (xy != 0).any(axis=1), flag
+    else:
+        labelled, occluded = finite & flag & (xy > 0).all(axis=1), None
+    return Record(image.name, image.read_bytes, xy - 1, labelled, occluded)
+
+
+def _find(path: Path, kind: Kind | None) -> _Source:
+    """The data set at `path`, or the only fitting one below it: unpacked folders go first."""
+    if not path.exists():
+        raise UserError(f"{path}: not found; expected a folder or zip with LSP or LSP Extended")
+    root: Folder = path if path.is_dir() else _open_zip(path)
+    found = [_read(folder) for folder in _with_joints(root)]
+    fitting = [source for source in found if kind in (None, source.kind)]
+    if not fitting and path.is_dir():
+        archives = [_open_zip(path / name) for name in ARCHIVES if (path / name).is_file()]
+        found += [_read(folder) for archive in archives for folder in _with_joints(archive)]
+        fitting = [source for source in found if kind in (None, source.kind)]
+    if not found:
+        names = sorted(child.name for child in root.iterdir())
+        seen = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        raise UserError(
+            f"{path}: no joints.mat, neither here nor one folder below nor in an archive named "
+            f"{', '.join(ARCHIVES)}; found {seen or 'nothing'}"
+        )
+    if not fitting:
+        wanted = TITLES[kind] if kind else "a data set"
+        raise UserError(f"{found[0].folder}: found {TITLES[found[0].kind]}; expected {wanted}")
+    if len(fitting) > 1:
+        places = ", ".join(str(source.folder) for source in fitting)
+        raise UserError(f"{path}: holds more than one data set ({places}); name one of them")
+    return fitting[0]
+
+
+def _with_joints(root: Folder) -> list[Folder]:
+    """`root` itself, or the folders right below it, where a joints.mat is."""
+    if (root / "joints.mat").is_file():
+        return [root]
+    below = [child for child in root.iterdir() if child.is_dir()]
+    return sorted((child for child in below if (child / "joints.mat").is_file()), key=str)
+
+
+def _open_zip(path: Path) -> zipfile.Path:
+    try:
+        return zipfile.Path(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: neither a folder nor a readable zip archive ({error})") from error
+
+
+def _read(folder: Folder) -> _Source:
+    kind, joints = _read_joints(folder / "joints.mat")
+    return _Source(kind, folder, joints)
+
+
+def _observer_centric(source: _Source) -> _Source:
+    for name in OBSERVER_CENTRIC:
+        if (source.folder / name).is_file():
+            kind, joints = _read_joints(source.folder / name)
+            if kind != "lsp" or len(joints) != len(source.joints):
+                raise UserError(
+                    f"{source.folder / name}: {len(joints)} {TITLES[kind]} poses; "
+                    f"expected {len(source.joints)} LSP poses, as in joints.mat"
+                )
+            return _Source("lsp", source.folder, joints)
+    raise UserError(
+        f"{source.folder}: no observer-centric labels; expected {' or '.join(OBSERVER_CENTRIC)}"
+    )
+
+
+def _read_joints(path: Folder) -> tuple[Kind, np.ndarray]:
+    """Which data set a joints.mat belongs to, and its numbers as [n, 14, 3]."""
+    try:
+        contents = loadmat(io.BytesIO(path.read_bytes()))
+    except _MAT_ERRORS as error:
+        raise UserError(
+            f"{path}: can't be read ({error}); expected a MATLAB file up to version 7"
+        ) from error
+    joints = contents.get("joints")
+    if joints is None:
+        names = ", ".join(sorted(name for name in contents if not name.startswith("__")))
+        raise UserError(f"{path}: no variable `joints`, found {names or 'none'}")
+    if joints.dtype.kind not in "fiu":
+        raise UserError(f"{path}: joints are of type {joints.dtype}; expected numbers")
+    if joints.ndim == 2:  # MATLAB drops the last axis when there is one image.
+        joints = joints[:, :, None]
+    kind = _SHAPES.get(joints.shape[:2])
+    if kind is None or joints.ndim != 3 or joints.shape[2] == 0:
+        raise UserError(f"{path}: joints have shape {list(joints.shape)}; expected {_SHAPES_TEXT}")
+    joints = joints.astype(np.float64).transpose((2, 1, 0) if kind == "lsp" else (2, 0, 1))
+    flags = np.unique(joints[:, :, 2])
+    if not np.isin(flags, (0, 1)).all():
+        odd = flags[~np.isin(flags, (0, 1))][0]
+        meaning = "occluded" if kind == "lsp" else "labelled"
+        raise UserError(
+            f"{path}: the third number of a joint ({meaning}) is {odd}; expected 0 or 1"
+        )
+    return kind, joints
+
+
+def _images(source: _Source) -> list[Folder]:
+    """The images in the order of the joints: the i-th is numbered i, from 1."""
+    folder = source.folder / "images"
+    if not folder.is_dir():
+        raise UserError(f"{source.folder}: no folder images/ beside joints.mat")
+    numbered: dict[int, Folder] = {}
+    for file in folder.iterdir():
+        if match := _IMAGE_NAME.fullmatch(file.name):
+            number = int(match[1])
+            if number in numbered:
+                raise UserError(f"{folder}: {file.name} and {numbered[number].name} share a number")
+            numbered[number] = file
+    count = len(source.joints)
+    if len(numbered) != count:
+        raise UserError(
+            f"{folder}: {len(numbered)} images named imN.jpg or .png, but joints.mat has {count} "
+            "poses; expected one image for each"
+        )
+    missing = sorted(set(range(1, count + 1)) - numbered.keys())
+    if missing:
+        raise UserError(f"{folder}: no image numbered {missing[0]}; expected 1 to {count}")
+    return [numbered[number] for number in range(1, count + 1)]

@@ -1,0 +1,204 @@
+"""LSP and LSP Extended as tensorflow-datasets builders, prepared and read without TensorFlow.
+
+Images are stored as the published, encoded bytes in ArrayRecord files, joints as exact float64:
+
+    records = prepared_records(Lsp(config="pc", source="lsp_dataset_original.zip"))
+
+gives what `open_lsp` gives, and prepares the data set the first time. This is the only module that
+imports tensorflow-datasets.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from deeppose_jax.data.lsp import Kind, Labels, Record, open_folder, read_bytes
+from deeppose_jax.skeleton import LSP
+from engine_jax.errors import UserError
+
+_MANUAL = """
+Put {archive} or the folder that was unpacked from it into the manual directory. Its original
+address, {url}, often doesn't answer.
+"""
+_LSP_CITATION = """
+@inproceedings{johnson2010clustered,
+  author = {Johnson, Sam and Everingham, Mark},
+  title = {Clustered Pose and Nonlinear Appearance Models for Human Pose Estimation},
+  booktitle = {British Machine Vision Conference},
+  year = {2010}
+}
+"""
+_LSPET_CITATION = """
+@inproceedings{johnson2011learning,
+  author = {Johnson, Sam and Everingham, Mark},
+  title = {Learning Effective Human Pose Estimation from Inaccurate Annotation},
+  booktitle = {IEEE Conference on Computer Vision and Pattern Recognition},
+  year = {2011}
+}
+"""
+
+
+class _PoseBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """What the two data sets share.
+
+    Args:
+        source: the published archive or folder; by default, what is in TFDS's manual directory.
+        kwargs: data_dir, config and version, as every TFDS builder takes them.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    KIND: Kind
+    SPLITS: tuple[str, ...]
+    # Nothing is downloaded. TFDS 4.9.10 would look for a list of checksums with importlib_resources,
+    # which it doesn't ask pip for.
+    url_infos = None
+
+    def __init__(self, *, source: str | Path | None = None, **kwargs: Any):
+        self._source = source
+        self._metadata = tfds.core.MetadataDict()
+        kwargs.setdefault("file_format", "array_record")
+        super().__init__(**kwargs)
+
+    def records(self, path: str | Path) -> list[Record]:
+        """The records of the published archive or folder at `path`."""
+        labels: Labels = "OC" if self.builder_config and self.builder_config.name == "oc" else "PC"
+        return open_folder(path, labels, kind=self.KIND)[1]
+
+    def check_source(self) -> None:
+        """Makes sure that what was prepared in data_dir is what `source` holds.
+
+        Raises:
+            UserError: it was prepared from other joints.
+        """
+        if self._source is None:
+            return
+        metadata = self.info.metadata  # As stored in data_dir; `_metadata` is what gets written.
+        prepared = metadata.get("joints") if isinstance(metadata, dict) else None
+        if prepared != _fingerprint(self.records(self._source)):
+            raise UserError(
+                f"{self.data_dir}: was prepared from other joints than {self._source} holds; "
+                "delete that folder to prepare it again, or choose another data_dir"
+            )
+
+    def _published(self, dl_manager: tfds.download.DownloadManager) -> list[Record]:
+        if self._source is not None:
+            records = self.records(self._source)
+        else:
+            try:
+                records = self.records(str(dl_manager.manual_dir))
+            except AssertionError as error:  # TFDS's way to say that it is missing or empty.
+                raise UserError(str(error)) from error
+        self._metadata["joints"] = _fingerprint(records)
+        return records
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        k = LSP.num_joints
+        features: dict[str, Any] = {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "name": tfds.features.Text(),
+            # TFDS would store float64 as float32 unless it is told to keep the bytes.
+            "joints": tfds.features.Tensor(shape=(k, 2), dtype=np.float64, encoding="bytes"),
+            "labelled": tfds.features.Tensor(shape=(k,), dtype=np.bool_),
+        }
+        if self.KIND == "lsp":
+            features["occluded"] = tfds.features.Tensor(shape=(k,), dtype=np.bool_)
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.__doc__,
+            features=tfds.features.FeaturesDict(features),
+            citation=_LSP_CITATION if self.KIND == "lsp" else _LSPET_CITATION,
+            metadata=self._metadata,
+            # Files keep the published order.
+            disable_shuffling=True,
+        )
+
+    def _generate_examples(self, records: Sequence[Record]) -> Iterator[tuple[int, dict[str, Any]]]:
+        for index, record in enumerate(records):
+            example = {
+                "image": read_bytes(record),
+                "name": record.name,
+                "joints": record.joints,
+                "labelled": record.labelled,
+            }
+            if record.occluded is not None:
+                example["occluded"] = record.occluded
+            yield index, example
+
+
+class Lsp(_PoseBuilder):
+    """Leeds Sports Pose: 2,000 images of athletes with 14 joints each."""
+
+    KIND = "lsp"
+    SPLITS = ("train", "test")
+    BUILDER_CONFIGS = [  # noqa: RUF012 (TFDS reads a list)
+        tfds.core.BuilderConfig(name="pc", description="left is the person's left"),
+        tfds.core.BuilderConfig(name="oc", description="left is the viewer's left"),
+    ]
+    MANUAL_DOWNLOAD_INSTRUCTIONS = _MANUAL.format(
+        archive="lsp_dataset.zip (or lsp_dataset_original.zip)",
+        url="https://sam.johnson.io/research/lsp_dataset.zip",
+    )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        records = self._published(dl_manager)
+        half = len(records) // 2
+        return {
+            "train": self._generate_examples(records[:half]),
+            "test": self._generate_examples(records[half:]),
+        }
+
+
+class LspExtended(_PoseBuilder):
+    """LSP Extended: 10,000 images for training, with some of 14 joints each."""
+
+    KIND = "lspet"
+    SPLITS = ("train",)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = _MANUAL.format(
+        archive="lspet_dataset.zip",
+        url="https://sam.johnson.io/research/lspet_dataset.zip",
+    )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        records = self._published(dl_manager)
+        return {"train": self._generate_examples(records)}
+
+
+def prepared_records(builder: Lsp | LspExtended) -> list[Record]:
+    """Prepares a data set unless that has been done, and reads it back.
+
+    Returns:
+        The records in the published order, with their encoded images in memory.
+
+    Raises:
+        UserError: there is nothing to prepare from, or what was prepared earlier isn't the
+            builder's `source`.
+    """
+    builder.download_and_prepare()
+    builder.check_source()
+    skip = {"image": tfds.decode.SkipDecoding()}
+    records = []
+    for split in builder.SPLITS:
+        source = builder.as_data_source(split, decoders=skip)  # pyright: ignore[reportCallIssue]
+        for example in source:
+            records.append(
+                Record(
+                    name=example["name"].decode(),
+                    read=lambda data=example["image"]: data,
+                    joints=example["joints"],
+                    labelled=example["labelled"],
+                    occluded=example.get("occluded"),
+                )
+            )
+    return records
+
+
+def _fingerprint(records: Sequence[Record]) -> str:
+    """Tells one set of joints from another."""
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(record.name.encode() + record.joints.tobytes() + record.labelled.tobytes())
+    return digest.hexdigest()

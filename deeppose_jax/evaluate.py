@@ -1,0 +1,296 @@
+"""Scores anyone's predictions on Leeds Sports Pose, from MATLAB files.
+
+    python -m deeppose_jax.evaluate --joints joints.mat --predictions pred.mat --images 1001:2000
+
+--joints is the data set's own file: [3, 14, n] for LSP, [14, 3, n] for LSP Extended. --predictions
+holds `pred` [2, 14, n] in the same coordinates, joints in LSP's order, one pose for each image of
+--images, or for each image of --joints, of which those of --images are then taken.
+
+The mean-pose floor takes the images' sizes, which are in neither file: --image-folder says where
+the images are. Without it the floor is left out.
+"""
+
+import argparse
+import json
+import re
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+
+from deeppose_jax import metrics
+from deeppose_jax.skeleton import LSP
+from engine_jax import cli
+from engine_jax.errors import UserError
+
+# What loadmat raises on bytes that are not, or not wholly, a MATLAB file of version 4 to 7.
+_UNREADABLE = (
+    *(EOFError, LookupError, MatReadError, NotImplementedError, OSError, OverflowError),
+    *(TypeError, ValueError, struct.error, zlib.error),
+)
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+# A column's title -> the keys under which a score holds it.
+Columns = dict[str, tuple[str, ...]]
+
+
+def load_joints(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Reads the `joints` of LSP [3, 14, n] or LSP Extended [14, 3, n].
+
+    Returns:
+        joints: [n, 14, 2], (x, y) in the file's own pixels, which start at 1.
+        labelled: [n, 14]. LSP labels every joint but one at (0, 0), its third number says occluded;
+            LSP Extended's third number says labelled, and x and y must be positive.
+
+    Raises:
+        UserError: the file can't be read or holds something else.
+    """
+    array = _load(path, "joints")
+    if array.shape[:2] == (3, LSP.num_joints):
+        xy = array[:2].transpose(2, 1, 0)  # [n, 14, 2]
+        labelled = (xy != 0).any(-1)
+    elif array.shape[:2] == (LSP.num_joints, 3):
+        xy = array[:, :2].transpose(2, 0, 1)
+        labelled = (xy > 0).all(-1) & (array[:, 2].T == 1)
+    else:
+        raise UserError(
+            f"{path}: joints has shape {list(array.shape)}; accepted are [3, 14, n] (LSP) and "
+            "[14, 3, n] (LSP Extended)"
+        )
+    labelled &= np.isfinite(xy).all(-1)
+    return np.where(labelled[..., None], xy, 0), labelled
+
+
+def load_predictions(path: Path, chosen: slice, total: int) -> np.ndarray:
+    """Reads `pred` [2, 14, n] and takes the chosen images' poses, [m, 14, 2].
+
+    Raises:
+        UserError: the file can't be read, or holds another number of poses or joints that are not
+            finite.
+    """
+    array = _load(path, "pred")
+    if array.shape[:2] != (2, LSP.num_joints):
+        raise UserError(f"{path}: pred has shape {list(array.shape)}; accepted is [2, 14, n]")
+    pred = array.transpose(2, 1, 0)  # [n, 14, 2]
+    wanted = chosen.stop - chosen.start
+    if len(pred) not in (wanted, total):
+        accepted = f"{wanted} (one for each image of --images)"
+        if total != wanted:
+            accepted += f" or {total} (one for each image of --joints)"
+        raise UserError(f"{path}: pred has {len(pred)} poses; accepted are {accepted}")
+    if len(pred) != wanted:
+        pred = pred[chosen]
+    bad = np.argwhere(~np.isfinite(pred).all(-1))
+    if len(bad):
+        image, joint = bad[0][0] + chosen.start + 1, LSP.joints[bad[0][1]]
+        raise UserError(f"{path}: pred's {joint} of image {image} is not a finite number")
+    return pred
+
+
+def _load(path: Path, variable: str) -> np.ndarray:
+    """One real variable of a MATLAB file as float64, with the third axis that MATLAB drops."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; expected a MATLAB file with `{variable}`")
+    try:
+        contents = loadmat(path, appendmat=False)
+    except _UNREADABLE as error:
+        raise UserError(
+            f"{path}: can't be read as a MATLAB file ({error}); accepted are versions up to 7, "
+            "saved with -v7"
+        ) from error
+    if variable not in contents:
+        found = ", ".join(name for name in contents if not name.startswith("__")) or "no variable"
+        raise UserError(f"{path}: expected a variable `{variable}`, found {found}")
+    array = contents[variable]
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        kind = getattr(array, "dtype", type(array).__name__)
+        raise UserError(f"{path}: `{variable}` is of type {kind}; accepted are real numbers")
+    array = array[..., None] if array.ndim == 2 else array
+    if array.ndim != 3:
+        raise UserError(f"{path}: `{variable}` has shape {list(array.shape)}; expected three axes")
+    return array.astype(np.float64)
+
+
+def parse_images(text: str | None, total: int) -> slice:
+    """First and last image, counted from 1 and both included, as a slice from 0.
+
+    Raises:
+        UserError: not two numbers with a colon, or not within the data set.
+    """
+    if text is None:
+        return slice(0, total)
+    match = re.fullmatch(r"(\d+):(\d+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]) <= total:
+        raise UserError(
+            f"--images: got {text!r}; accepted is FIRST:LAST, both included, within 1:{total}"
+        )
+    return slice(int(match[1]) - 1, int(match[2]))
+
+
+def parse_thresholds(text: str) -> tuple[float, ...]:
+    """Positive numbers with commas between them.
+
+    Raises:
+        UserError: something else.
+    """
+    try:
+        thresholds = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        thresholds = ()
+    if not thresholds or not all(0 < threshold < np.inf for threshold in thresholds):
+        raise UserError(
+            f"--thresholds: got {text!r}; accepted are positive numbers such as 0.1,0.2,0.5"
+        )
+    return thresholds
+
+
+def mean_pose_predictions(
+    joints: np.ndarray, labelled: np.ndarray, sizes: np.ndarray, chosen: slice
+) -> np.ndarray:
+    """The mean pose of the images that are not chosen, drawn on each one that is.
+
+    Poses are averaged, and put back, in the frame of the square canvas around each image: the
+    origin at the image's centre, the longer side as the unit.
+
+    Args:
+        joints: [n, 14, 2] in pixels that start at 1.
+        labelled: [n, 14].
+        sizes: [n, 2], each image's width and height in pixels.
+        chosen: the images to draw on.
+
+    Returns:
+        [m, 14, 2] in pixels that start at 1.
+
+    Raises:
+        UserError: the other images do not label every joint.
+    """
+    others = np.ones(len(joints), bool)
+    others[chosen] = False
+    if not labelled[others].any(0).all():
+        raise UserError(
+            "--image-folder: the mean pose is that of the images outside --images, which do not "
+            "label every joint; choose fewer images"
+        )
+    centres = (sizes[:, None, :] + 1) / 2  # [n, 1, 2]
+    side = sizes.max(1)[:, None, None].astype(np.float64)  # [n, 1, 1]
+    mean = metrics.mean_pose(((joints - centres) / side)[others], labelled[others])
+    return mean * side[chosen] + centres[chosen]
+
+
+def image_sizes(folder: Path, count: int) -> np.ndarray:
+    """Width and height of the images in a folder, in the order of their names: [n, 2].
+
+    Raises:
+        UserError: no such folder, another number of images, or one that can't be read.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; expected the data set's images")
+    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in _IMAGE_SUFFIXES)
+    if len(files) != count:
+        raise UserError(f"{folder}: {len(files)} images, but --joints has {count} poses")
+    sizes = []
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                sizes.append(image.size)
+        except (OSError, UnidentifiedImageError) as error:
+            raise UserError(f"{file}: not a readable image ({error})") from error
+    return np.array(sizes)
+
+
+def table(score: Mapping[str, Any], floor: Mapping[str, Any] | None = None) -> str:
+    """A score of `metrics.score` in lines of text, each with its 95 % interval and the floor's."""
+    intervals = score.get("intervals") or {}
+    pcp: Columns = {"strict": ("pcp_strict",), "loose": ("pcp_loose",)}
+    pdj: Columns = {f"at {t}": ("pdj", t) for t in score["pdj"]} | {"area 0-0.5": ("pdj_auc",)}
+    lines = _block("PCP at 0.5, %", pcp, score, intervals, floor)
+    lines += ["", *_block("PDJ, %", pdj, score, intervals, floor)]
+    legend = "[low, high]: 95 % bootstrap interval over images" if intervals else ""
+    if floor is not None:
+        legend += ("; " if legend else "") + "(n): the mean pose, a guess without looking"
+    return "\n".join([*lines, "", legend] if legend else lines)
+
+
+def _block(
+    title: str,
+    columns: Columns,
+    score: Mapping[str, Any],
+    intervals: Mapping[str, Any],
+    floor: Mapping[str, Any] | None,
+) -> list[str]:
+    def at(tree: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
+        for key in keys:
+            tree = tree[key]
+        return tree
+
+    def cell(keys: tuple[str, ...]) -> str:
+        value = at(score, keys)
+        if value is None:
+            return "not labelled"
+        text = f"{value:5.1f}"
+        if intervals:
+            low, high = at(intervals, keys)
+            text += f" [{low:.1f}, {high:.1f}]"
+        if floor is not None and (guess := at(floor, keys)) is not None:
+            text += f" ({guess:.1f})"
+        return text
+
+    rows = [[title, *columns]]
+    for name in at(score, next(iter(columns.values()))):
+        rows.append([name.replace("_", " "), *(cell((*keys, name)) for keys in columns.values())])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def main(args: argparse.Namespace) -> None:
+    """Scores the predictions and prints the table or the JSON."""
+    thresholds = parse_thresholds(args.thresholds)
+    joints, labelled = load_joints(args.joints)
+    chosen = parse_images(args.images, len(joints))
+    pred = load_predictions(args.predictions, chosen, len(joints))
+
+    def score(poses: np.ndarray) -> dict[str, Any]:
+        return metrics.score(poses, joints[chosen], labelled[chosen], LSP, thresholds)
+
+    result, floor = score(pred), None
+    if args.image_folder is not None:
+        sizes = image_sizes(args.image_folder, len(joints))
+        floor = score(mean_pose_predictions(joints, labelled, sizes, chosen))
+    image_range = f"{chosen.start + 1}:{chosen.stop}"
+    if args.json:
+        about = {"labels": args.labels, "image_range": image_range}
+        print(json.dumps({**about, **result, "mean_pose": floor}, indent=2, allow_nan=False))
+        return
+    labels = {"PC": "person-centric", "OC": "observer-centric", None: "not stated (--labels)"}
+    print(f"{args.predictions}: images {image_range} ({result['images']})")
+    print(f"labels: {args.joints}, {labels[args.labels]}\n")
+    print(table(result, floor))
+    if floor is None:
+        print("mean-pose floor: left out; it takes the images' sizes (--image-folder)")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        prog="python -m deeppose_jax.evaluate",
+        description="PCP and PDJ of predicted poses on Leeds Sports Pose or LSP Extended.",
+    )
+    add = result.add_argument
+    add("--joints", type=Path, required=True, help="the data set's joints.mat")
+    add("--predictions", type=Path, required=True, help=".mat file with pred [2, 14, n]")
+    add("--images", metavar="FIRST:LAST", help="from 1, both included (default: all)")
+    add("--labels", choices=("PC", "OC"), help="what --joints holds; only repeated in the output")
+    add("--thresholds", default="0.1,0.2,0.5", help="of PDJ (default: %(default)s)")
+    add("--image-folder", type=Path, help="the data set's images, for the mean-pose floor")
+    add("--json", action="store_true", help="print JSON and nothing else")
+    return result
+
+
+if __name__ == "__main__":
+    cli.run(main, parser())

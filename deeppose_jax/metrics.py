@@ -1,0 +1,277 @@
+"""How good predicted poses are: PCP, PDJ, the area under PDJ, and bootstrap intervals of each.
+
+Plain NumPy in float64 on the host. Lengths are compared with lengths of the same image, so that any
+unit and any origin will do, as long as one image's predictions and ground truth share them:
+normally the original image's pixels.
+
+Every score is built in two steps. First the rate of each single stick or joint, over the images in
+which it is labelled; then plain means of these rates. A part's score is the mean over its left and
+right stick, `six_parts` the mean over parts, `ten_sticks` the mean over sticks, and PDJ's `total`
+the mean over joints. A stick or joint that is labelled in no image is left out of a mean, and a
+mean over nothing is None.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from deeppose_jax.skeleton import Skeleton
+
+PCP_THRESHOLD = 0.5
+AREA_LIMIT = 0.5  # PDJ's area is taken over thresholds 0 .. AREA_LIMIT.
+INTERVAL = (2.5, 97.5)  # percentiles: 95 % intervals.
+
+
+def joint_errors(
+    pred: Float[np.ndarray, "n k 2"], true: Float[np.ndarray, "n k 2"]
+) -> Float[np.ndarray, "n k"]:
+    """Euclidean distance between predicted and true joints, in their unit.
+
+    Raises:
+        ValueError: the shapes differ or are not [n, k, 2].
+    """
+    pred, true = np.asarray(pred, np.float64), np.asarray(true, np.float64)
+    if pred.shape != true.shape or true.ndim != 3 or true.shape[-1] != 2:
+        raise ValueError(f"pred and true must both be [n, k, 2], not {pred.shape} and {true.shape}")
+    return np.hypot(*np.moveaxis(pred - true, -1, 0))
+
+
+def stick_correct(
+    pred: Float[np.ndarray, "n k 2"],
+    true: Float[np.ndarray, "n k 2"],
+    labelled: Bool[np.ndarray, "n k"],
+    skeleton: Skeleton,
+    threshold: float = PCP_THRESHOLD,
+    *,
+    strict: bool = True,
+) -> tuple[Bool[np.ndarray, "n sticks"], Bool[np.ndarray, "n sticks"]]:
+    """Which sticks are found (PCP), and which of them count.
+
+    Strict: each end lies within `threshold` times the true stick's length of the true end. Loose:
+    the mean of the two ends' distances does. Both are readings in use of Ferrari et al., CVPR 2008.
+    A distance equal to the limit is within it. A true stick of length zero counts, and is found
+    only where it is hit exactly: published scores on Leeds Sports Pose, whose image 1185 has such a
+    stick, come out in this way only.
+
+    Returns:
+        correct: found sticks; false where the stick does not count.
+        counted: sticks all of whose joints are labelled.
+
+    Raises:
+        ValueError: the arrays' shapes do not fit each other or the skeleton.
+    """
+    _check(pred, true, labelled, skeleton)
+    true_start, true_stop = _ends(true, skeleton)  # [n, sticks, 2]
+    pred_start, pred_stop = _ends(pred, skeleton)
+    limit = threshold * joint_errors(true_start, true_stop)  # [n, sticks]
+    start, stop = joint_errors(pred_start, true_start), joint_errors(pred_stop, true_stop)
+    within = (start <= limit) & (stop <= limit) if strict else (start + stop) / 2 <= limit
+    joints = [list(stick.start + stick.stop) for stick in skeleton.sticks]
+    counted = np.stack([np.asarray(labelled)[:, j].all(1) for j in joints], 1)
+    return within & counted, counted
+
+
+def pdj_correct(
+    pred: Float[np.ndarray, "n k 2"],
+    true: Float[np.ndarray, "n k 2"],
+    labelled: Bool[np.ndarray, "n k"],
+    skeleton: Skeleton,
+    threshold: float,
+) -> tuple[Bool[np.ndarray, "n k"], Bool[np.ndarray, "n k"]]:
+    """Which joints are detected (PDJ), and which of them count.
+
+    A joint is detected when it lies within `threshold` times the true torso diameter, the distance
+    between the skeleton's two opposing torso joints (Sapp and Taskar, CVPR 2013; DeepPose, section
+    4.1). A distance equal to the limit is within it, and a torso of length zero counts, as for
+    `stick_correct`.
+
+    Returns:
+        correct: detected joints; false where the joint does not count.
+        counted: labelled joints of the images in which both torso joints are labelled.
+
+    Raises:
+        ValueError: the arrays' shapes do not fit each other or the skeleton.
+    """
+    _check(pred, true, labelled, skeleton)
+    counted = _in_torso_lengths(labelled, skeleton)
+    within = joint_errors(pred, true) <= threshold * _torso(true, skeleton)[:, None]
+    return within & counted, counted
+
+
+def pdj_area(
+    pred: Float[np.ndarray, "n k 2"],
+    true: Float[np.ndarray, "n k 2"],
+    labelled: Bool[np.ndarray, "n k"],
+    skeleton: Skeleton,
+    limit: float = AREA_LIMIT,
+) -> tuple[Float[np.ndarray, "n k"], Bool[np.ndarray, "n k"]]:
+    """Each joint's share of the area under PDJ over thresholds 0 .. limit, and which joints count.
+
+    PDJ as a function of its threshold t is a staircase: a joint whose error is r torso diameters
+    adds its step at t = r. (1 / limit) * integral of PDJ(t) dt over 0 .. limit is therefore exactly
+    the mean of max(0, 1 - r / limit); no grid of thresholds is involved.
+
+    Returns:
+        area: in 0 .. 1; 0 where the joint does not count.
+        counted: as `pdj_correct` gives it.
+
+    Raises:
+        ValueError: the arrays' shapes do not fit each other or the skeleton.
+    """
+    _check(pred, true, labelled, skeleton)
+    counted = _in_torso_lengths(labelled, skeleton)
+    error = joint_errors(pred, true)
+    widest = limit * _torso(true, skeleton)[:, None]  # [n, 1]
+    reached = counted & (error <= widest)  # False for a prediction that is not a number.
+    ratio = np.divide(error, widest, out=np.zeros_like(error), where=reached & (widest > 0))
+    return np.where(reached, 1 - ratio, 0), counted
+
+
+def score(
+    pred: Float[np.ndarray, "n k 2"],
+    true: Float[np.ndarray, "n k 2"],
+    labelled: Bool[np.ndarray, "n k"],
+    skeleton: Skeleton,
+    thresholds: Sequence[float] = (0.1, 0.2, 0.5),
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Every score of a set of predictions, in percent, ready for JSON.
+
+    Args:
+        pred: predicted joints. One that is not finite is wrong.
+        true: the true joints in the same frame, normally the original image's pixels.
+        labelled: which true joints are known; the others take part in nothing.
+        skeleton: what the joints are.
+        thresholds: where PDJ is measured.
+        resamples: how often the images are drawn again, with replacement, for the 95 % intervals
+            (percentile bootstrap, Efron 1979). 0 leaves the intervals out.
+        seed: of these draws. The same seed draws the same images for every method that is scored.
+
+    Returns:
+        `images`: n. `pcp_strict`, `pcp_loose`: PCP at 0.5 by part and by the skeleton's means.
+        `pdj`: by threshold (the key "0.2" for 0.2), then by joint group and `total`. `pdj_auc`: the
+        area under PDJ over 0 .. 0.5, 100 for a perfect pose, likewise. `intervals`: these four
+        again with [low, high] in each place. Where nothing was counted there is None.
+
+    Raises:
+        ValueError: the arrays' shapes do not fit each other or the skeleton, or a threshold is not
+            a positive number.
+    """
+    for threshold in thresholds:
+        if not 0 < threshold < math.inf:
+            raise ValueError(f"thresholds: {threshold} is not a positive number")
+    args = (pred, true, labelled, skeleton)
+    strict = stick_correct(*args, strict=True)
+    loose = stick_correct(*args, strict=False)
+    detected = {f"{threshold:g}": pdj_correct(*args, threshold) for threshold in thresholds}
+    area = pdj_area(*args)
+
+    def summary(weights: Float[np.ndarray, "r n"]) -> dict[str, Any]:
+        return {
+            "pcp_strict": _pcp_means(_rates(*strict, weights), skeleton),
+            "pcp_loose": _pcp_means(_rates(*loose, weights), skeleton),
+            "pdj": {t: _pdj_means(_rates(*d, weights), skeleton) for t, d in detected.items()},
+            "pdj_auc": _pdj_means(_rates(*area, weights), skeleton),
+        }
+
+    n = len(true)
+    result = {"images": n, **_map(_value, summary(np.ones((1, n))))}
+    if resamples:
+        # All that a resample changes is how often an image counts: a row of weights.
+        rng = np.random.default_rng(seed)
+        draws = rng.multinomial(n, np.full(n, 1 / n), resamples) if n else np.ones((1, 0))
+        result["intervals"] = _map(_interval, summary(draws.astype(np.float64)))
+    return result
+
+
+def mean_pose(
+    joints: Float[np.ndarray, "n k 2"], labelled: Bool[np.ndarray, "n k"]
+) -> Float[np.ndarray, "k 2"]:
+    """The mean of each joint over the images that label it: a guess without looking at the image.
+
+    In the caller's frame, normally DeepPose's N(y; b). NaN for a joint that is labelled nowhere.
+    """
+    known = np.asarray(labelled, bool)[..., None]  # [n, k, 1]
+    total = np.where(known, np.asarray(joints, np.float64), 0).sum(0)
+    count = known.sum(0) * np.ones_like(total)
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+
+
+def _check(pred: np.ndarray, true: np.ndarray, labelled: np.ndarray, skeleton: Skeleton) -> None:
+    shapes = {name: np.shape(x) for name, x in (("pred", pred), ("true", true))}
+    k = skeleton.num_joints
+    for name, shape in shapes.items():
+        if len(shape) != 3 or shape[1:] != (k, 2):
+            raise ValueError(f"{name} must be [n, {k}, 2] for this skeleton, not {shape}")
+    if shapes["pred"] != shapes["true"] or np.shape(labelled) != shapes["true"][:2]:
+        raise ValueError(f"{shapes} and labelled {np.shape(labelled)} differ in their images")
+    if np.asarray(labelled).dtype != bool:
+        raise ValueError(f"labelled must be bool, not {np.asarray(labelled).dtype}")
+
+
+def _ends(joints: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
+    joints = np.asarray(joints, np.float64)
+    start = [joints[:, list(stick.start)].mean(1) for stick in skeleton.sticks]
+    stop = [joints[:, list(stick.stop)].mean(1) for stick in skeleton.sticks]
+    return np.stack(start, 1), np.stack(stop, 1)  # [n, sticks, 2]
+
+
+def _torso(true: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    a, b = skeleton.torso
+    return joint_errors(true[:, [a]], true[:, [b]])[:, 0]  # [n]
+
+
+def _in_torso_lengths(labelled: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    labelled = np.asarray(labelled)
+    return labelled & labelled[:, list(skeleton.torso)].all(1, keepdims=True)  # [n, k]
+
+
+def _rates(values: np.ndarray, counted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Percent of each column's counted entries, NaN without any: [n, m] twice, [r, n] -> [r, m]."""
+    hits, count = weights @ values.astype(np.float64), weights @ counted.astype(np.float64)
+    return np.divide(hits, count, out=np.full_like(hits, np.nan), where=count > 0) * 100
+
+
+def _mean(rates: np.ndarray) -> np.ndarray:
+    """Mean over the last axis of what is not NaN, NaN where all of it is: [r, m] -> [r]."""
+    known = ~np.isnan(rates)
+    total, count = np.where(known, rates, 0).sum(-1), known.sum(-1)
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+
+
+def _pcp_means(sticks: np.ndarray, skeleton: Skeleton) -> dict[str, np.ndarray]:
+    names = [stick.part for stick in skeleton.sticks]
+    order = [part for group in skeleton.part_groups.values() for part in group]
+    parts = {
+        part: _mean(sticks[:, [name == part for name in names]])
+        for part in dict.fromkeys(order + names)
+    }
+    sticks_means = {g: _mean(sticks[:, list(i)]) for g, i in skeleton.stick_groups.items()}
+    parts_means = {
+        group: _mean(np.stack([parts[part] for part in members], -1))
+        for group, members in skeleton.part_groups.items()
+    }
+    return {**parts, **sticks_means, **parts_means}
+
+
+def _pdj_means(joints: np.ndarray, skeleton: Skeleton) -> dict[str, np.ndarray]:
+    groups = {name: _mean(joints[:, list(i)]) for name, i in skeleton.joint_groups.items()}
+    return {**groups, "total": _mean(joints)}
+
+
+def _map(leaf: Callable[[np.ndarray], Any], tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _map(leaf, v) if isinstance(v, Mapping) else leaf(v) for k, v in tree.items()}
+
+
+def _value(rates: np.ndarray) -> float | None:
+    return None if np.isnan(rates[0]) else float(rates[0])
+
+
+def _interval(rates: np.ndarray) -> list[float] | None:
+    known = rates[~np.isnan(rates)]
+    return np.percentile(known, INTERVAL).tolist() if known.size else None

@@ -1,0 +1,300 @@
+"""Curves and bars of a run: loss, PCP, PDJ.
+
+Every function takes numbers and returns a matplotlib Figure that belongs to the caller. Nothing
+goes through pyplot: no global state is left behind and no display is needed. Poses on images are in
+plots_poses.py.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from engine_jax.errors import UserError
+
+Row = Mapping[str, float]
+Curve = tuple[Sequence[float], Sequence[float]]
+Score = Mapping[str, Mapping[str, float]]
+
+WIDTH = 8.0  # inches: 1200 px at the resolution that save uses.
+INK = "#222222"
+FAINT = "#8a8a8a"
+# Colours from Okabe and Ito's set for the colour blind; the markers differ for grey prints.
+SPLITS = {"train": ("#E69F00", "o"), "validation": ("#0072B2", "s"), "test": ("#009E73", "^")}
+SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+LEGEND = {"fontsize": 8, "facecolor": "white", "edgecolor": "none", "framealpha": 0.9}
+# From a line's end to the left edge of its label.
+LEADER = {"arrowstyle": "-", "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)}
+METRICS = {
+    "pcp_strict": "PCP strict, four limbs",
+    "pcp_loose": "PCP loose, four limbs",
+    "pdj_0.1": "PDJ at 0.1",
+    "pdj_0.2": "PDJ at 0.2",
+    "pdj_0.5": "PDJ at 0.5",
+}
+PARTS = ("head", "torso", "upper_arm", "lower_arm", "upper_leg", "lower_leg", "four_limbs")
+
+
+def save(figure: Figure, path: str | Path, dpi: int = 150) -> None:
+    """Write a figure as PNG, the same bytes for the same figure; folders on the way are made."""
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise UserError(f"{path}: a plot is saved as .png, not as {path.suffix or 'no suffix'}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png", dpi=dpi, metadata={"Software": None})
+
+
+def loss_curves(history: Sequence[Row]) -> Figure:
+    """Loss per step, and per epoch for training and validation, whose lowest point is marked.
+
+    Args:
+        history: rows of metrics.jsonl, each with "step", "epoch" and some of "train/loss" (of
+            training steps, with dropout and augmentation) and "validation/loss". Of two rows for
+            one step the later counts.
+
+    Raises:
+        UserError: the history is empty or holds neither loss.
+    """
+    _check(history, ("train/loss", "validation/loss"))
+    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+    per_step, per_epoch = figure.subplots(1, 2)
+    _style(per_step, "Loss per step, training", "step")
+    _style(per_epoch, "Loss per epoch", "epoch")
+
+    steps, losses = _series(history, "step", "train/loss")
+    colour = SPLITS["train"][0]
+    window = len(losses) // 40
+    if window > 1:
+        per_step.plot(steps, losses, color=colour, alpha=0.35, linewidth=0.8, label="as logged")
+        label = f"mean of {window}"
+        mean = np.convolve(losses, np.ones(window) / window, "valid")
+        per_step.plot(steps[window - 1 :], mean, color=colour, linewidth=1.8, label=label)
+        per_step.legend(loc="upper right", **LEGEND)
+    elif len(losses):
+        per_step.plot(steps, losses, color=colour, linewidth=1.5)
+
+    epochs = _epoch_means(history, "train/loss")
+    _plot_split(per_epoch, "train", *epochs)
+    validation = _series(history, "epoch", "validation/loss")
+    _plot_split(per_epoch, "validation", *validation)
+    if np.isfinite(validation[1]).any():
+        best = int(np.nanargmin(validation[1]))
+        _mark_epoch(per_epoch, validation[0][best], "lowest validation loss")
+    per_epoch.legend(**LEGEND)
+    for ax, values in ((per_step, losses), (per_epoch, np.append(epochs[1], validation[1]))):
+        _logarithmic_if_wide(ax, values)
+    return figure
+
+
+def metric_curves(
+    history: Sequence[Row],
+    floor: Mapping[str, float] | None = None,
+    best_epoch: float | None = None,
+) -> Figure:
+    """PCP (strict, loose; mean of the four limbs) and PDJ at 0.1, 0.2, 0.5 per epoch, in percent.
+
+    Args:
+        history: rows of metrics.jsonl, each with "epoch" and some of "<split>/<metric>", for the
+            splits train, validation, test and the metrics pcp_strict, pcp_loose, pdj_0.1, pdj_0.2,
+            pdj_0.5.
+        floor: what the mean training pose scores, by metric, drawn as a dotted line.
+        best_epoch: the epoch whose parameters were chosen, marked.
+
+    Raises:
+        UserError: the history is empty or holds none of these metrics.
+    """
+    _check(history, [f"{split}/{metric}" for split in SPLITS for metric in METRICS])
+    figure = Figure(figsize=(WIDTH, 5.0), layout="constrained")
+    panels = figure.subplots(2, 3)
+    handles: dict[str, Artist] = {}
+    for ax, (metric, title) in zip(panels.flat[[0, 1, 3, 4, 5]], METRICS.items(), strict=True):
+        _style(ax, title, "epoch", "%")
+        top = 5.0
+        for split in SPLITS:
+            epochs, percent = _series(history, "epoch", f"{split}/{metric}")
+            _plot_split(ax, split, epochs, percent)
+            top = np.max(percent[np.isfinite(percent)], initial=top)
+        if not ax.lines:
+            ax.text(0.5, 0.5, "not measured", color=FAINT, ha="center", transform=ax.transAxes)
+            ax.set(xticks=[], yticks=[])
+            continue
+        if floor and metric in floor:
+            top = max(top, floor[metric])
+            ax.axhline(floor[metric], color=INK, linestyle=":", linewidth=1.3, label="mean pose")
+        if best_epoch is not None:
+            _mark_epoch(ax, best_epoch, "chosen")
+        ax.set_ylim(0, min(104, 1.12 * top))
+        handles |= {str(line.get_label()): line for line in ax.lines}
+    panels[0, 2].axis("off")
+    panels[0, 2].legend(
+        handles.values(), handles.keys(), loc="center", frameon=False, labelspacing=0.8
+    )
+    return figure
+
+
+def pdj_over_thresholds(
+    curves: Mapping[str, Curve],
+    reference: Mapping[str, Curve] | None = None,
+    floor: Curve | None = None,
+) -> Figure:
+    """PDJ over its threshold, one line for each method, named at its end.
+
+    Args:
+        curves: by name, thresholds in torso lengths and the percentage of joints within each.
+        reference: the same for published methods, drawn in grey.
+        floor: the same for the mean training pose, dotted.
+    """
+    lines = [(name, curve, FAINT, "-", 1.2) for name, curve in (reference or {}).items()]
+    if floor is not None:
+        lines.append(("mean pose", floor, INK, ":", 1.6))
+    for i, (name, curve) in enumerate(curves.items()):
+        lines.append((name, curve, SERIES[i % len(SERIES)], "-", 2.4))
+    if not lines:
+        raise UserError("PDJ over thresholds: there is no curve to draw")
+
+    figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
+    ax = figure.add_subplot()
+    _style(ax, "Joints found within a distance (PDJ)", "threshold, torso lengths", "% of joints")
+    right = max(max(thresholds) for _, (thresholds, _), *_ in lines)
+    ax.set_xlim(0, right)
+    ax.set_ylim(0, 100)
+    for name, (thresholds, percent), colour, style, width in lines:
+        ax.plot(thresholds, percent, color=colour, linestyle=style, linewidth=width, label=name)
+
+    # A label of 9 points, with the air around it, is 4.6 % of the axes' height.
+    heights = _spread([percent[-1] for _, (_, percent), *_ in lines], gap=4.6, top=100.0)
+    for (name, (thresholds, percent), colour, _, width), height in zip(lines, heights, strict=True):
+        ax.annotate(
+            f"{name}  {percent[-1]:.0f}",
+            xy=(thresholds[-1], percent[-1]),
+            xytext=(1.04 * right, height),
+            arrowprops=LEADER | {"color": colour},
+            annotation_clip=False,
+            color="#666666" if colour == FAINT else colour,
+            fontsize=9,
+            fontweight="bold" if width > 2 else "normal",
+            va="center",
+        )
+    return figure
+
+
+def comparison_bars(scores: Mapping[str, Score], floor: Score) -> Figure:
+    """PCP of each body part, strict and loose, beside the mean-pose floor.
+
+    Args:
+        scores: by name (a stage, a run), a metric object of results.json: percent by part under
+            "pcp_strict" and "pcp_loose". A part that is missing gets no bar.
+        floor: the metric object of the mean training pose.
+    """
+    rows = [("mean pose", floor, "#bdbdbd")]
+    for i, (name, score) in enumerate(scores.items()):
+        rows.append((name, score, SERIES[i % len(SERIES)]))
+    thickness = 0.8 / len(rows)
+    height = 1.4 + len(PARTS) * (0.14 + 0.2 * len(rows))
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for ax, kind in zip(panels, ("strict", "loose"), strict=True):
+        _style(ax, f"PCP {kind}", "% of sticks")
+        ax.grid(axis="y", visible=False)
+        ax.set_xlim(0, 108)  # Room for a label beside a bar of 100.
+        ax.set_xticks(range(0, 101, 20))
+        for i, (name, score, colour) in enumerate(rows):
+            percent = score.get(f"pcp_{kind}", {})
+            values = [percent.get(part, math.nan) for part in PARTS]
+            centres = np.arange(len(PARTS)) + (i - (len(rows) - 1) / 2) * thickness
+            bars = ax.barh(centres, values, 0.9 * thickness, color=colour, label=name)
+            labels = ["" if math.isnan(value) else f"{value:.1f}" for value in values]
+            ax.bar_label(bars, labels, padding=3, fontsize=8, color=INK)
+        ax.axhline(len(PARTS) - 1.5, color=FAINT, linewidth=0.8)
+    panels[0].set_yticks(range(len(PARTS)), [part.replace("_", " ") for part in PARTS])
+    panels[0].set_ylim(len(PARTS) - 0.45, -0.55)
+    handles, labels = panels[0].get_legend_handles_labels()
+    place = {"loc": "outside lower center", "ncols": min(len(rows), 5), "frameon": False}
+    figure.legend(handles, labels, fontsize=9, **place)
+    return figure
+
+
+def _check(history: Sequence[Row], keys: Sequence[str]) -> None:
+    if not history:
+        raise UserError("history: no rows; a plot needs those of a run's metrics.jsonl")
+    if not any(key in row for row in history for key in keys):
+        found = ", ".join(sorted({key for row in history for key in row})) or "nothing"
+        raise UserError(f"history: rows hold {found}; a plot needs one of {', '.join(keys)}")
+
+
+def _series(history: Sequence[Row], x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
+    """The rows with both keys, sorted by x; of two rows at one x (a resumed run) the later."""
+    points = sorted({row[x]: row[y] for row in history if x in row and y in row}.items())
+    return np.array([p[0] for p in points], float), np.array([p[1] for p in points], float)
+
+
+def _epoch_means(history: Sequence[Row], key: str) -> tuple[np.ndarray, np.ndarray]:
+    """A step's value at epoch 2.4 counts towards epoch 3, which ends at 3.0."""
+    at, values = _series(history, "epoch", key)
+    epoch = np.maximum(np.ceil(np.round(at, 6)), 1)
+    ends = np.unique(epoch)
+    return ends, np.array([values[epoch == end].mean() for end in ends])
+
+
+def _style(ax: Axes, title: str, xlabel: str, ylabel: str = "") -> None:
+    ax.set_title(title, fontsize=10, color=INK, loc="left")
+    ax.set_xlabel(xlabel, fontsize=9, color=INK)
+    ax.set_ylabel(ylabel, fontsize=9, color=INK)
+    ax.tick_params(labelsize=8.5, color=FAINT, labelcolor=INK, which="both")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(FAINT)
+    ax.grid(color="#e6e6e6", linewidth=0.7)
+    ax.set_axisbelow(True)
+    if xlabel in ("epoch", "step"):
+        ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
+
+
+def _plot_split(ax: Axes, split: str, epochs: np.ndarray, values: np.ndarray) -> None:
+    if len(values):
+        colour, marker = SPLITS[split]
+        every = max(1, len(values) // 10)
+        style = {"marker": marker, "markersize": 4, "markevery": every, "linewidth": 1.6}
+        ax.plot(epochs, values, color=colour, label=split, **style)
+        ax.set_xlim(0, max(1.03 * epochs[-1], ax.get_xlim()[1]))
+
+
+def _mark_epoch(ax: Axes, epoch: float, label: str) -> None:
+    label = f"{label}, epoch {epoch:g}"
+    ax.axvline(epoch, color=INK, linestyle=(0, (4, 3)), linewidth=1.0, label=label, zorder=1)
+
+
+def _logarithmic_if_wide(ax: Axes, values: np.ndarray) -> None:
+    """A loss that falls by more than ten times is a flat line on a linear axis."""
+    values = values[np.isfinite(values)]
+    if len(values) and values.min() > 0 and values.max() > 10 * values.min():
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter(lambda loss, _: f"{loss:g}")
+        ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _spread(heights: Sequence[float], gap: float, top: float) -> np.ndarray:
+    """Heights for labels: in the same order, at least a gap apart, within [0, top], moved least.
+
+    With gap times rank taken off, "a gap apart" becomes "in ascending order". That is isotonic
+    regression, which pools neighbours in the wrong order into their mean.
+    """
+    order = np.argsort(heights, kind="stable")
+    room = gap * np.arange(len(order))
+    means: list[float] = []
+    sizes: list[int] = []
+    for height in np.asarray(heights, float)[order] - room:
+        mean, size = float(height), 1
+        while means and means[-1] > mean:
+            mean = (mean * size + means.pop() * sizes[-1]) / (size + sizes[-1])
+            size += sizes.pop()
+        means.append(mean)
+        sizes.append(size)
+    placed = np.empty(len(order))
+    placed[order] = np.clip(np.repeat(means, sizes), 0, top - room[-1]) + room
+    return placed

@@ -1,0 +1,206 @@
+"""Poses on one's own images, from Python (`load(workdir).predict(images)`) or from the command line.
+
+python -m deeppose_jax.predict --workdir RUN IMAGE_OR_FOLDER... --out DIR [--box x0,y0,x1,y1]
+"""
+
+import argparse
+import json
+import logging
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, UInt8
+from matplotlib.figure import Figure
+from PIL import Image
+
+from deeppose_jax import plots, plots_poses
+from deeppose_jax.config import PoseConfig
+from deeppose_jax.data.canvas import decode, image_box, place
+from deeppose_jax.data.pose_set import PoseSet
+from deeppose_jax.predictor import Predictor
+from deeppose_jax.regressor import Regressor
+from deeppose_jax.skeleton import LSP, Skeleton
+from engine_jax import cli, sharding
+from engine_jax.checkpoint import Checkpoints
+from engine_jax.config import from_mapping
+from engine_jax.errors import UserError
+from engine_jax.run_folder import RunFolder
+from engine_jax.state import TrainState, abstract_variables, graph_defs
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_BATCH = 32  # images a call, rounded up to the number of devices
+
+Box = tuple[float, float, float, float]
+
+
+class PoseModel:
+    """A trained run, ready for images.
+
+    Attributes:
+        skeleton: what the joints are.
+        settings: the run's configuration.
+    """
+
+    def __init__(
+        self, settings: PoseConfig, skeleton: Skeleton, state: TrainState, predictor: Predictor
+    ):
+        self.settings = settings
+        self.skeleton = skeleton
+        self._state = state
+        self._predictor = predictor
+
+    def predict(
+        self, images: Sequence[UInt8[np.ndarray, "h w 3"]], boxes: Sequence[Box] | None = None
+    ) -> Float[np.ndarray, "n k 2"]:
+        """Joints (x, y) in each image's own pixels; (0, 0) is the centre of its top left pixel.
+
+        Args:
+            images: RGB images of any sizes.
+            boxes: (cx, cy, w, h) of the person in each image, in its pixels; by default the whole image, as
+                the model was trained on LSP.
+
+        Raises:
+            UserError: an image of another shape or type, or a box without extent.
+        """
+        if not len(images):
+            return np.zeros((0, self.skeleton.num_joints, 2))
+        return self._predictor(self._state, self._pose_set(images, boxes)).joints
+
+    def _pose_set(self, images: Sequence[np.ndarray], boxes: Sequence[Box] | None) -> PoseSet:
+        if boxes is not None and len(boxes) != len(images):
+            raise UserError(f"boxes: {len(boxes)} for {len(images)} images; accepted: one for each")
+        canvas, k = self.settings.data.canvas, self.skeleton.num_joints
+        canvases, maps, regions = [], [], []
+        for i, image in enumerate(images):
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+                raise UserError(
+                    f"images[{i}]: {image.dtype} {image.shape}; accepted: uint8 [h, w, 3]"
+                )
+            region = image_box((image.shape[1], image.shape[0])) if boxes is None else boxes[i]
+            if not (region[2] > 0 and region[3] > 0):
+                raise UserError(
+                    f"boxes[{i}]: {region}; accepted: (cx, cy, w, h) with w and h above 0"
+                )
+            pixels, to_image = place(Image.fromarray(image), region, canvas)
+            canvases.append(pixels)
+            maps.append(to_image)
+            middle, scale = (canvas - 1) / 2, to_image[0, 0]
+            regions.append((middle, middle, region[2] / scale, region[3] / scale))
+        n = len(images)
+        return PoseSet(
+            canvases=np.stack(canvases),
+            joints=np.zeros((n, k, 2), np.float32),
+            labelled=np.zeros((n, k), bool),
+            boxes=np.array(regions, np.float32),
+            to_image=np.stack(maps).astype(np.float32),
+        )
+
+
+def load(workdir: str | Path) -> PoseModel:
+    """The best parameters of a run.
+
+    Raises:
+        UserError: when the folder holds no run, none that has been evaluated, or another architecture's checkpoint.
+    """
+    folder = RunFolder(workdir)
+    settings = from_mapping(PoseConfig, folder.read_config())
+    mesh = sharding.data_mesh()
+    build = partial(Regressor, settings.model, LSP)
+    params, model_state = abstract_variables(build, sharding.replicated(mesh))
+    with Checkpoints(folder.checkpoints / "best") as best:
+        held = best.restore({"params": params, "model_state": model_state})
+    state = TrainState(jnp.zeros((), jnp.int32), held["params"], held["model_state"], None)
+    batch_size = -(-_BATCH // mesh.size) * mesh.size
+    predictor = Predictor(graph_defs(build).evaluate, settings.model.input_size, batch_size, mesh)
+    return PoseModel(settings, LSP, state, predictor)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Writes predictions.json and an overlay for each image."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    paths = _image_paths(args.images)
+    model = load(args.workdir)
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    found = []
+    for path in paths:
+        try:
+            image = np.asarray(decode(path.read_bytes(), str(path)))
+        except UserError as error:
+            if not args.skip_unreadable:
+                raise
+            print(f"left out: {error}")
+            continue
+        corners = args.box or (-0.5, -0.5, image.shape[1] - 0.5, image.shape[0] - 0.5)
+        x0, y0, x1, y1 = corners
+        joints = model.predict([image], [((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)])[0]
+        found.append({"file": str(path), "box": list(corners), "joints": joints.round(3).tolist()})
+        plots.save(
+            _overlay(image, joints, model.skeleton), out / f"{len(found):05d}_{path.stem}.png"
+        )
+    written = {"joint_names": list(model.skeleton.joints), "predictions": found}
+    (out / "predictions.json").write_text(json.dumps(written, indent=2) + "\n")
+    print(f"{len(found)} poses in {out / 'predictions.json'}, one picture each beside it")
+
+
+def _image_paths(arguments: Sequence[str]) -> list[Path]:
+    """Files as given, and the images of folders in the order of their names."""
+    paths = []
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES)
+            if not inside:
+                raise UserError(f"{path}: no images here; accepted: {', '.join(_SUFFIXES)}")
+            paths += inside
+        elif path.is_file():
+            paths.append(path)
+        else:
+            raise UserError(f"{path}: no such file or folder")
+    return paths
+
+
+def _overlay(image: np.ndarray, joints: np.ndarray, skeleton: Skeleton) -> Figure:
+    """The pose drawn on its image, at least 600 pixels on the longer side."""
+    height, width = image.shape[:2]
+    zoom = max(1.0, 600 / max(height, width))
+    figure = Figure(figsize=(width * zoom / 150, height * zoom / 150))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(image)
+    axes.axis("off")
+    plots_poses.draw_skeleton(axes, joints, np.ones(len(joints), bool), skeleton)
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(height - 0.5, -0.5)
+    return figure
+
+
+def _box(text: str) -> Box:
+    """x0,y0,x1,y1 on the command line."""
+    try:
+        x0, y0, x1, y1 = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}; accepted: x0,y0,x1,y1 in pixels") from None
+    if not (x1 > x0 and y1 > y0):
+        raise argparse.ArgumentTypeError(f"{text!r} is empty; accepted: x0 < x1 and y0 < y1")
+    return x0, y0, x1, y1
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        prog="python -m deeppose_jax.predict", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER")
+    parser.add_argument("--workdir", required=True, help="the folder of a finished run")
+    parser.add_argument("--out", required=True, help="the folder to write to")
+    parser.add_argument(
+        "--box",
+        type=_box,
+        help="x0,y0,x1,y1 of the person, for all images; default: the whole image",
+    )
+    parser.add_argument(
+        "--skip-unreadable", action="store_true", help="report and leave out what can't be read"
+    )
+    cli.run(main, parser)

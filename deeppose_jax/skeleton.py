@@ -1,0 +1,113 @@
+"""Skeletons: the joints that a model regresses and how they hang together.
+
+Joint coordinates are (x, y) in pixels everywhere in this package, x to the right, y down, and
+(0, 0) is the centre of the image's top left pixel.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+# A stick's end: one joint, or several whose mean it is.
+End = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Stick:
+    """A body part between two ends, each the mean of the joints named."""
+
+    part: str
+    start: End
+    stop: End
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Joints, sticks and symmetry of one annotation scheme.
+
+    Attributes:
+        joints: the k joint names, in the data set's order.
+        sticks: what PCP is measured on.
+        limbs: pairs of joints to draw, each with its side ("left", "right" or "centre").
+        swap: for every joint, the joint that it becomes in a mirrored image.
+        torso: the two opposing torso joints whose distance is diam(y), and PDJ's reference length.
+        joint_groups: PDJ's rows, left and right taken together.
+        part_groups: the parts that PCP's averages are taken over.
+        stick_groups: averages over single sticks instead, by their index in `sticks`.
+    """
+
+    joints: tuple[str, ...]
+    sticks: tuple[Stick, ...]
+    limbs: tuple[tuple[int, int, str], ...]
+    swap: tuple[int, ...]
+    torso: tuple[int, int]
+    joint_groups: Mapping[str, tuple[int, ...]]
+    part_groups: Mapping[str, tuple[str, ...]]
+    stick_groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def num_joints(self) -> int:
+        return len(self.joints)
+
+
+_PARTS = ("torso", "upper_leg", "lower_leg", "upper_arm", "lower_arm", "head")
+_LIMBS = ("upper_leg", "lower_leg", "upper_arm", "lower_arm")
+
+# Leeds Sports Pose (Johnson and Everingham, BMVC 2010), in the order of its joints.mat.
+LSP = Skeleton(
+    joints=(
+        "right_ankle",
+        "right_knee",
+        "right_hip",
+        "left_hip",
+        "left_knee",
+        "left_ankle",
+        "right_wrist",
+        "right_elbow",
+        "right_shoulder",
+        "left_shoulder",
+        "left_elbow",
+        "left_wrist",
+        "neck",
+        "head_top",
+    ),
+    sticks=(
+        Stick("lower_leg", (0,), (1,)),
+        Stick("upper_leg", (1,), (2,)),
+        Stick("upper_leg", (3,), (4,)),
+        Stick("lower_leg", (4,), (5,)),
+        Stick("lower_arm", (6,), (7,)),
+        Stick("upper_arm", (7,), (8,)),
+        Stick("upper_arm", (9,), (10,)),
+        Stick("lower_arm", (10,), (11,)),
+        Stick("head", (12,), (13,)),
+        Stick("torso", (2, 3), (8, 9)),
+    ),
+    limbs=(
+        (0, 1, "right"),
+        (1, 2, "right"),
+        (2, 8, "right"),
+        (6, 7, "right"),
+        (7, 8, "right"),
+        (8, 12, "right"),
+        (5, 4, "left"),
+        (4, 3, "left"),
+        (3, 9, "left"),
+        (11, 10, "left"),
+        (10, 9, "left"),
+        (9, 12, "left"),
+        (12, 13, "centre"),
+    ),
+    swap=(5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, 12, 13),
+    torso=(9, 2),
+    joint_groups={
+        "head": (12, 13),
+        "shoulder": (8, 9),
+        "elbow": (7, 10),
+        "wrist": (6, 11),
+        "hip": (2, 3),
+        "knee": (1, 4),
+        "ankle": (0, 5),
+    },
+    part_groups={"six_parts": _PARTS, "four_limbs": _LIMBS},
+    stick_groups={"ten_sticks": tuple(range(10))},
+)

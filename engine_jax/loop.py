@@ -1,0 +1,174 @@
+"""The loop that calls a train step: epochs, evaluation, early stopping, checkpoints and resumption."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from engine_jax.checkpoint import Checkpoints
+from engine_jax.errors import UserError
+from engine_jax.progress import Progress
+from engine_jax.run_folder import RunFolder
+from engine_jax.state import TrainState
+from engine_jax.writer import MetricsWriter
+
+# Takes the state and the host's step count; returns the state some steps later and the losses of those steps.
+TrainCall = Callable[[TrainState, int], tuple[TrainState, jax.Array]]
+# Takes the state; returns named metrics, among them "validation/loss".
+Evaluate = Callable[[TrainState], Mapping[str, float]]
+
+MONITORED = "validation/loss"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train.
+
+    Attributes:
+        epochs: at most this many.
+        steps_per_epoch: optimiser steps an epoch.
+        steps_per_call: steps that one train call takes; divides steps_per_epoch.
+        evaluate_every: epochs between two evaluations; the last epoch is always evaluated.
+        patience: stop after this many evaluations without a lower validation loss; None never stops.
+        batch_size: images a step, for images/s.
+    """
+
+    epochs: int
+    steps_per_epoch: int
+    steps_per_call: int
+    evaluate_every: int
+    patience: int | None
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What came of training.
+
+    Attributes:
+        best: the state with the lowest validation loss; its opt_state is the last one's.
+        best_epoch: the epochs that state had seen.
+        epochs: the epochs trained.
+        seconds: training and evaluation, over all starts of the run.
+        images_per_second: training only, over all starts of the run.
+    """
+
+    best: TrainState
+    best_epoch: int
+    epochs: int
+    seconds: float
+    images_per_second: float
+
+
+def fit(
+    state: TrainState, train_call: TrainCall, evaluate: Evaluate, plan: Plan, folder: RunFolder
+) -> Fit:
+    """Trains `state`, going on from the folder's last checkpoint if there is one.
+
+    A checkpoint is written after every evaluation. A killed run repeats the epochs since then, step for step.
+
+    Args:
+        state: the first state, which is donated.
+        train_call: see TrainCall.
+        evaluate: see Evaluate.
+        plan: how long.
+        folder: where checkpoints and metrics go.
+
+    Raises:
+        UserError: when the folder's checkpoint holds another architecture.
+        UserError: when the loss is no longer finite.
+    """
+    progress = _first_progress()
+    with (
+        Checkpoints(folder.checkpoints / "last") as last,
+        Checkpoints(folder.checkpoints / "best") as best,
+    ):
+        if last.latest_step is not None:
+            resumed = last.restore({"state": state, "progress": progress})
+            state, progress = resumed["state"], resumed["progress"]
+        step = int(state.step)
+        with (
+            MetricsWriter(folder.metrics, step) as writer,
+            Progress(plan.epochs * plan.steps_per_epoch, step, plan.batch_size) as bar,
+        ):
+            if step:
+                bar.line(f"resuming {folder.path} at epoch {step // plan.steps_per_epoch}")
+            while not _finished(step, progress, plan):
+                start = time.monotonic()
+                for _ in range(
+                    min(plan.evaluate_every, plan.epochs - step // plan.steps_per_epoch)
+                ):
+                    state, step = _train_epoch(state, step, train_call, plan, writer, bar)
+                trained = time.monotonic() - start
+                metrics = evaluate(state)
+                epoch = step // plan.steps_per_epoch
+                writer.write(step, epoch, metrics)
+                bar.line(
+                    f"epoch {epoch}: "
+                    + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+                )
+                improved = metrics[MONITORED] < progress["best_loss"]
+                progress = {
+                    "best_loss": np.asarray(
+                        metrics[MONITORED] if improved else progress["best_loss"], np.float64
+                    ),
+                    "best_epoch": np.asarray(
+                        epoch if improved else progress["best_epoch"], np.int64
+                    ),
+                    "stale": np.asarray(0 if improved else progress["stale"] + 1, np.int64),
+                    "train_seconds": progress["train_seconds"] + trained,
+                    "seconds": progress["seconds"] + (time.monotonic() - start),
+                }
+                if improved:
+                    best.save(step, {"params": state.params, "model_state": state.model_state})
+                last.save(step, {"state": state, "progress": progress})
+        chosen = best.restore({"params": state.params, "model_state": state.model_state})
+    return Fit(
+        best=TrainState(state.step, chosen["params"], chosen["model_state"], state.opt_state),
+        best_epoch=int(progress["best_epoch"]),
+        epochs=step // plan.steps_per_epoch,
+        seconds=float(progress["seconds"]),
+        images_per_second=step * plan.batch_size / max(float(progress["train_seconds"]), 1e-9),
+    )
+
+
+def _first_progress() -> dict[str, Any]:
+    """What the loop itself has to remember over a restart; arrays, since it is saved with the state."""
+    return {
+        "best_loss": np.asarray(np.inf),
+        "best_epoch": np.asarray(0, np.int64),
+        "stale": np.asarray(0, np.int64),
+        "train_seconds": np.asarray(0.0),
+        "seconds": np.asarray(0.0),
+    }
+
+
+def _finished(step: int, progress: Mapping[str, Any], plan: Plan) -> bool:
+    stopped = plan.patience is not None and progress["stale"] >= plan.patience
+    return stopped or step >= plan.epochs * plan.steps_per_epoch
+
+
+def _train_epoch(
+    state: TrainState,
+    step: int,
+    train_call: TrainCall,
+    plan: Plan,
+    writer: MetricsWriter,
+    bar: Progress,
+) -> tuple[TrainState, int]:
+    for _ in range(plan.steps_per_epoch // plan.steps_per_call):
+        state, losses = train_call(state, step)
+        losses = np.asarray(losses, np.float64)  # [steps_per_call]
+        if not np.isfinite(losses).all():
+            raise UserError(
+                f"the loss is {losses[~np.isfinite(losses)][0]} at step {step}: "
+                "try a lower config.optimizer.learning_rate"
+            )
+        for loss in losses:
+            step += 1
+            writer.write(step, step / plan.steps_per_epoch, {"train/loss": float(loss)})
+        bar.update(len(losses), float(losses.mean()))
+    return state, step

@@ -1,0 +1,47 @@
+"""Which samples each training step sees: a function of the seed and the step, so that a resumed run sees the same."""
+
+import numpy as np
+from jaxtyping import Int
+
+
+def largest_divisor(number: int, limit: int) -> int:
+    """The largest divisor of `number` that is at most `limit`."""
+    return max(divisor for divisor in range(1, min(number, limit) + 1) if number % divisor == 0)
+
+
+def epoch_order(seed: int, epoch: int, size: int) -> Int[np.ndarray, " size"]:
+    """The order in which an epoch visits a data set of `size` samples."""
+    return np.random.default_rng([seed, epoch]).permutation(size)
+
+
+def step_indices(
+    seed: int, step: int, count: int, size: int, batch_size: int
+) -> Int[np.ndarray, "count batch_size"]:
+    """The samples of `count` steps that follow `step`, within one epoch.
+
+    An epoch is size // batch_size steps; what is left over of its random order is not seen in it.
+    """
+    steps_per_epoch = size // batch_size
+    epoch, first = divmod(step, steps_per_epoch)
+    if first + count > steps_per_epoch:
+        raise ValueError(
+            f"{count} steps from step {step} reach beyond an epoch of {steps_per_epoch}"
+        )
+    order = epoch_order(seed, epoch, size)[first * batch_size : (first + count) * batch_size]
+    return order.reshape(count, batch_size).astype(np.int32)
+
+
+def padded_batches(
+    size: int, batch_size: int
+) -> tuple[Int[np.ndarray, "n batch_size"], Int[np.ndarray, "n"]]:
+    """Every sample once, in order, in batches of one size.
+
+    Returns:
+        indices: [batches, batch_size], where the last batch repeats sample 0 in the places that are left.
+        valid: [batches], how many samples from the front of each batch count.
+    """
+    batches = -(-size // batch_size)
+    indices = np.zeros(batches * batch_size, np.int32)
+    indices[:size] = np.arange(size)
+    valid = np.minimum(batch_size, size - batch_size * np.arange(batches))
+    return indices.reshape(batches, batch_size), valid

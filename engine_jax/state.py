@@ -1,0 +1,90 @@
+"""What a training run carries from one step to the next."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Sharding
+from jaxtyping import Array, Int
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TrainState:
+    """One run's arrays.
+
+    Attributes:
+        step: how many steps have been taken.
+        params: the trained parameters (`nnx.Param`).
+        model_state: the model's other variables, such as batch norm's running statistics.
+        opt_state: the optimiser's.
+    """
+
+    step: Int[Array, ""]
+    params: Any
+    model_state: Any
+    opt_state: Any
+
+    def apply_gradients(
+        self, optimizer: optax.GradientTransformation, grads: Any, model_state: Any
+    ) -> "TrainState":
+        """The state after one update of the parameters with `grads`."""
+        updates, opt_state = optimizer.update(grads, self.opt_state, self.params)
+        params = optax.apply_updates(self.params, updates)
+        return TrainState(self.step + 1, params, model_state, opt_state)
+
+
+@dataclass(frozen=True)
+class GraphDefs:
+    """One model's two static definitions: dropout active and batch statistics learnt, or neither."""
+
+    train: nnx.GraphDef
+    evaluate: nnx.GraphDef
+
+
+def graph_defs(build: Callable[..., nnx.Module]) -> GraphDefs:
+    """Both graph definitions of the model that `build` makes, without allocating its arrays."""
+    model = nnx.eval_shape(lambda: build(rngs=nnx.Rngs(0)))
+    model.train()
+    train = nnx.graphdef(model)
+    model.eval()
+    return GraphDefs(train, nnx.graphdef(model))
+
+
+def abstract_variables(build: Callable[..., nnx.Module], sharding: Sharding) -> tuple[Any, Any]:
+    """Shapes and shardings of a model's parameters and other variables, to restore a checkpoint into."""
+
+    def init() -> tuple[Any, Any]:
+        _, params, model_state = nnx.split(build(rngs=nnx.Rngs(0)), nnx.Param, ...)
+        return params, model_state
+
+    def placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    return jax.tree.map(placed, jax.eval_shape(init))
+
+
+def create_state(
+    build: Callable[..., nnx.Module],
+    optimizer: optax.GradientTransformation,
+    key: jax.Array,
+    sharding: Sharding,
+) -> TrainState:
+    """A model's first state, made on the devices that `sharding` names.
+
+    Args:
+        build: makes the model from its random streams, `rngs`.
+        optimizer: whose state is made with the parameters.
+        key: the seed of the parameters.
+        sharding: where every array goes.
+    """
+
+    def init(key: jax.Array) -> TrainState:
+        _, params, model_state = nnx.split(build(rngs=nnx.Rngs(key)), nnx.Param, ...)
+        return TrainState(jnp.zeros((), jnp.int32), params, model_state, optimizer.init(params))
+
+    return jax.jit(init, out_shardings=sharding)(key)

@@ -1,0 +1,58 @@
+"""Metrics on disk: one JSON object a line, and TensorBoard events where tensorboardX is installed."""
+
+import importlib.util
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class MetricsWriter:
+    """Appends rows {"step": ..., "epoch": ..., name: value, ...} to a metrics.jsonl.
+
+    Args:
+        path: the file.
+        step: where the run goes on; rows of later steps, written before the run was killed, are dropped, so
+            that each row stands once.
+    """
+
+    def __init__(self, path: Path, step: int = 0):
+        rows = [row for row in read_metrics(path) if row["step"] <= step] if path.exists() else []
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        partial.replace(path)
+        self._file = path.open("a")
+        self._events = _event_writer(path.parent, step)
+
+    def __enter__(self) -> "MetricsWriter":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._file.close()
+        if self._events is not None:
+            self._events.close()
+
+    def write(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
+        self._file.write(json.dumps({"step": step, "epoch": round(epoch, 4), **values}) + "\n")
+        self._file.flush()
+        if self._events is not None:
+            for name, value in values.items():
+                self._events.add_scalar(name, value, step)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl; a last line that a killed run left half written is passed over."""
+    rows = []
+    for line in path.read_text().splitlines(keepends=True):
+        if line.endswith("\n"):
+            rows.append(json.loads(line))
+    return rows
+
+
+def _event_writer(folder: Path, step: int) -> Any:
+    """A TensorBoard writer that hides events after `step`, or None without the "tensorboard" extra."""
+    if importlib.util.find_spec("tensorboardX") is None:
+        return None
+    from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
+
+    return SummaryWriter(str(folder), purge_step=step + 1)

@@ -1,0 +1,219 @@
+"""AlexNet: parameter counts, shapes, order of layers, training and evaluation, errors."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from convnets_jax.alexnet import AlexNet, AlexNetConfig, AlexNetFeatures
+from engine_jax.errors import UserError
+
+
+def _shapes(config):
+    return nnx.eval_shape(lambda: AlexNet(config, rngs=nnx.Rngs(0)))
+
+
+def _count(module, *kinds):
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Any(*kinds))))
+
+
+def _tiny(**changes):
+    config = {"input_size": 64, "widths": (4, 8, 8, 8, 6), "first_kernel": 7, "first_stride": 2}
+    return AlexNetConfig(**(config | {"hidden": (16, 12), "num_classes": 5} | changes))
+
+
+def test_parameters_of_every_layer_of_alexnet():
+    model = _shapes(AlexNetConfig.alexnet_lrn())
+    found = [_count(m, nnx.Param) for m in (*model.features.convs, *model.hidden, model.logits)]
+    assert found == [
+        34_944,
+        614_656,
+        885_120,
+        1_327_488,
+        884_992,
+        37_752_832,
+        16_781_312,
+        4_097_000,
+    ]
+    assert _count(model, nnx.Param) == 62_378_344
+
+
+def test_parameters_of_alexnet_with_batch_norm():
+    model = _shapes(AlexNetConfig.alexnet_bn())
+    assert _count(model, nnx.Param, nnx.BatchStat) == 62_416_616
+
+
+def test_parameters_of_deeppose():
+    # 3,747,200 in the convolutions, 37,752,832 + 16,781,312 in the F layers, 28 (4096 + 1) in the last.
+    model = _shapes(AlexNetConfig.deeppose(num_joints=14))
+    assert _count(model, nnx.Param) == 58_396_060
+    assert model.dropout.rate == 0.6
+
+
+@pytest.mark.parametrize(
+    ("config", "size", "expected"),
+    [
+        (AlexNetConfig.alexnet_lrn(), 227, (6, 6, 256)),
+        (AlexNetConfig.deeppose(), 220, (6, 6, 256)),
+        (AlexNetConfig.narrow(0.25), (112, 144), (6, 8, 64)),
+        (AlexNetConfig.narrow(0.25), 96, (5, 5, 64)),
+        (AlexNetConfig.narrow(0.25), 29, (1, 1, 64)),
+        (_tiny(first_kernel=11, first_stride=4), 67, (1, 1, 6)),
+        (_tiny(first_kernel=5, first_stride=3), (90, 91), (2, 2, 6)),
+    ],
+)
+def test_output_shape_is_the_shape_of_the_features(config, size, expected):
+    def features():
+        module = AlexNetFeatures(config, rngs=nnx.Rngs(0))
+        height, width = (size, size) if isinstance(size, int) else size
+        return module(jnp.zeros((2, height, width, 3)))
+
+    module = nnx.eval_shape(lambda: AlexNetFeatures(config, rngs=nnx.Rngs(0)))
+    assert module.output_shape(size) == expected
+    assert jax.eval_shape(features).shape == (2, *expected)
+    assert module.out_channels == expected[-1]
+
+
+# With 11x11 filters at stride 4, one more column leaves 127 px' features as they are; two more would add
+# a feature to 130 px'.
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+def test_features_are_conv_relu_lrn_pool(padding):
+    config = _tiny(first_stride=4, first_padding=padding, first_kernel=11, init="he")
+    module = AlexNetFeatures(config, rngs=nnx.Rngs(0))
+    x = image = jax.random.normal(jax.random.key(1), (2, 127, 130, 3)) * 30
+    for i, conv in enumerate(module.convs):
+        stride = 4 if i == 0 else 1
+        x = jax.lax.conv_general_dilated(
+            x,
+            conv.kernel[...],
+            (stride, stride),
+            padding if i == 0 else "SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        x = jnp.maximum(x, 0)
+        if i < 2:
+            neighbours = jnp.pad(x**2, ((0, 0),) * 3 + ((2, 2),))
+            total = sum(neighbours[..., j : j + x.shape[-1]] for j in range(5))
+            x = x / (2 + 1e-4 * total) ** 0.75
+        if i in (0, 1, 4):
+            x = nnx.max_pool(x, (3, 3), (2, 2))
+    np.testing.assert_allclose(nnx.jit(module)(image), x, rtol=1e-4, atol=1e-4 * float(x.max()))
+
+
+def test_train_and_eval_switch_dropout_and_batch_norm():
+    model = AlexNet(_tiny(norm="batch", init="he"), rngs=nnx.Rngs(0))
+    images = jax.random.normal(jax.random.key(1), (4, 64, 64, 3))
+    forward = nnx.jit(lambda model, images: model(images))
+    model.eval()
+    before = forward(model, images)
+    assert jnp.array_equal(before, forward(model, images))
+
+    model.train()
+    # After one step of momentum 0.9 the running average is a tenth of the batch's mean.
+    first = model.features.convs[0](images)
+    assert not jnp.array_equal(forward(model, images), forward(model, images))
+    expected = (0.1 + 0.9 * 0.1) * np.mean(first, (0, 1, 2))
+    np.testing.assert_allclose(model.features.norms[0].mean[...], expected, rtol=1e-3, atol=1e-5)
+    assert len(jax.tree.leaves(nnx.state(model, nnx.BatchStat))) == 2 * 7
+
+    evaluated = nnx.view(model, deterministic=True, use_running_average=True)
+    after = forward(evaluated, images)
+    assert not jnp.allclose(after, before)
+    # A running average does not depend on the rest of the batch.
+    np.testing.assert_allclose(forward(evaluated, images[:2]), after[:2], rtol=1e-4, atol=1e-5)
+
+
+def test_a_functional_training_step_lowers_the_loss():
+    model = AlexNet(_tiny(norm="batch", init="he", dropout=0.0), rngs=nnx.Rngs(0))
+    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    images = jax.random.normal(jax.random.key(1), (8, 64, 64, 3))
+    targets = jax.random.normal(jax.random.key(2), (8, 5))
+
+    @jax.jit
+    def step(params, rest):
+        def loss(params):
+            model = nnx.merge(graphdef, params, rest, copy=True)
+            error = jnp.mean((model(images) - targets) ** 2)
+            return error, nnx.state(model, nnx.Not(nnx.Param))
+
+        (error, rest), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+        return jax.tree.map(lambda p, g: p - 0.01 * g, params, gradient), rest, error
+
+    errors = []
+    for _ in range(20):
+        params, rest, error = step(params, rest)
+        errors.append(float(error))
+    assert errors[-1] < 0.5 * errors[0]
+
+
+@pytest.mark.parametrize("norm", ["lrn", "batch", "none"])
+def test_bfloat16_activations_keep_float32_parameters_and_logits(norm):
+    config = _tiny(norm=norm, init="he", dropout=0.0)
+    half = AlexNet(config, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    full = AlexNet(config, rngs=nnx.Rngs(0))
+    images = jax.random.normal(jax.random.key(1), (2, 64, 64, 3))
+    half.eval()
+    full.eval()
+    forward = nnx.jit(lambda model, images: (model.features(images), model(images)))
+    (features, logits), (_, expected) = forward(half, images), forward(full, images)
+    assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(half, nnx.Param))} == {
+        jnp.dtype("float32")
+    }
+    assert (features.dtype, logits.dtype) == (jnp.bfloat16, jnp.float32)
+    np.testing.assert_allclose(logits, expected, atol=0.05 * float(jnp.abs(expected).max()))
+
+
+def test_alexnets_initial_values():
+    config = _tiny(widths=(32, 32, 32, 32, 32), init="alexnet")
+    model = AlexNet(config, rngs=nnx.Rngs(0))
+    every_layer = (*model.features.convs, *model.hidden, model.logits)
+    for layer, expected in zip(every_layer, (0, 1, 0, 1, 1, 1, 1, 0), strict=True):
+        np.testing.assert_array_equal(layer.bias, expected)
+    for layer in model.features.convs:
+        assert float(jnp.std(layer.kernel[...])) == pytest.approx(0.01, rel=0.05)
+
+
+def test_he_keeps_the_scale_of_the_activations():
+    model = AlexNetFeatures(
+        _tiny(widths=(64, 64, 64, 64, 64), norm="none", init="he"), rngs=nnx.Rngs(0)
+    )
+    features = model(jax.random.normal(jax.random.key(1), (2, 64, 64, 3)))
+    assert 0.3 < float(jnp.sqrt(jnp.mean(features**2))) < 10
+
+
+def test_narrow_rounds_widths_up_to_multiples_of_8():
+    config = AlexNetConfig.narrow(0.3, input_size=96)
+    assert config.widths == (32, 80, 120, 120, 80)  # 28.8, 76.8, 115.2, 115.2, 76.8
+    assert config.hidden == (1232, 1232)  # 1228.8
+
+
+def test_an_image_that_is_too_small_is_one_clear_line():
+    module = AlexNetFeatures(_tiny(), rngs=nnx.Rngs(0))
+    # 7 px at stride 2 before three pools of 3 at stride 2: 35 px leave one pixel of features.
+    assert module.output_shape(35) == (1, 1, 6)
+    with pytest.raises(UserError, match=r"^an image side of 34 px .* at least 35 px$"):
+        module(jnp.zeros((1, 64, 34, 3)))
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 3), (1, 64, 64, 1), (1, 64, 80, 3)])
+def test_an_array_of_another_shape_is_refused(shape):
+    model = AlexNet(_tiny(), rngs=nnx.Rngs(0))
+    with pytest.raises(UserError, match=r"\[b, 64, 64, 3\], it got an array of shape"):
+        model(jnp.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"norm": "layer"}, "norm is 'layer': use 'lrn', 'batch', 'none'"),
+        ({"first_padding": "same"}, "first_padding is 'same'"),
+        ({"init": "xavier"}, "init is 'xavier'"),
+        ({"widths": (96, 256)}, "widths is"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"hidden": (0,)}, "below 1"),
+    ],
+)
+def test_a_wrong_config_names_its_field(change, message):
+    with pytest.raises(UserError, match=message):
+        _tiny(**change)

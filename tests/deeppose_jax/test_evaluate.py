@@ -1,0 +1,218 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from deeppose_jax import evaluate, metrics
+from deeppose_jax.skeleton import LSP
+from engine_jax import cli
+
+N = 6
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A joints.mat for N images, predictions for the last three of them, and the arrays."""
+    rng = np.random.default_rng(0)
+    true = rng.uniform(1, 100, (N, 14, 2))
+    pred = true[3:] + rng.normal(0, 8, (3, 14, 2))
+    occluded = rng.random((N, 14, 1)) < 0.5
+    joints = np.concatenate([true, occluded], -1).transpose(2, 1, 0)
+    savemat(tmp_path / "joints.mat", {"joints": joints})
+    savemat(tmp_path / "pred.mat", {"pred": pred.transpose(2, 1, 0)})
+    return tmp_path, true, pred
+
+
+def program(monkeypatch, folder, *extra, joints="joints.mat", pred="pred.mat", images="4:6"):
+    argv = ["evaluate", "--joints", str(folder / joints), "--predictions", str(folder / pred)]
+    argv += ["--images", images] if images else []
+    monkeypatch.setattr(sys, "argv", [*argv, *extra])
+    cli.run(evaluate.main, evaluate.parser())
+
+
+def test_json_is_the_score_of_the_range_and_nothing_else(files, monkeypatch, capsys):
+    folder, true, pred = files
+    program(monkeypatch, folder, "--json", "--labels", "OC", "--thresholds", "0.05,0.3")
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert err == ""
+    assert found.pop("labels") == "OC"
+    assert found.pop("image_range") == "4:6"
+    assert found.pop("mean_pose") is None
+    assert found == metrics.score(pred, true[3:], np.ones((3, 14), bool), LSP, (0.05, 0.3))
+
+
+def test_predictions_for_every_image_are_sliced(files, monkeypatch, capsys):
+    folder, true, pred = files
+    whole = np.concatenate([true[:3] + 50, pred])
+    savemat(folder / "whole.mat", {"pred": whole.transpose(2, 1, 0)})
+    program(monkeypatch, folder, "--json")
+    part = capsys.readouterr().out
+    program(monkeypatch, folder, "--json", pred="whole.mat")
+    assert capsys.readouterr().out == part
+    program(monkeypatch, folder, "--json", pred="whole.mat", images=None)
+    everything = json.loads(capsys.readouterr().out)
+    assert everything["image_range"] == "1:6"
+    assert everything["images"] == 6
+
+
+def test_one_image_whose_last_axis_matlab_drops(files, monkeypatch, capsys):
+    folder, _, pred = files
+    savemat(folder / "one.mat", {"pred": pred[0].T})
+    program(monkeypatch, folder, "--json", pred="one.mat", images="4:4")
+    assert json.loads(capsys.readouterr().out)["images"] == 1
+
+
+def test_lsp_extended_is_masked_by_its_flag_and_by_its_coordinates(tmp_path):
+    joints = np.full((14, 3, 2), 5.0)
+    joints[:, 2] = 1
+    joints[0, 2, 0] = 0  # not labelled
+    joints[1, 0, 0] = 0  # x <= 0
+    joints[2, 1, 1] = -3  # y <= 0
+    joints[3, 0, 1] = np.nan
+    savemat(tmp_path / "joints.mat", {"joints": joints})
+    found, labelled = evaluate.load_joints(tmp_path / "joints.mat")
+    expected = np.ones((2, 14), bool)
+    expected[0, [0, 1]] = expected[1, [2, 3]] = False
+    np.testing.assert_array_equal(labelled, expected)
+    assert np.all(found[labelled] == 5)
+
+
+def test_lsp_s_occluded_joints_are_labelled(files):
+    folder, true, _ = files
+    joints, labelled = evaluate.load_joints(folder / "joints.mat")
+    assert labelled.all()
+    np.testing.assert_array_equal(joints, true)
+
+
+def test_the_floor_is_the_mean_of_the_other_images_in_each_image_s_square():
+    # MATLAB's pixels: a 20 x 10 image has its middle at (10.5, 5.5).
+    sizes = np.array([[20, 10], [20, 20], [40, 100]])
+    joints = np.zeros((3, 14, 2))
+    joints[0] = (10.5 + 4, 5.5 - 2)  # (0.2, -0.1) of the longer side.
+    joints[1] = (10.5 + 8, 10.5 - 2)  # (0.4, -0.1)
+    labelled = np.ones((3, 14), bool)
+    labelled[1, 5] = False
+    found = evaluate.mean_pose_predictions(joints, labelled, sizes, slice(2, 3))
+    expected = np.tile([20.5 + 30, 50.5 - 10], (1, 14, 1))
+    expected[0, 5] = (20.5 + 20, 50.5 - 10)
+    np.testing.assert_allclose(found, expected)
+
+
+def test_floor_of_lsp(real_data):
+    lsp = real_data / "lsp"
+    joints, labelled = evaluate.load_joints(lsp / "joints.mat")
+    sizes, chosen = evaluate.image_sizes(lsp / "images", 2000), slice(1000, 2000)
+    floor = evaluate.mean_pose_predictions(joints, labelled, sizes, chosen)
+    score = metrics.score(floor, joints[chosen], labelled[chosen], LSP, resamples=0)
+    limbs = [score[name]["four_limbs"] for name in ("pcp_strict", "pcp_loose")]
+    totals = [score["pdj"][threshold]["total"] for threshold in ("0.1", "0.2", "0.5")]
+    assert limbs == pytest.approx([17.6, 29.6], abs=0.05)
+    assert totals == pytest.approx([5.0, 18.1, 66.3], abs=0.05)
+
+
+def test_table_shows_scores_intervals_and_floor(files, monkeypatch, capsys):
+    folder, true, pred = files
+    for i in range(N):
+        Image.new("RGB", (100, 80)).save(folder / f"im{i + 1:04}.png")
+    program(monkeypatch, folder, "--image-folder", str(folder), "--labels", "PC")
+    out = capsys.readouterr().out
+    score = metrics.score(pred, true[3:], np.ones((3, 14), bool), LSP)
+    low, high = score["intervals"]["pcp_strict"]["torso"]
+    sizes = np.full((N, 2), (100, 80))
+    floor = evaluate.mean_pose_predictions(true, np.ones((N, 14), bool), sizes, slice(3, 6))
+    guess = metrics.score(floor, true[3:], np.ones((3, 14), bool), LSP)["pcp_strict"]["torso"]
+    row = next(line for line in out.splitlines() if line.startswith("torso"))
+    value = score["pcp_strict"]["torso"]
+    assert f"{value:.1f} [{low:.1f}, {high:.1f}] ({guess:.1f})" in row
+    assert "person-centric" in out
+    assert "left out" not in out
+    program(monkeypatch, folder)
+    out = capsys.readouterr().out
+    assert "left out" in out
+    assert "not stated" in out
+
+
+def test_table_says_what_nobody_labelled():
+    nothing = np.zeros((2, 14), bool)
+    score = metrics.score(np.zeros((2, 14, 2)), np.zeros((2, 14, 2)), nothing, LSP)
+    assert "not labelled" in evaluate.table(score)
+
+
+BAD = {
+    "missing joints": ({"joints": "none.mat"}, (), "none.mat: no such file"),
+    "missing predictions": ({"pred": "none.mat"}, (), "none.mat: no such file"),
+    "not a MATLAB file": ({"pred": "text.mat"}, (), "text.mat: can't be read as a MATLAB file"),
+    "cut short": ({"pred": "cut.mat"}, (), "cut.mat: can't be read as a MATLAB file"),
+    "no pred": ({"pred": "joints.mat"}, (), "expected a variable `pred`, found joints"),
+    "no joints": ({"joints": "pred.mat"}, (), "expected a variable `joints`, found pred"),
+    "joints' shape": ({"joints": "shape.mat"}, (), "joints has shape [14, 2, 6]; accepted are [3"),
+    "pred's shape": ({"pred": "shape.mat"}, (), "pred has shape [3, 14, 2]; accepted is [2, 14"),
+    "text": ({"pred": "word.mat"}, (), "`pred` is of type <U4"),
+    "number": ({"pred": "pred.mat", "images": "3:6"}, (), "pred has 3 poses; accepted are 4 "),
+    "not finite": ({"pred": "nan.mat"}, (), "right_hip of image 5 is not a finite number"),
+    "range outside": ({"images": "4:7"}, (), "got '4:7'; accepted is FIRST:LAST"),
+    "range from zero": ({"images": "0:2"}, (), "within 1:6"),
+    "range backwards": ({"images": "5:4"}, (), "got '5:4'"),
+    "range in words": ({"images": "test"}, (), "got 'test'"),
+    "thresholds": ({}, ("--thresholds", "0.1,x"), "--thresholds: got '0.1,x'"),
+    "threshold zero": ({}, ("--thresholds", "0"), "--thresholds: got '0'"),
+    "image folder": ({}, ("--image-folder", "nowhere"), "nowhere: no such folder"),
+    "image count": ({}, ("--image-folder", "."), "0 images, but --joints has 6 poses"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_status_1(files, case, monkeypatch, capsys):
+    folder, _, pred = files
+    monkeypatch.chdir(folder)
+    (folder / "text.mat").write_text("not a MATLAB file, however long the text of it may be" * 9)
+    whole = (folder / "pred.mat").read_bytes()
+    (folder / "cut.mat").write_bytes(whole[: len(whole) // 2])
+    savemat("shape.mat", {"joints": np.ones((14, 2, N)), "pred": np.ones((3, 14, 2))})
+    savemat("word.mat", {"pred": "four"})
+    pred[1, 2, 0] = np.nan
+    savemat("nan.mat", {"pred": pred.transpose(2, 1, 0)})
+    names, extra, message = BAD[case]
+    with pytest.raises(SystemExit) as exit_:
+        program(monkeypatch, folder, *extra, "--json", **names)
+    out, err = capsys.readouterr()
+    assert exit_.value.code == 1
+    assert out == ""
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_an_unreadable_image_is_named(files, monkeypatch, capsys):
+    folder, *_ = files
+    for i in range(N):
+        (folder / f"im{i + 1:04}.jpg").write_bytes(b"no picture")
+    with pytest.raises(SystemExit):
+        program(monkeypatch, folder, "--image-folder", str(folder))
+    assert "im0001.jpg: not a readable image" in capsys.readouterr().err
+
+
+def test_the_floor_needs_images_outside_the_range(files, monkeypatch, capsys):
+    folder, true, _ = files
+    savemat(folder / "whole.mat", {"pred": true.transpose(2, 1, 0)})
+    for i in range(N):
+        Image.new("RGB", (10, 10)).save(folder / f"im{i + 1:04}.png")
+    with pytest.raises(SystemExit):
+        program(monkeypatch, folder, "--image-folder", str(folder), pred="whole.mat", images=None)
+    assert "images outside --images" in capsys.readouterr().err
+
+
+def test_as_a_program(files):
+    folder, *_ = files
+    command = [sys.executable, "-m", "deeppose_jax.evaluate", "--json", "--images", "4:6"]
+    command += ["--joints", folder / "joints.mat", "--predictions"]
+    good = subprocess.run([*command, folder / "pred.mat"], capture_output=True, text=True)
+    assert good.returncode == 0, good.stderr
+    assert json.loads(good.stdout)["images"] == 3
+    bad = subprocess.run([*command, folder / "none.mat"], capture_output=True, text=True)
+    assert (bad.returncode, bad.stdout) == (1, "")
+    assert bad.stderr.count("\n") == 1

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from engine_jax.order import epoch_order, largest_divisor, padded_batches, step_indices
+from engine_jax.stream import stream
+
+
+def test_an_epoch_visits_no_sample_twice_and_differs_from_the_next():
+    first = step_indices(seed=3, step=0, count=4, size=21, batch_size=5)
+    assert first.shape == (4, 5)
+    assert len(set(first.ravel())) == 20
+    second = step_indices(seed=3, step=4, count=4, size=21, batch_size=5)
+    assert not np.array_equal(first, second)
+
+
+def test_indices_depend_on_the_step_alone():
+    whole = step_indices(seed=1, step=8, count=4, size=20, batch_size=5)
+    parts = [step_indices(seed=1, step=8 + i, count=1, size=20, batch_size=5) for i in range(4)]
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
+    np.testing.assert_array_equal(whole.ravel(), epoch_order(1, 2, 20))
+
+
+def test_a_call_stays_in_its_epoch():
+    with pytest.raises(ValueError, match="beyond an epoch of 4"):
+        step_indices(seed=0, step=3, count=2, size=20, batch_size=5)
+
+
+def test_padded_batches_hold_every_sample_once():
+    indices, valid = padded_batches(7, 3)
+    assert indices.shape == (3, 3)
+    assert valid.tolist() == [3, 3, 1]
+    kept = np.concatenate([row[:n] for row, n in zip(indices, valid, strict=True)])
+    np.testing.assert_array_equal(kept, np.arange(7))
+
+
+@pytest.mark.parametrize(
+    ("number", "limit", "expected"), [(12, 5, 4), (7, 16, 7), (7, 6, 1), (85, 20, 17)]
+)
+def test_largest_divisor(number, limit, expected):
+    assert largest_divisor(number, limit) == expected
+
+
+def test_a_stream_gathers_in_order_and_starts_anywhere():
+    data = {"a": np.arange(10) * 10, "b": np.arange(20).reshape(10, 2)}
+
+    def indices(i):
+        return np.array([[i, i + 1]])
+
+    batches = list(stream(data, indices, calls=5, first=2))
+    assert len(batches) == 3
+    for i, batch in enumerate(batches, start=2):
+        np.testing.assert_array_equal(batch["a"], [[i * 10, i * 10 + 10]])
+        np.testing.assert_array_equal(batch["b"], data["b"][[[i, i + 1]]])
