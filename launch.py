@@ -24,7 +24,7 @@ DEBUG = flags.DEFINE_bool("debug", False, "Show tracebacks of user errors.")
 def main() -> None:
     launch_flags.parse(sys.argv)
     config = CONFIG.value.to_dict()
-    file = flags.FLAGS["config"].config_filename.partition(":")[0]
+    file = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")[0]
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for name in ("absl", "jax", "orbax", "grain"):
         logging.getLogger(name).setLevel(logging.ERROR)

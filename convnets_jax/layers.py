@@ -1,4 +1,4 @@
-"""Max pooling and local response normalisation, the layers of AlexNet that Flax lacks or XLA runs slowly on CPU."""
+"""Max pooling and local response normalisation, in forms that are fast on CPU too."""
 
 from functools import partial
 
@@ -15,8 +15,8 @@ def _plain_max_pool(x: jax.Array, window: int, stride: int) -> jax.Array:
 def max_pool(x: jax.Array, window: int = 3, stride: int = 2) -> jax.Array:
     """Maximum over the windows that lie wholly inside the image: [b, h, w, c] -> [b, h', w', c].
 
-    Among equal maxima the gradient goes to the first in reading order, on every device. On CPU it is
-    written out, because XLA's own (select and scatter) is slow there; `lax.platform_dependent`
+    Among equal maxima the gradient goes to the first in reading order, as in XLA's own. On CPU it is
+    written out, because XLA's (select and scatter) is slow there; `lax.platform_dependent`
     chooses when the program is lowered. As with any `jax.custom_vjp`, there is no forward-mode
     derivative (`jvp`).
     """

@@ -1,6 +1,7 @@
 """From canvases to the network's input: random geometry, crop, random pixels, normalisation; all inside jit."""
 
 from dataclasses import replace
+from functools import reduce
 
 import jax
 import jax.numpy as jnp
@@ -122,9 +123,10 @@ def _blur(images: jax.Array, sigma: jax.Array, largest: float) -> jax.Array:
         pad = [(0, 0)] * 4
         pad[axis] = (radius, radius)
         padded = jnp.pad(images, pad, mode="edge")
-        images = sum(
+        taps = [
             weights[:, i, None, None, None]
             * jax.lax.dynamic_slice_in_dim(padded, i, images.shape[axis], axis)
             for i in range(2 * radius + 1)
-        )
+        ]
+        images = reduce(jnp.add, taps)
     return images

@@ -105,13 +105,13 @@ class TrainConfig:
         batch_size: images a step, over all devices.
         steps_per_call: optimiser steps that one call of the jitted function takes, at most; one on CPU, where loops
             are slow.
-        patience: evaluations without a lower validation loss before training stops; None trains all epochs.
+        patience: evaluations without a lower validation loss before training stops; 0 trains all epochs.
     """
 
     epochs: Size
     batch_size: Size
     steps_per_call: Size
-    patience: Annotated[int, AtLeastOne] | None
+    patience: Count
 
 
 @dataclass(frozen=True)

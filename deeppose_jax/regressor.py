@@ -33,7 +33,10 @@ class RegressionHead(nnx.Module):
             )
             in_features = width
         self.dropout = nnx.Dropout(dropout)
-        self.joints = nnx.Linear(in_features, 2 * num_joints, rngs=rngs)
+        # Poses start near the boxes' centres: wider ones would first have to be unlearnt.
+        self.joints = nnx.Linear(
+            in_features, 2 * num_joints, kernel_init=nnx.initializers.normal(1e-3), rngs=rngs
+        )
 
     def __call__(
         self, features: Float[Array, "b h w c"], rngs: nnx.Rngs | None = None

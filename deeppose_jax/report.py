@@ -17,7 +17,7 @@ from engine_jax.run_folder import RunFolder
 from engine_jax.writer import read_metrics
 
 _GRID = 20  # images in a grid of poses
-_CURVE = tuple(np.round(np.arange(0, 0.51, 0.02), 2).tolist())  # thresholds of the PDJ curve
+_CURVE = tuple(np.round(np.arange(0.02, 0.51, 0.02), 2).tolist())  # thresholds of the PDJ curve
 _PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
 

@@ -25,9 +25,9 @@ from deeppose_jax.skeleton import LSP, Skeleton
 from engine_jax import sharding
 from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
-from engine_jax.loop import Plan, TrainCall, fit
+from engine_jax.loop import Plan, TrainCall, fit, steps_per_call, take_steps
 from engine_jax.optimizer import make_optimizer
-from engine_jax.order import largest_divisor, step_indices
+from engine_jax.order import step_indices
 from engine_jax.run_folder import RunFolder
 from engine_jax.state import TrainState, create_state, graph_defs
 from engine_jax.stream import stream
@@ -135,9 +135,10 @@ def make_train_call(
         def from_device(
             state: TrainState, data: PoseSet, chosen: jax.Array
         ) -> tuple[TrainState, jax.Array]:
-            return jax.lax.scan(
-                lambda s, at: step(s, jax.tree.map(lambda array: array[at], data)), state, chosen
-            )
+            def gathered_step(state: TrainState, at: jax.Array) -> tuple[TrainState, jax.Array]:
+                return step(state, jax.tree.map(lambda array: array[at], data))
+
+            return take_steps(gathered_step, state, chosen)
 
         def train_call(state: TrainState, done: int) -> tuple[TrainState, jax.Array]:
             chosen = sharding.place(indices(done // plan.steps_per_call), split)  # [steps, b]
@@ -147,7 +148,7 @@ def make_train_call(
 
     @partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
     def from_host(state: TrainState, batches: PoseSet) -> tuple[TrainState, jax.Array]:
-        return jax.lax.scan(step, state, batches)
+        return take_steps(step, state, batches)
 
     calls = plan.epochs * plan.steps_per_epoch // plan.steps_per_call
     batches = None
@@ -173,10 +174,7 @@ def make_plan(settings: PoseConfig, size: int) -> Plan:
     return Plan(
         epochs=train.epochs,
         steps_per_epoch=steps,
-        # XLA's CPU backend runs a convolution inside a loop several times slower than outside of one.
-        steps_per_call=largest_divisor(
-            steps, 1 if jax.default_backend() == "cpu" else train.steps_per_call
-        ),
+        steps_per_call=steps_per_call(steps, train.steps_per_call),
         evaluate_every=settings.evaluation.every,
         patience=train.patience,
         batch_size=train.batch_size,

@@ -23,8 +23,8 @@ class Checkpoints:
     def __init__(self, folder: Path):
         self.folder = folder.absolute()
         self._checkpointer = ocp.training.Checkpointer(
-            self.folder,
-            preservation_policy=ocp.training.preservation_policies.LatestN(1),
+            str(self.folder),
+            preservation_policy=ocp.training.preservation_policies.LatestN(1),  # pyright: ignore[reportArgumentType]
             cleanup_tmp_directories=True,
         )
 

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
 from engine_jax.checkpoint import Checkpoints
 from engine_jax.errors import UserError
+from engine_jax.order import largest_divisor
 from engine_jax.progress import Progress
 from engine_jax.run_folder import RunFolder
 from engine_jax.state import TrainState
@@ -22,6 +23,9 @@ Evaluate = Callable[[TrainState], Mapping[str, float]]
 
 MONITORED = "validation/loss"
 
+S = TypeVar("S")
+X = TypeVar("X")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -32,7 +36,7 @@ class Plan:
         steps_per_epoch: optimiser steps an epoch.
         steps_per_call: steps that one train call takes; divides steps_per_epoch.
         evaluate_every: epochs between two evaluations; the last epoch is always evaluated.
-        patience: stop after this many evaluations without a lower validation loss; None never stops.
+        patience: stop after this many evaluations without a lower validation loss; 0 never stops.
         batch_size: images a step, for images/s.
     """
 
@@ -40,7 +44,7 @@ class Plan:
     steps_per_epoch: int
     steps_per_call: int
     evaluate_every: int
-    patience: int | None
+    patience: int
     batch_size: int
 
 
@@ -106,10 +110,7 @@ def fit(
                 metrics = evaluate(state)
                 epoch = step // plan.steps_per_epoch
                 writer.write(step, epoch, metrics)
-                bar.line(
-                    f"epoch {epoch}: "
-                    + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-                )
+                bar.line(f"epoch {epoch}/{plan.epochs}: {_validation(metrics)}")
                 improved = metrics[MONITORED] < progress["best_loss"]
                 progress = {
                     "best_loss": np.asarray(
@@ -135,6 +136,25 @@ def fit(
     )
 
 
+def take_steps(
+    step: Callable[[S, X], tuple[S, jax.Array]], state: S, inputs: X
+) -> tuple[S, jax.Array]:
+    """`jax.lax.scan`: one step for each entry of the inputs' first axis; the state and the losses.
+
+    A single step is taken without a loop, because XLA's CPU backend runs convolutions inside of a
+    loop ten to twenty times slower than outside.
+    """
+    if jax.tree.leaves(inputs)[0].shape[0] > 1:
+        return jax.lax.scan(step, state, inputs)
+    state, loss = step(state, jax.tree.map(lambda array: array[0], inputs))
+    return state, loss[None]
+
+
+def steps_per_call(steps_per_epoch: int, most: int) -> int:
+    """The steps that one call takes: a divisor of the epoch's, at most `most`, and one on CPU."""
+    return largest_divisor(steps_per_epoch, 1 if jax.default_backend() == "cpu" else most)
+
+
 def _first_progress() -> dict[str, Any]:
     """What the loop itself has to remember over a restart; arrays, since it is saved with the state."""
     return {
@@ -146,8 +166,15 @@ def _first_progress() -> dict[str, Any]:
     }
 
 
+def _validation(metrics: Mapping[str, float]) -> str:
+    """The validation part's metrics in one line; nothing should be chosen by the others."""
+    part = MONITORED.partition("/")[0]
+    shown = [f"{name} {value:.4g}" for name, value in metrics.items() if name.startswith(part)]
+    return ", ".join(shown).replace("/", " ", 1).replace(f"{part}/", "")
+
+
 def _finished(step: int, progress: Mapping[str, Any], plan: Plan) -> bool:
-    stopped = plan.patience is not None and progress["stale"] >= plan.patience
+    stopped = plan.patience and progress["stale"] >= plan.patience
     return stopped or step >= plan.epochs * plan.steps_per_epoch
 
 

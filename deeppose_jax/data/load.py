@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import numpy as np
 
@@ -80,7 +81,9 @@ def _extended_records(config: DataConfig) -> Sequence[Record]:
     return tfds_builders.prepared_records(tfds_builders.LspExtended())
 
 
-def _prepare(records: Sequence[Record], config: DataConfig, box: str) -> Part:
+def _prepare(
+    records: Sequence[Record], config: DataConfig, box: Literal["image", "joints"]
+) -> Part:
     poses, names = prepare(
         records,
         config.canvas,

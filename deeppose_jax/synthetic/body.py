@@ -158,10 +158,8 @@ class Body(NamedTuple):
     head_frame: Float[Array, "3 3"]
 
 
-def sample_angles(key: PRNGKeyArray) -> Float[Array, "24"]:
-    """A pose's joint angles in degrees, in the order of `ANGLES`, from one of the families."""
-    # One draw for all: each draw adds its own generator to the compiled program.
-    u = jax.random.uniform(key, (2 + len(ANGLES),))
+def sample_angles(u: Float[Array, "26"]) -> Float[Array, "24"]:
+    """A pose's joint angles in degrees, in the order of `ANGLES`, from uniform numbers in [0, 1)."""
     chosen = jnp.asarray(_RANGES)[jnp.sum(u[0] > np.cumsum(_WEIGHTS)[:-1])]  # [a, 2]
     angles = chosen[:, 0] + u[2:] * (chosen[:, 1] - chosen[:, 0])
     mirrored = (angles * jnp.asarray(_TURNS, jnp.float32))[_MIRROR]
@@ -173,10 +171,10 @@ _AXES = {"x": 0, "y": 1, "z": 2}
 
 def rotation(axis: str, degrees: Float[Array, "*n"]) -> Float[Array, "*n 3 3"]:
     """Rotation matrices about one axis, right-handed: about z they take x towards y."""
-    still = np.zeros((3, 3), np.float32)
-    still[_AXES[axis], _AXES[axis]] = 1.0
+    unit = np.eye(3, dtype=np.float32)[_AXES[axis]]
+    still = jnp.asarray(np.outer(unit, unit))
     # Rodrigues: the part along the axis stays, the rest turns by cosine and sine.
-    cross = np.cross(np.diag(still), np.eye(3)).T.astype(np.float32)
+    cross = np.cross(unit, np.eye(3)).T.astype(np.float32)
     radians = jnp.radians(degrees)[..., None, None]
     turning = jnp.eye(3) - still
     return still + jnp.cos(radians) * turning + jnp.sin(radians) * cross
@@ -279,13 +277,14 @@ def _legs(sides, pelvis_frame, lengths) -> Float[Array, "4 2 3"]:
 
 def sample_body(key: PRNGKeyArray) -> Body:
     """A person of random proportions in a random pose, upright direction up, facing any way."""
-    angle_key, shape_key = jax.random.split(key)
-    u = 2.0 * jax.random.uniform(shape_key, (1 + len(LENGTHS),)) - 1.0
+    # One draw for all: each draw adds its own generator to the compiled program.
+    u = jax.random.uniform(key, (1 + len(LENGTHS) + 2 + len(ANGLES),))
+    yaw, spread, rest = 2 * u[0] - 1, 2 * u[1 : 1 + len(LENGTHS)] - 1, u[1 + len(LENGTHS) :]
     mean = jnp.array(list(LENGTHS.values()))
-    lengths = dict(zip(LENGTHS, mean * (1.0 + 0.12 * u[1:]), strict=True))
-    body = pose_body(sample_angles(angle_key), lengths)
+    lengths = dict(zip(LENGTHS, mean * (1 + 0.12 * spread), strict=True))
+    body = pose_body(sample_angles(rest), lengths)
     # Any direction, but people are photographed from the front more often than from behind.
-    turn = rotation("y", 180.0 * jnp.sign(u[0]) * jnp.abs(u[0]) ** 2.2)
+    turn = rotation("y", 180.0 * jnp.sign(yaw) * jnp.abs(yaw) ** 2.2)
     return move(body, turn, jnp.zeros(3))
 
 

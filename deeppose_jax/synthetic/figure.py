@@ -38,33 +38,33 @@ def render(key: PRNGKeyArray, size: int) -> Figure:
     Returns:
         image [size, size, 3] uint8; joints [14, 2] as (x, y) pixels; labelled [14], false for joints outside the image.
     """
-    body_key, view_key, outfit_key, light_key, scene_key, lens_key = jax.random.split(key, 6)
-    back_key, clutter_key, front_key = jax.random.split(scene_key, 3)
-    view = scene.sample_view(view_key, sample_body(body_key), size)
-    parts = dress(view.body, sample_outfit(outfit_key))
-    light = scene.sample_light(light_key)
+    keys = jax.random.split(key, 9)
+    view = scene.sample_view(keys[0], sample_body(keys[1]), size)
+    parts = dress(view.body, sample_outfit(keys[2]))
+    light = scene.sample_light(keys[3])
 
-    picture = scene.backdrop(back_key, view, size)
+    picture = scene.backdrop(keys[4], view, size)
     things = (
-        scene.clutter(clutter_key, size),
+        scene.clutter(keys[5], size),
         capsules(parts, view.camera),
-        scene.occluders(front_key, size),
+        scene.occluders(keys[6], size),
     )
     solids = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *things)
     picture = picture * (1.0 - 0.5 * scene.cast_shadow(view, parts, light, size))
     picture = draw(picture, solids, light)
-    image = photograph(lens_key, picture)
+    image = photograph(keys[7], keys[8], picture)
 
     joints = view.camera.project(view.body.joints)
     labelled = jnp.all((joints >= -0.5) & (joints < size - 0.5), axis=-1)
     return Figure(image, joints, labelled)
 
 
-def photograph(key: PRNGKeyArray, picture: Float[Array, "3 s s"]) -> UInt8[Array, "s s 3"]:
+def photograph(
+    key: PRNGKeyArray, noise_key: PRNGKeyArray, picture: Float[Array, "3 s s"]
+) -> UInt8[Array, "s s 3"]:
     """A shadow across the whole scene, exposure, blur and noise; colours of [0, 1] to bytes."""
     size = picture.shape[-1]
-    setting_key, noise_key = jax.random.split(key)
-    u = jax.random.uniform(setting_key, (8,))
+    u = jax.random.uniform(key, (8,))
 
     x, y = pixel_grid(size)
     angle = 2 * jnp.pi * u[0]

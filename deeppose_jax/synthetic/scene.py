@@ -61,27 +61,32 @@ def sample_light(key: PRNGKeyArray) -> Light:
     return Light(direction / jnp.linalg.norm(direction), direct, ambient * (1.0 - 0.5 * warmth))
 
 
+# How many values each octave of the noise has along a picture's side.
+_PERIODS = (3, 6, 12, 24, 48)
+
+
 def _octaves(size: int) -> tuple[np.ndarray, np.ndarray]:
     """A matrix [size, n] that interpolates the values of all octaves over a line, and each value's octave [n]."""
     at = (np.arange(size)[:, None] + 0.5) / size
-    counts = (3, 6, 12, 24, 48)
-    hats = [np.maximum(1 - np.abs(at * (k - 1) - np.arange(k)), 0) for k in counts]
-    return np.concatenate(hats, 1).astype(np.float32), np.repeat(np.arange(len(counts)), counts)
+    hats = [np.maximum(1 - np.abs(at * (k - 1) - np.arange(k)), 0) for k in _PERIODS]
+    octave = np.repeat(np.arange(len(_PERIODS)), _PERIODS)
+    return np.concatenate(hats, 1).astype(np.float32), octave
 
 
-def noise(key: PRNGKeyArray, size: int, roughness: Float[Array, ""]) -> Float[Array, "2 s s"]:
-    """Two fields of value noise in about [-1, 1]: octaves of halving period, of amplitudes roughness^octave."""
+def noise(
+    u: Float[Array, "f n n"], size: int, roughness: Float[Array, ""]
+) -> Float[Array, "f s s"]:
+    """Value noise in about [-1, 1] from uniform numbers: octaves of amplitudes roughness^octave."""
     matrix, octave = _octaves(size)
     # The blocks on the diagonal are the octaves: two products interpolate and add up all of them.
     amplitude = jnp.where(octave[:, None] == octave, roughness**octave, 0.0)
-    values = jax.random.uniform(key, (2, len(octave), len(octave)), minval=-1.0)
-    return 1.2 * (1.0 - roughness) * (matrix @ (amplitude * values) @ matrix.T)
+    return 1.2 * (1.0 - roughness) * (matrix @ (amplitude * (2.0 * u - 1.0)) @ matrix.T)
 
 
 def backdrop(key: PRNGKeyArray, view: View, size: int) -> Float[Array, "3 s s"]:
     """Ground with lines up to the horizon and a graded, textured wall or sky above it."""
-    colour_key, noise_key = jax.random.split(key)
-    u = jax.random.uniform(colour_key, (24,))
+    n = sum(_PERIODS)
+    u = jax.random.uniform(key, (24 + 2 * n * n,))
     colours = cloth_colour(u[:12].reshape(4, 3) * jnp.array([1.0, 0.55, 1.0]))
     ground, line, low, high = colours[:, :, None, None]  # [3, 1, 1] each
     x, y = pixel_grid(size)
@@ -94,7 +99,7 @@ def backdrop(key: PRNGKeyArray, view: View, size: int) -> Float[Array, "3 s s"]:
     cycle = depth * (u[12] * 1.2 * rx + u[13] * 0.6)
     lined = (cycle - jnp.floor(cycle) < 0.1 + 0.4 * u[14]) & (u[15] < 0.5)
     lined = lined * jnp.clip(8.0 * fall - 0.5, 0.0, 0.7)
-    texture = noise(noise_key, size, 0.45 + 0.45 * u[16])
+    texture = noise(u[24:].reshape(2, n, n), size, 0.45 + 0.45 * u[16])
     light, tint = texture[0] * (0.3 + 0.4 * u[17]), texture[1] * (0.4 * u[18])
     floor = ground + lined * (line - ground)
     wall = low + jnp.clip(0.5 - 1.2 * fall + tint, 0.0, 1.0) * (high - low)

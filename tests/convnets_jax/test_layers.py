@@ -107,5 +107,5 @@ def test_local_response_norm_of_bfloat16_sums_in_float32():
     x = jnp.full((1, 1, 1, 5), 9.0, jnp.bfloat16)
     found = local_response_norm(x)
     assert found.dtype == jnp.bfloat16
-    # The middle channel sees five times 81: 9 / 2.0405^0.75 = 5.272, and 5.352 if alpha's part were lost.
+    # The middle channel sees five times 81: 9 / 2.0405^0.75 = 5.272, and 5.351 if alpha's part were lost.
     assert found[0, 0, 0, 2] == jnp.bfloat16(9 / (2 + 1e-4 * 405) ** 0.75)

@@ -1,0 +1,50 @@
+"""Small runs on a small LSP folder, started as a user starts them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+# A batch-norm network with dropout and all augmentation, so that every source of randomness and every kind of state
+# takes part; seconds on two cores.
+TINY = (
+    "--config.data.validation=4",
+    "--config.data.canvas=48",
+    "--config.model.input_size=40",
+    "--config.model.widths=(8,8,8,8,8)",
+    "--config.model.first_kernel=5",
+    "--config.model.first_stride=2",
+    "--config.model.norm=batch",
+    "--config.model.hidden=(16,)",
+    "--config.model.dropout=0.2",
+    "--config.optimizer.learning_rate=1e-3",
+    "--config.train.batch_size=4",
+    "--config.train.patience=0",
+    "--config.evaluation.batch_size=8",
+    "--config.evaluation.bootstrap=20",
+)
+
+
+def command(*arguments: object, preset: str = "augmented") -> list[str]:
+    config = f"--config={ROOT}/configs/pose.py:{preset}"
+    return [sys.executable, str(ROOT / "launch.py"), config, *map(str, arguments)]
+
+
+def environment(devices: int = 1) -> dict[str, str]:
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    return {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+
+
+def launch(
+    *arguments: object, preset: str = "augmented", devices: int = 1, cwd: Path = ROOT
+) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command(*arguments, preset=preset),
+        cwd=cwd,
+        env=environment(devices),
+        capture_output=True,
+        text=True,
+        check=False,
+    )

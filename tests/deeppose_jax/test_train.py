@@ -1,0 +1,207 @@
+import json
+import signal
+import subprocess
+import time
+from functools import partial
+
+import jax
+import numpy as np
+import optax
+import pytest
+from orbax.checkpoint import v1 as ocp
+
+from deeppose_jax import LSP, Regressor, load
+from deeppose_jax.config import PoseConfig
+from deeppose_jax.data import decode, open_lsp, prepare
+from deeppose_jax.predictor import Predictor
+from deeppose_jax.train import make_plan, make_train_call, mean_pose_joints, train_step
+from engine_jax import sharding
+from engine_jax.config import from_mapping
+from engine_jax.errors import UserError
+from engine_jax.state import create_state, graph_defs
+from engine_jax.writer import read_metrics
+from tests.deeppose_jax.lsp_folder import tiny_lsp
+from tests.deeppose_jax.runs import ROOT, TINY, command, environment, launch
+
+EPOCHS = 4
+
+
+@pytest.fixture(scope="module")
+def lsp(tmp_path_factory):
+    return tiny_lsp(tmp_path_factory.mktemp("data") / "lsp", count=40)
+
+
+@pytest.fixture(scope="module")
+def arguments(lsp):
+    return (*TINY, f"--config.data.dir={lsp.path}", f"--config.train.epochs={EPOCHS}")
+
+
+@pytest.fixture(scope="module")
+def finished(arguments, tmp_path_factory):
+    """A run that was never stopped, on one device."""
+    workdir = tmp_path_factory.mktemp("runs") / "finished"
+    done = launch(*arguments, f"--workdir={workdir}")
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def settings(finished):
+    return from_mapping(PoseConfig, json.loads((finished / "config.json").read_text()))
+
+
+def last_arrays(workdir):
+    (checkpoint,) = (workdir / "checkpoints" / "last").iterdir()
+    held = ocp.metadata(str(checkpoint)).metadata
+    blank = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in held.items()}
+    arrays = ocp.load(str(checkpoint), blank)
+    # Seconds differ from run to run, and mean nothing here.
+    return {name: np.asarray(array) for name, array in arrays.items() if "seconds" not in name}
+
+
+def losses(workdir):
+    return [
+        row["train/loss"] for row in read_metrics(workdir / "metrics.jsonl") if "train/loss" in row
+    ]
+
+
+def test_a_killed_run_ends_with_the_same_parameters_bit_for_bit(finished, arguments, tmp_path):
+    workdir = tmp_path / "killed"
+    started = command(*arguments, f"--workdir={workdir}")
+    process = subprocess.Popen(started, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
+    metrics = workdir / "metrics.jsonl"
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < 7:
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (workdir / "results.json").exists()
+
+    resumed = launch(*arguments, f"--workdir={workdir}")
+    assert resumed.returncode == 0, resumed.stderr
+    expected, found = last_arrays(finished), last_arrays(workdir)
+    assert expected.keys() == found.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+    assert losses(workdir) == losses(finished)
+
+
+def test_four_devices_train_as_one(finished, arguments, tmp_path):
+    done = launch(*arguments, f"--workdir={tmp_path / 'four'}", devices=4)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "four" / "results.json").read_text())["device"].startswith("4 x")
+    expected, found = last_arrays(finished), last_arrays(tmp_path / "four")
+    for name, array in expected.items():
+        if "params" in name or "model_state" in name:
+            np.testing.assert_allclose(found[name], array, atol=1e-5, err_msg=name)
+    np.testing.assert_allclose(losses(tmp_path / "four"), losses(finished), rtol=1e-5)
+
+
+def test_batches_streamed_from_the_host_train_as_those_on_the_device(finished, arguments, tmp_path):
+    done = launch(*arguments, "--config.data.placement=stream", f"--workdir={tmp_path / 'stream'}")
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(losses(tmp_path / "stream"), losses(finished), rtol=1e-6)
+
+
+def test_results_hold_what_they_promise(finished):
+    results = json.loads((finished / "results.json").read_text())
+    assert results["task"] == "pose"
+    assert results["preset"] == "augmented"
+    assert results["splits"] == {"train": 16, "validation": 4, "test": 20}
+    assert results["seed"] == 0
+    assert results["versions"]["jax"] == jax.__version__
+    assert results["seconds"] > 0
+    assert results["images_per_second"] > 0
+    (stage,) = results["stages"]
+    for scores in (stage, results["mean_pose"]):
+        assert {"four_limbs", "ten_sticks", "torso"} <= scores["pcp_strict"].keys()
+        assert scores["pdj"].keys() == {"0.1", "0.2", "0.5"}
+        low, high = scores["intervals"]["pdj"]["0.5"]["total"]
+        assert low <= scores["pdj"]["0.5"]["total"] <= high
+    assert 1 <= stage["best_epoch"] <= stage["epochs"] == EPOCHS
+    pictures = {path.name for path in (finished / "plots").iterdir()}
+    assert pictures == {
+        *("loss.png", "metrics.png", "parts.png", "pdj.png", "poses_test.png", "poses_train.png")
+    }
+
+
+def test_a_finished_run_is_not_trained_again(finished, arguments):
+    before = (finished / "metrics.jsonl").read_text()
+    again = launch(*arguments, f"--workdir={finished}")
+    assert again.returncode == 0
+    assert "finished" in again.stderr
+    assert (finished / "metrics.jsonl").read_text() == before
+
+
+def test_evaluation_does_not_depend_on_the_batch_size(finished, settings, lsp):
+    poses, _ = prepare(open_lsp(lsp.path)[:7], settings.data.canvas)
+    model = load(finished)
+    graph = graph_defs(partial(Regressor, settings.model, LSP)).evaluate
+    mesh = sharding.data_mesh()
+    runs = [
+        Predictor(graph, settings.model.input_size, size, mesh)(model._state, poses)
+        for size in (2, 7)
+    ]
+    np.testing.assert_allclose(runs[0].joints, runs[1].joints, atol=1e-3)
+    np.testing.assert_allclose(runs[0].losses, runs[1].losses, rtol=1e-4)
+
+
+def test_a_loaded_model_predicts_in_the_images_own_pixels(finished, settings, lsp):
+    records = open_lsp(lsp.path)[:3]
+    poses, _ = prepare(records, settings.data.canvas)
+    model = load(finished)
+    expected = model._predictor(model._state, poses).joints
+    images = [np.asarray(decode(record.read(), record.name)) for record in records]
+    np.testing.assert_allclose(model.predict(images), expected, atol=1e-3)
+    assert model.predict([]).shape == (0, 14, 2)
+    with pytest.raises(UserError, match=r"images\[0\]: float64"):
+        model.predict([images[0] / 255.0])
+    with pytest.raises(UserError, match=r"boxes\[0\]: .* above 0"):
+        model.predict(images[:1], [(5.0, 5.0, 0.0, 3.0)])
+
+
+def test_the_train_step_is_traced_once(settings, lsp):
+    poses, _ = prepare(open_lsp(lsp.path)[:9], settings.data.canvas)
+    traces = []
+
+    def step(state, batch, **keywords):
+        traces.append(1)
+        return train_step(state, batch, **keywords)
+
+    mesh = sharding.data_mesh()
+    build = partial(Regressor, settings.model, LSP)
+    optimizer = optax.adam(1e-3)
+    state = create_state(build, optimizer, jax.random.key(0), sharding.replicated(mesh))
+    counted = partial(
+        step,
+        graphdef=graph_defs(build).train,
+        optimizer=optimizer,
+        settings=settings,
+        skeleton=LSP,
+        key=jax.random.key(1),
+    )
+    plan = make_plan(settings, len(poses))
+    call = make_train_call(counted, settings, plan, poses, mesh)
+    for done in range(0, 6, plan.steps_per_call):
+        state, _ = call(state, done)
+    assert int(state.step) == 6
+    assert len(traces) == 1
+
+
+def test_the_mean_pose_is_drawn_in_each_images_box(lsp):
+    poses, _ = prepare(open_lsp(lsp.path), 64)
+    train = jax.tree.map(lambda array: array[:10], poses)
+    test = jax.tree.map(lambda array: array[10:], poses)
+    images = [decode(record.read(), record.name).size for record in open_lsp(lsp.path)]
+    sizes = np.array(images, float)[:, None]  # [n, 1, 2]
+    relative = ((lsp.joints + 0.5) / sizes)[:10].mean(0)
+    np.testing.assert_allclose(
+        mean_pose_joints(train, test), relative * sizes[10:] - 0.5, atol=2e-3
+    )
+
+
+def test_a_batch_larger_than_the_training_part_is_refused(settings):
+    with pytest.raises(
+        UserError, match=r"config\.train\.batch_size: 4 is more than the 3 training images"
+    ):
+        make_plan(settings, 3)
