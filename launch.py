@@ -22,6 +22,9 @@ DEBUG = flags.DEFINE_bool("debug", False, "Show tracebacks of user errors.")
 
 
 def main() -> None:
+    if "--help" in sys.argv:
+        print(__doc__)
+        return
     launch_flags.parse(sys.argv)
     config = CONFIG.value.to_dict()
     file = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")[0]

@@ -188,19 +188,24 @@ def _box(text: str) -> Box:
     return x0, y0, x1, y1
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The program's command line."""
+    command = argparse.ArgumentParser(
         prog="python -m deeppose_jax.predict", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER")
-    parser.add_argument("--workdir", required=True, help="the folder of a finished run")
-    parser.add_argument("--out", required=True, help="the folder to write to")
-    parser.add_argument(
+    command.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER")
+    command.add_argument("--workdir", required=True, help="the folder of a finished run")
+    command.add_argument("--out", required=True, help="the folder to write to")
+    command.add_argument(
         "--box",
         type=_box,
         help="x0,y0,x1,y1 of the person, for all images; default: the whole image",
     )
-    parser.add_argument(
+    command.add_argument(
         "--skip-unreadable", action="store_true", help="report and leave out what can't be read"
     )
-    cli.run(main, parser)
+    return command
+
+
+if __name__ == "__main__":
+    cli.run(main, parser())

@@ -50,7 +50,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path) -> dict[s
     """
     settings = from_mapping(PoseConfig, config)
     folder = RunFolder(workdir)
-    folder.start(config)
+    folder.check(config)
     if (finished := folder.read_results()) is not None:
         logging.info("%s: this run is finished", folder.path)
         return finished
@@ -80,6 +80,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path) -> dict[s
         graphs.evaluate, settings.model.input_size, settings.evaluation.batch_size, mesh
     )
     evaluate = partial(epoch_metrics, predictor=predictor, parts=parts, settings=settings)
+    folder.start(config)
     fitted = fit(state, train_call, evaluate, plan, folder)
     floor = mean_pose_joints(parts.train.poses, parts.test.poses)
     return report.write_report(folder, settings, parts, SKELETON, fitted, predictor, floor)

@@ -1,10 +1,11 @@
 """Command line flags with errors that help: absl's and config_flags', checked before they can fail obscurely."""
 
+import runpy
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from engine_jax.errors import UserError
 
@@ -15,9 +16,10 @@ def parse(argv: Sequence[str]) -> None:
     Raises:
         UserError: naming the flag or config field, what it got and what it takes.
     """
-    program, *arguments = argv
-    config = _config(program, [argument for argument in arguments if _name(argument) == "config"])
-    for argument in arguments:
+    # config_flags lets Python's own errors through for a field or preset that isn't there, so that
+    # these are looked at first.
+    config = _read_config([argument for argument in argv[1:] if _name(argument) == "config"])
+    for argument in argv[1:]:
         if _name(argument).startswith("config."):
             _check_field(config, _name(argument))
     try:
@@ -28,21 +30,18 @@ def parse(argv: Sequence[str]) -> None:
         raise UserError(f"unexpected argument {left[0]!r}; flags are written --name=value")
 
 
-def _config(program: str, arguments: Sequence[str]) -> ConfigDict:
-    """The config as its file has it, read through flags of its own: parsing overrides defines flags."""
+def _read_config(arguments: Sequence[str]) -> ConfigDict:
+    """The config as its file has it, without overrides."""
     accepted = "accepted: a file such as configs/pose.py, or configs/pose.py:PRESET"
     if not arguments:
         raise UserError(f"--config: missing; {accepted}")
-    path = arguments[-1].partition("=")[2].partition(":")[0]
+    path, *preset = arguments[-1].partition("=")[2].split(":", 1)
     if not Path(path).is_file():
         raise UserError(f"--config: {path!r} is not a file; {accepted}")
-    probe = flags.FlagValues()
-    config = config_flags.DEFINE_config_file("config", flag_values=probe)
     try:
-        probe([program, *arguments])
-    except ValueError as error:  # a config file's own word on its preset
-        raise UserError(f"--config: {error}") from error
-    return config.value
+        return runpy.run_path(path)["get_config"](*preset)
+    except (KeyError, ValueError) as error:  # no get_config, or its own word on the preset
+        raise UserError(f"--config={path}: {error}") from error
 
 
 def _name(argument: str) -> str:

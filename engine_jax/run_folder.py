@@ -18,28 +18,36 @@ class RunFolder:
         self.plots = self.path / "plots"
         self.metrics = self.path / "metrics.jsonl"
 
-    def start(self, config: Mapping[str, Any]) -> None:
-        """Creates the folder and writes config.json, or makes sure that the folder holds this very config's run.
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Makes sure that the folder is free, or holds a run of this very config.
 
         Raises:
-            UserError: when the folder holds a run of another config (naming the fields that differ), or other files.
+            UserError: when it holds a run of another config (naming the fields that differ), or
+                other files.
         """
-        config = json.loads(json.dumps(config))
         if (self.path / "config.json").exists():
-            differing = _differences(self.read_config(), config)
+            differing = _differences(self.read_config(), json.loads(json.dumps(config)))
             if differing:
                 raise UserError(
                     f"{self.path}: holds a run of another config ({'; '.join(differing)}); "
                     "give the same config to resume it, or another --workdir"
                 )
-        else:
-            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-                raise UserError(
-                    f"{self.path}: exists and is not a run's folder (no config.json); give another --workdir"
-                )
-            self.plots.mkdir(parents=True)
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise UserError(
+                f"{self.path}: exists and is not a run's folder (no config.json); "
+                "give another --workdir"
+            )
+
+    def start(self, config: Mapping[str, Any]) -> None:
+        """Writes config.json, unless the run is resumed, and begins or continues log.txt.
+
+        Raises:
+            UserError: as `check` does.
+        """
+        self.check(config)
+        self.plots.mkdir(parents=True, exist_ok=True)
+        if not (self.path / "config.json").exists():
             write_json(self.path / "config.json", config)
-        self.plots.mkdir(exist_ok=True)
         handler = logging.FileHandler(self.path / "log.txt")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.getLogger().addHandler(handler)

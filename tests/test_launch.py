@@ -115,5 +115,5 @@ def test_the_run_folder_has_a_default_name(lsp, tmp_path):
     arguments = (*TINY, f"--config.data.dir={lsp}", "--config.train.epochs=1")
     done = launch(*arguments, preset="report", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    picture = Image.open(tmp_path / "runs" / "pose-report" / "plots" / "poses_test.png")
-    assert picture.size[0] >= 1000
+    with Image.open(tmp_path / "runs" / "pose-report" / "plots" / "poses_test.png") as picture:
+        assert picture.size[0] >= 1000

@@ -1,4 +1,5 @@
-"""LSP and LSP Extended as tensorflow-datasets builders, prepared and read without TensorFlow.
+"""LSP, LSP Extended and synthetic figures as tensorflow-datasets builders, prepared and read
+without TensorFlow.
 
 Images are stored as the published, encoded bytes in ArrayRecord files, joints as exact float64:
 
@@ -9,15 +10,19 @@ imports tensorflow-datasets.
 """
 
 import hashlib
+import io
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from PIL import Image
 
 from deeppose_jax.data.lsp import Kind, Labels, Record, open_folder, read_bytes
 from deeppose_jax.skeleton import LSP
+from deeppose_jax.synthetic import figures
 from engine_jax.errors import UserError
 
 _MANUAL = """
@@ -42,8 +47,22 @@ _LSPET_CITATION = """
 """
 
 
+def _features(*, occluded: bool) -> tfds.features.FeaturesDict:
+    k = LSP.num_joints
+    features: dict[str, Any] = {
+        "image": tfds.features.Image(shape=(None, None, 3)),
+        "name": tfds.features.Text(),
+        # TFDS would store float64 as float32 unless it is told to keep the bytes.
+        "joints": tfds.features.Tensor(shape=(k, 2), dtype=np.float64, encoding="bytes"),
+        "labelled": tfds.features.Tensor(shape=(k,), dtype=np.bool_),
+    }
+    if occluded:
+        features["occluded"] = tfds.features.Tensor(shape=(k,), dtype=np.bool_)
+    return tfds.features.FeaturesDict(features)
+
+
 class _PoseBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """What the two data sets share.
+    """What the two published data sets share.
 
     Args:
         source: the published archive or folder; by default, what is in TFDS's manual directory.
@@ -96,20 +115,10 @@ class _PoseBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return records
 
     def _info(self) -> tfds.core.DatasetInfo:
-        k = LSP.num_joints
-        features: dict[str, Any] = {
-            "image": tfds.features.Image(shape=(None, None, 3)),
-            "name": tfds.features.Text(),
-            # TFDS would store float64 as float32 unless it is told to keep the bytes.
-            "joints": tfds.features.Tensor(shape=(k, 2), dtype=np.float64, encoding="bytes"),
-            "labelled": tfds.features.Tensor(shape=(k,), dtype=np.bool_),
-        }
-        if self.KIND == "lsp":
-            features["occluded"] = tfds.features.Tensor(shape=(k,), dtype=np.bool_)
         return tfds.core.DatasetInfo(
             builder=self,
             description=self.__doc__,
-            features=tfds.features.FeaturesDict(features),
+            features=_features(occluded=self.KIND == "lsp"),
             citation=_LSP_CITATION if self.KIND == "lsp" else _LSPET_CITATION,
             metadata=self._metadata,
             # Files keep the published order.
@@ -167,7 +176,61 @@ class LspExtended(_PoseBuilder):
         return {"train": self._generate_examples(records)}
 
 
-def prepared_records(builder: Lsp | LspExtended) -> list[Record]:
+@dataclass(kw_only=True)
+class FiguresConfig(tfds.core.BuilderConfig):
+    """Which synthetic figures: `train` of them from figure 0 of the seed, then `test` of them."""
+
+    seed: int = 0
+    size: int = 128
+    train: int = 2000
+    test: int = 500
+
+
+class SyntheticFigures(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Rendered people with 14 joints each (`deeppose_jax.synthetic`), stored as PNG."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    SPLITS = ("train", "test")
+    BUILDER_CONFIGS = [FiguresConfig(name="default")]  # noqa: RUF012 (TFDS reads a list)
+    url_infos = None
+
+    def __init__(self, **kwargs: Any):
+        kwargs.setdefault("file_format", "array_record")
+        super().__init__(**kwargs)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.__doc__,
+            features=_features(occluded=False),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        config: Any = self.builder_config
+        return {
+            "train": self._generate_examples(0, config.train),
+            "test": self._generate_examples(config.train, config.test),
+        }
+
+    def _generate_examples(self, start: int, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        config: Any = self.builder_config
+        poses = figures(config.seed, count, config.size, start=start)
+        for i in range(count):
+            encoded = io.BytesIO()
+            Image.fromarray(poses.canvases[i]).save(encoded, "PNG")
+            yield (
+                i,
+                {
+                    "image": encoded.getvalue(),
+                    "name": f"figure {start + i}",
+                    "joints": poses.joints[i].astype(np.float64),
+                    "labelled": poses.labelled[i],
+                },
+            )
+
+
+def prepared_records(builder: Lsp | LspExtended | SyntheticFigures) -> list[Record]:
     """Prepares a data set unless that has been done, and reads it back.
 
     Returns:
@@ -178,7 +241,8 @@ def prepared_records(builder: Lsp | LspExtended) -> list[Record]:
             builder's `source`.
     """
     builder.download_and_prepare()
-    builder.check_source()
+    if isinstance(builder, _PoseBuilder):
+        builder.check_source()
     skip = {"image": tfds.decode.SkipDecoding()}
     records = []
     for split in builder.SPLITS:

@@ -87,14 +87,23 @@ def test_a_killed_run_ends_with_the_same_parameters_bit_for_bit(finished, argume
 
 
 def test_four_devices_train_as_one(finished, arguments, tmp_path):
-    done = launch(*arguments, f"--workdir={tmp_path / 'four'}", devices=4)
+    done = launch(*arguments, f"--workdir={tmp_path}", devices=4)
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "four" / "results.json").read_text())["device"].startswith("4 x")
-    expected, found = last_arrays(finished), last_arrays(tmp_path / "four")
+    assert json.loads((tmp_path / "results.json").read_text())["device"].startswith("4 x")
+    expected, found = last_arrays(finished), last_arrays(tmp_path)
     for name, array in expected.items():
-        if "params" in name or "model_state" in name:
-            np.testing.assert_allclose(found[name], array, atol=1e-5, err_msg=name)
-    np.testing.assert_allclose(losses(tmp_path / "four"), losses(finished), rtol=1e-5)
+        np.testing.assert_allclose(found[name], array, atol=1e-5, err_msg=name)
+    np.testing.assert_allclose(losses(tmp_path), losses(finished), rtol=1e-5)
+
+
+def test_batch_norm_sees_the_whole_batch_on_four_devices(arguments, tmp_path):
+    runs = []
+    for devices in (1, 4):
+        runs.append(tmp_path / str(devices))
+        changed = ("--config.model.norm=batch", "--config.train.epochs=1", f"--workdir={runs[-1]}")
+        done = launch(*arguments, *changed, devices=devices)
+        assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(losses(runs[0]), losses(runs[1]), rtol=1e-4)
 
 
 def test_batches_streamed_from_the_host_train_as_those_on_the_device(finished, arguments, tmp_path):

@@ -1,0 +1,67 @@
+"""The arrows between the packages, and what none of them may import."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("deeppose_jax", "anomaly_jax", "convnets_jax", "engine_jax")
+# What each may import of the others; configs/ holds values only.
+ALLOWED = {
+    "engine_jax": {"engine_jax"},
+    "convnets_jax": {"convnets_jax", "engine_jax"},
+    "deeppose_jax": {"deeppose_jax", "convnets_jax", "engine_jax"},
+    "anomaly_jax": {"anomaly_jax", "convnets_jax", "engine_jax"},
+    "configs": set(),
+}
+# Libraries that are likely to change under the project have one importer each.
+ONE_IMPORTER = {
+    "orbax": "engine_jax/checkpoint.py",
+    "grain": "engine_jax/stream.py",
+    "tensorflow_datasets": "deeppose_jax/data/tfds_builders.py",
+}
+FORBIDDEN = {"tensorflow", "torch", "clu"}
+
+
+def imports(path):
+    """The top-level names of all modules that a file imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            found.add((node.module or "").partition(".")[0])
+    return found
+
+
+def files():
+    return [
+        path for folder in (*PACKAGES, "configs") for path in sorted((ROOT / folder).rglob("*.py"))
+    ]
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows_run_one_way(path):
+    relative = path.relative_to(ROOT)
+    found = imports(path)
+    assert not found & FORBIDDEN
+    assert found & {*PACKAGES, "configs"} <= ALLOWED[relative.parts[0]]
+    for library, importer in ONE_IMPORTER.items():
+        if library in found:
+            assert str(relative) == importer
+
+
+def test_importing_the_package_is_light():
+    """`import deeppose_jax` pays for jax and flax, not for plotting, checkpoints or data sets."""
+    program = (
+        "import sys, deeppose_jax; "
+        "print([m for m in ('matplotlib', 'orbax', 'grain', 'tensorflow_datasets', 'tensorflow') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
