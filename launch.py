@@ -1,10 +1,14 @@
-"""Trains what a config file describes.
+"""Trains what a config file describes, and resumes what was stopped.
 
-python launch.py --config=configs/pose.py[:PRESET] [--workdir=DIR] [--config.field=value ...]
+Usage: python launch.py --config=FILE[:PRESET] [--workdir=DIR] [--config.FIELD=VALUE ...] [--debug]
+
+On several hosts, start it on each with the same arguments and --distributed. Where they can't find
+each other (outside of TPU pods and Slurm), add --coordinator=HOST:PORT --processes=N --process=I.
 """
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
@@ -15,10 +19,11 @@ from engine_jax.errors import UserError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The config file, with :PRESET after it.")
 WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder; default: runs/<config>-<preset>.")
-DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "One of several hosts: find the others first."
-)
 DEBUG = flags.DEFINE_bool("debug", False, "Show tracebacks of user errors.")
+DISTRIBUTED = flags.DEFINE_bool("distributed", False, "This is one of several hosts.")
+COORDINATOR = flags.DEFINE_string("coordinator", None, "Address of the first host's process.")
+PROCESSES = flags.DEFINE_integer("processes", None, "How many processes there are.")
+PROCESS = flags.DEFINE_integer("process", None, "Which of them this is, from 0.")
 
 
 def main() -> None:
@@ -35,21 +40,20 @@ def main() -> None:
     import jax
 
     if DISTRIBUTED.value:
-        jax.distributed.initialize()
-    logging.info(
-        "%s on %d x %s", config["preset"], jax.device_count(), jax.devices()[0].device_kind
-    )
+        jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+    device = jax.devices()[0].device_kind
+    logging.info("%s on %d x %s", config["preset"], jax.device_count(), device)
 
-    name = f"{Path(file).stem}-{config['preset']}"
-    train_and_evaluate(config["task"])(config, WORKDIR.value or Path("runs") / name)
+    workdir = WORKDIR.value or Path("runs") / f"{Path(file).stem}-{config['preset']}"
+    task(config["task"])(config, workdir)
 
 
-def train_and_evaluate(task: str):
+def task(name: str) -> Callable:
     """The program behind a config's task."""
-    if task == "pose":
+    if name == "pose":
         from deeppose_jax.train import train_and_evaluate
     else:
-        raise UserError(f"config.task: {task!r}; accepted: pose")
+        raise UserError(f"config.task: {name!r}; accepted: pose")
     return train_and_evaluate
 
 

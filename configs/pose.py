@@ -1,6 +1,6 @@
 """Human pose: DeepPose (Toshev and Szegedy, CVPR 2014).
 
-python launch.py --config=configs/pose.py[:PRESET] [--config.field=value ...]
+Usage: python launch.py --config=configs/pose.py[:PRESET] [--config.FIELD=VALUE ...]
 """
 
 from ml_collections import ConfigDict

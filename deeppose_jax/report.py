@@ -75,60 +75,58 @@ def write_report(
         "seed": settings.seed,
         "versions": {package: version(package) for package in _PACKAGES},
     }
+    # Every process predicts; one of them draws and writes.
+    shown = Part(
+        jax.tree.map(lambda array: array[:_GRID], parts.train.poses), parts.train.names[:_GRID]
+    )
+    on_train = predictor(fitted.best, shown.poses).joints
     if jax.process_index() == 0:
-        _write_plots(
-            folder, settings, parts, skeleton, fitted, predictor, predicted, true, floor, results
-        )
+        _write_curves(folder, results)
+        _write_pdj(folder, settings, parts.test, skeleton, predicted, floor)
+        _write_pose_grid(folder, "test", parts.test, predicted, skeleton)
+        _write_pose_grid(folder, "train", shown, on_train, skeleton)
         folder.write_results(results)
         logging.info("%s", evaluate.table(scores, floor_scores))
         logging.info("results in %s, pictures in %s", folder.path / "results.json", folder.plots)
     return results
 
 
-def _write_plots(
+def _write_curves(folder: RunFolder, results: dict[str, Any]) -> None:
+    """Losses and scores by epoch, and PCP by part."""
+    history = read_metrics(folder.metrics)
+    (stage,), floor = results["stages"], results["mean_pose"]
+    dotted = {row: floor[row]["four_limbs"] for row in ("pcp_strict", "pcp_loose")}
+    dotted |= {f"pdj_{threshold}": row["total"] for threshold, row in floor["pdj"].items()}
+    plots.save(plots.loss_curves(history), folder.plots / "loss.png")
+    figure = plots.metric_curves(history, dotted, stage["best_epoch"])
+    plots.save(figure, folder.plots / "metrics.png")
+    plots.save(plots.comparison_bars({"stage 1": stage}, floor), folder.plots / "parts.png")
+
+
+def _write_pdj(
     folder: RunFolder,
     settings: PoseConfig,
-    parts: Parts,
+    test: Part,
     skeleton: Skeleton,
-    fitted: Fit,
-    predictor: Predictor,
     predicted: np.ndarray,
-    true: np.ndarray,
     floor: np.ndarray,
-    results: dict[str, Any],
 ) -> None:
-    history = read_metrics(folder.metrics)
-    test, scores, floor_scores = parts.test, results["stages"][0], results["mean_pose"]
-    dotted = {row: floor_scores[row]["four_limbs"] for row in ("pcp_strict", "pcp_loose")} | {
-        f"pdj_{threshold}": row["total"] for threshold, row in floor_scores["pdj"].items()
-    }
-    plots.save(plots.loss_curves(history), folder.plots / "loss.png")
-    plots.save(
-        plots.metric_curves(history, dotted, fitted.best_epoch), folder.plots / "metrics.png"
-    )
-    plots.save(plots.comparison_bars({"stage 1": scores}, floor_scores), folder.plots / "parts.png")
+    """PDJ over thresholds, beside published methods where they were tested on the same images."""
+    true = to_image_pixels(test.poses.joints, test.poses)
 
     def curve(joints: np.ndarray) -> tuple[tuple[float, ...], list[float]]:
-        rows = metrics.score(joints, true, test.poses.labelled, skeleton, _CURVE, resamples=0)[
-            "pdj"
-        ]
-        return _CURVE, [row["total"] for row in rows.values()]
+        scores = metrics.score(joints, true, test.poses.labelled, skeleton, _CURVE, resamples=0)
+        return _CURVE, [row["total"] for row in scores["pdj"].values()]
 
     reference = {}
     if settings.data.dataset != "synthetic" and settings.data.split == "official":
-        reference = {
-            p.method: p.curve() for p in published.PUBLISHED if p.labels == settings.data.labels
-        }
+        methods = [p for p in published.PUBLISHED if p.labels == settings.data.labels]
+        reference = {p.method: p.curve() for p in methods}
     figure = plots.pdj_over_thresholds({"stage 1": curve(predicted)}, reference, curve(floor))
     plots.save(figure, folder.plots / "pdj.png")
 
-    _pose_grid(folder, "test", test, predicted, skeleton)
-    head = jax.tree.map(lambda array: array[:_GRID], parts.train.poses)
-    shown = Part(head, parts.train.names[:_GRID])
-    _pose_grid(folder, "train", shown, predictor(fitted.best, head).joints, skeleton)
 
-
-def _pose_grid(
+def _write_pose_grid(
     folder: RunFolder, name: str, part: Part, predicted: np.ndarray, skeleton: Skeleton
 ) -> None:
     """A grid of images spread over the part, with true and predicted poses on their canvases."""

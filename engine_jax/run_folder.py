@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from engine_jax.errors import UserError
 
 
@@ -45,6 +47,8 @@ class RunFolder:
             UserError: as `check` does.
         """
         self.check(config)
+        if jax.process_index():
+            return  # One of several hosts writes.
         self.plots.mkdir(parents=True, exist_ok=True)
         if not (self.path / "config.json").exists():
             write_json(self.path / "config.json", config)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+
 
 class MetricsWriter:
     """Appends rows {"step": ..., "epoch": ..., name: value, ...} to a metrics.jsonl.
@@ -17,6 +19,9 @@ class MetricsWriter:
     """
 
     def __init__(self, path: Path, step: int = 0):
+        self._file = self._events = None
+        if jax.process_index():
+            return  # One of several hosts writes.
         rows = [row for row in read_metrics(path) if row["step"] <= step] if path.exists() else []
         partial = path.with_suffix(".partial")
         partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -28,13 +33,16 @@ class MetricsWriter:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         if self._events is not None:
             self._events.close()
 
     def write(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
-        self._file.write(json.dumps({"step": step, "epoch": round(epoch, 4), **values}) + "\n")
-        self._file.flush()
+        if self._file is not None:
+            row = {"step": step, "epoch": round(epoch, 4), **values}
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
         if self._events is not None:
             for name, value in values.items():
                 self._events.add_scalar(name, value, step)

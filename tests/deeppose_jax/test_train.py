@@ -1,5 +1,6 @@
 import json
 import signal
+import socket
 import subprocess
 import time
 from functools import partial
@@ -104,6 +105,35 @@ def test_batch_norm_sees_the_whole_batch_on_four_devices(arguments, tmp_path):
         done = launch(*arguments, *changed, devices=devices)
         assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(losses(runs[0]), losses(runs[1]), rtol=1e-4)
+
+
+def test_two_hosts_train_as_one_device(finished, arguments, tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    together = (
+        f"--workdir={tmp_path}",
+        "--distributed",
+        f"--coordinator={address}",
+        "--processes=2",
+    )
+    hosts = [
+        subprocess.Popen(
+            command(*arguments, *together, f"--process={i}"),
+            cwd=ROOT,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for i in range(2)
+    ]
+    try:
+        assert [host.wait(timeout=300) for host in hosts] == [0, 0]
+    finally:
+        for host in hosts:
+            host.kill()
+    assert json.loads((tmp_path / "results.json").read_text())["device"].startswith("2 x")
+    np.testing.assert_allclose(losses(tmp_path), losses(finished), rtol=1e-5)
 
 
 def test_batches_streamed_from_the_host_train_as_those_on_the_device(finished, arguments, tmp_path):
