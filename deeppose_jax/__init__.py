@@ -1,9 +1,10 @@
 """Human pose by regression: DeepPose (Toshev and Szegedy, CVPR 2014) in JAX and Flax NNX."""
 
-from deeppose_jax.regressor import Regressor, masked_l2
+from deeppose_jax.heads import Estimate
+from deeppose_jax.regressor import Regressor
 from deeppose_jax.skeleton import LSP, Skeleton
 
-__all__ = ["LSP", "Regressor", "Skeleton", "load", "masked_l2"]
+__all__ = ["LSP", "Estimate", "Regressor", "Skeleton", "load"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str):

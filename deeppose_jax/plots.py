@@ -205,7 +205,8 @@ def comparison_bars(scores: Mapping[str, Score], floor: Score) -> Figure:
         ax.set_xticks(range(0, 101, 20))
         for i, (name, score, colour) in enumerate(rows):
             percent = score.get(f"pcp_{kind}", {})
-            values = [percent.get(part, math.nan) for part in PARTS]
+            scores_or_none = [percent.get(part) for part in PARTS]
+            values = [math.nan if value is None else value for value in scores_or_none]
             centres = np.arange(len(PARTS)) + (i - (len(rows) - 1) / 2) * thickness
             bars = ax.barh(centres, values, 0.9 * thickness, color=colour, label=name)
             labels = ["" if math.isnan(value) else f"{value:.1f}" for value in values]

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from deeppose_jax import codec
 from deeppose_jax.augment import plain_inputs
 from deeppose_jax.data.pose_set import PoseSet
-from deeppose_jax.regressor import masked_l2
+from deeppose_jax.heads import head_loss
 from engine_jax import sharding
 from engine_jax.order import padded_batches
 from engine_jax.state import TrainState
@@ -37,9 +37,9 @@ def eval_step(
 ) -> tuple[Float[Array, "b k 2"], Float[Array, " b"]]:
     """Joints in canvas pixels, and each image's loss."""
     model = nnx.merge(graphdef, params, model_state)
-    predicted = model(plain_inputs(batch, input_size))
-    losses = masked_l2(predicted, codec.encode(batch.joints, batch.boxes), batch.labelled)
-    return codec.decode(predicted, batch.boxes), losses
+    estimate = model(plain_inputs(batch, input_size))
+    losses = head_loss(estimate, codec.encode(batch.joints, batch.boxes), batch.labelled)
+    return codec.decode(estimate.joints, batch.boxes), losses
 
 
 class Predictor:

@@ -19,8 +19,9 @@ from deeppose_jax.augment import augmented_samples
 from deeppose_jax.config import PoseConfig
 from deeppose_jax.data.load import Parts, load_parts
 from deeppose_jax.data.pose_set import PoseSet
+from deeppose_jax.heads import head_loss
 from deeppose_jax.predictor import Predictor, to_image_pixels
-from deeppose_jax.regressor import Regressor, masked_l2
+from deeppose_jax.regressor import Regressor
 from deeppose_jax.skeleton import LSP, Skeleton
 from engine_jax import sharding
 from engine_jax.config import from_mapping
@@ -108,8 +109,8 @@ def train_step(
     def loss_of(params: Any) -> tuple[jax.Array, Any]:
         # copy=True: batch norm writes its statistics, which it may not do to the arrays of an outer trace.
         model = nnx.merge(graphdef, params, state.model_state, copy=True)
-        predicted = model(inputs, nnx.Rngs(dropout=dropout_key))
-        return masked_l2(predicted, targets, labelled).mean(), nnx.state(model, nnx.Not(nnx.Param))
+        estimate = model(inputs, nnx.Rngs(dropout=dropout_key))
+        return head_loss(estimate, targets, labelled).mean(), nnx.state(model, nnx.Not(nnx.Param))
 
     (loss, model_state), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
     return state.apply_gradients(optimizer, grads, model_state), loss
@@ -198,10 +199,10 @@ def epoch_metrics(
         )
         if name != "train":
             values[f"{name}/loss"] = float(predictions.losses.mean())
-        for row in ("pcp_strict", "pcp_loose"):
-            values[f"{name}/{row}"] = scores[row]["four_limbs"]
-        for threshold, row in scores["pdj"].items():
-            values[f"{name}/pdj_{threshold}"] = row["total"]
+        shown = {row: scores[row]["four_limbs"] for row in ("pcp_strict", "pcp_loose")}
+        shown |= {f"pdj_{threshold}": row["total"] for threshold, row in scores["pdj"].items()}
+        # A score is None where a part labels nothing that it could be measured on.
+        values |= {f"{name}/{key}": value for key, value in shown.items() if value is not None}
     return values
 
 

@@ -1,0 +1,335 @@
+from dataclasses import astuple, replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from deeppose_jax import displacements as dp
+from deeppose_jax.skeleton import LSP
+
+simulate = jax.jit(partial(dp.simulate, skeleton=LSP))
+SWAP = np.array(LSP.swap)
+R_HIP, L_HIP, R_SHOULDER, L_SHOULDER = 2, 3, 8, 9
+
+
+def poses(seed, n):
+    """Poses [n, 14, 2] on a canvas of 200 pixels, predictions of them, and which joints are labelled."""
+    rng = np.random.default_rng(seed)
+    true = rng.uniform(20, 180, (n, 14, 2))
+    predicted = true + rng.normal(size=(n, 14, 2)) @ [[9, 4], [0, 6]] + rng.normal(size=(14, 2))
+    return predicted, true, rng.random((n, 14)) < 0.8
+
+
+def mirror(joints, width=0.0):
+    return joints[:, SWAP] * [-1, 1] + [width, 0]
+
+
+def statistics(mean=0.0, covariance=0.0, log_ratio_mean=0.0, log_ratio_std=0.0):
+    mean = np.broadcast_to(np.float32(mean), (14, 2))
+    covariance = np.broadcast_to(np.float32(covariance), (14, 2, 2))
+    return dp.Displacements(mean, covariance, np.float32(log_ratio_mean), np.float32(log_ratio_std))
+
+
+def random_statistics(seed):
+    """Other values for each joint; correlated, and with a mean ratio of 1.2."""
+    rng = np.random.default_rng(seed)
+    factors = rng.normal(size=(14, 2, 2))
+    return statistics(
+        rng.normal(size=(14, 2)), factors @ factors.transpose(0, 2, 1), np.log(1.2), 0.3
+    )
+
+
+def diagonals(pose):
+    a = np.linalg.norm(pose[..., L_SHOULDER, :] - pose[..., R_HIP, :], axis=-1)
+    b = np.linalg.norm(pose[..., R_SHOULDER, :] - pose[..., L_HIP, :], axis=-1)
+    return a, b
+
+
+# Sizes
+
+
+def test_diam_is_the_mean_of_the_torsos_diagonals():
+    pose = np.zeros((14, 2))
+    pose[L_SHOULDER], pose[R_HIP] = (3, 4), (0, 0)
+    pose[R_SHOULDER], pose[L_HIP] = (0, 12), (5, 0)
+    assert dp.diam(pose, LSP, 1.0) == 9  # (5 + 13) / 2
+
+
+def test_a_collapsed_torso_gets_the_floor_of_its_image():
+    np.testing.assert_array_equal(dp.diam(np.ones((2, 14, 2)), LSP, np.array([3, 4])), [3, 4])
+
+
+def test_diam_of_incomplete_labels():
+    _, true, _ = poses(0, 4)
+    labelled = np.ones((4, 14), bool)
+    labelled[1, R_HIP] = False
+    labelled[2, [R_SHOULDER, R_HIP]] = False
+    labelled[3] = False
+    labelled[3, [0, 13]] = True  # an ankle and the top of the head
+    true[3, [0, 13]] = [[50, 190], [60, 40]]
+    a, b = diagonals(true)
+    expected = [(a[0] + b[0]) / 2, b[1], 0, 0.37 * 150]
+    known = true[2][labelled[2]]
+    expected[2] = 0.37 * (known.max(0) - known.min(0)).max()
+    garbage = np.where(labelled[..., None], true, 1e6)
+    np.testing.assert_allclose(dp.diam(garbage, LSP, 1.0, labelled), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_diam_without_anything_to_go_by_is_the_floor(count):
+    labelled = np.arange(14) < count
+    assert dp.diam(np.full((14, 2), 77.0), LSP, 5.0, labelled) == 5
+
+
+def test_the_estimate_of_unlabelled_torsos_fits_lsp(real_data):
+    from deeppose_jax.data.lsp import open_lsp
+
+    true = np.stack([record.joints for record in open_lsp(real_data / "lsp")])
+    extents = np.ptp(true, axis=1).max(1)
+    shares = np.asarray(dp.diam(true, LSP, 1.0)) / extents
+    assert abs(shares.mean() - dp.DIAM_PER_EXTENT) < 0.005
+
+
+# Statistics
+
+
+def test_statistics_equal_numpys():
+    predicted, true, labelled = poses(1, 50)
+    got = dp.measure(predicted, true, labelled, LSP, 1.0)
+    a, b = diagonals(predicted)
+    sizes = (a + b) / 2
+    for joint in range(14):
+        known = labelled[:, joint]
+        deltas = ((predicted - true)[known, joint].T / sizes[known]).T
+        np.testing.assert_allclose(got.mean[joint], deltas.mean(0), rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(got.covariance[joint], np.cov(deltas.T), rtol=1e-5)
+
+
+def test_the_ratio_of_sizes_counts_the_diagonals_that_are_labelled():
+    predicted, true, labelled = poses(2, 50)
+    got = dp.measure(predicted, true, labelled, LSP, 1.0)
+    first, second = labelled[:, [L_SHOULDER, R_HIP]].all(1), labelled[:, [R_SHOULDER, L_HIP]].all(1)
+    assert 0 < (first & second).sum() < (first | second).sum() < 50
+    true_sizes = np.ma.masked_array(diagonals(true), ~np.stack([first, second])).mean(0)
+    ratios = np.log(np.mean(diagonals(predicted), 0) / true_sizes).compressed()
+    np.testing.assert_allclose(got.log_ratio_mean, ratios.mean(), rtol=1e-5)
+    np.testing.assert_allclose(got.log_ratio_std, np.std(ratios, ddof=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("labels", [0, 1])
+def test_joints_with_too_few_labels_get_the_default(labels):
+    predicted, true, labelled = poses(3, 20)
+    labelled[:, R_HIP] = labelled[:, R_SHOULDER] = np.arange(20) < labels
+    true[~labelled] = np.nan
+    got = dp.measure(predicted, true, labelled, LSP, 1.0)
+    for joint in (R_HIP, R_SHOULDER):
+        np.testing.assert_array_equal(got.mean[joint], 0)
+        np.testing.assert_array_equal(got.covariance[joint], 0.25 * np.eye(2))
+    assert got.log_ratio_mean == got.log_ratio_std == 0
+    assert all(np.isfinite(value).all() for value in astuple(got))
+
+
+def test_collapsed_predictions_are_counted_in_units_of_the_floor():
+    _, true, labelled = poses(4, 10)
+    got = dp.measure(np.full((10, 14, 2), 100.0), true, labelled, LSP, 25.0)
+    expected = (100 - true[labelled[:, 0], 0]) / 25
+    np.testing.assert_allclose(got.mean[0], expected.mean(0), rtol=1e-5)
+
+
+def test_statistics_do_not_depend_on_the_frame():
+    predicted, true, labelled = poses(5, 30)
+    floor = np.linspace(50, 90, 30)  # reached by some
+    got = dp.measure(predicted, true, labelled, LSP, floor)
+    scale, shift = np.linspace(0.5, 2, 30)[:, None, None], np.arange(60).reshape(30, 1, 2)
+    moved = [joints * scale + shift for joints in (predicted, true)]
+    again = dp.measure(*moved, labelled, LSP, floor * scale[:, 0, 0])
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6), got, again)
+
+
+def test_statistics_of_flipped_data_are_the_mirrored_statistics():
+    predicted, true, labelled = poses(6, 40)
+    got = dp.mirrored(dp.measure(predicted, true, labelled, LSP, 1.0), LSP)
+    flipped = dp.measure(mirror(predicted), mirror(true), labelled[:, SWAP], LSP, 1.0)
+    jax.tree.map(np.testing.assert_array_equal, got, flipped)
+    # In an image 200 pixels wide x becomes 199 - x, which rounds.
+    flipped = dp.measure(mirror(predicted, 199), mirror(true, 199), labelled[:, SWAP], LSP, 1.0)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6), got, flipped)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"predicted": np.zeros((3, 13, 2))}, r"predicted and true must be \[3, 14, 2\]"),
+        ({"true": np.zeros((2, 14, 2))}, r"predicted and true must be \[2, 14, 2\]"),
+        ({"labelled": np.ones((3, 13), bool)}, r"labelled \[3, 14\]"),
+        ({"labelled": np.ones((3, 14))}, "labelled must be bool, not float64"),
+        ({"predicted": np.full((3, 14, 2), np.nan)}, "3 of 3 poses are not finite"),
+        ({"floor": 0.0}, "floor must be positive"),
+        ({"floor": np.ones(2)}, "floor must be positive"),
+    ],
+)
+def test_input_that_does_not_fit_is_refused(change, message):
+    good = {"predicted": np.zeros((3, 14, 2)), "true": np.zeros((3, 14, 2))}
+    good |= {"labelled": np.ones((3, 14), bool), "floor": 1.0}
+    with pytest.raises(ValueError, match=message):
+        dp.measure(**(good | change), skeleton=LSP)
+
+
+# Simulation
+
+
+def draws(seed, stats, count=20_000, flipped=None, true=None):
+    """Offsets [count, 14, 2] in units of the drawn size, and that size over the true one [count]."""
+    true = poses(7, 1)[1][0] if true is None else true
+    many = jnp.broadcast_to(jnp.asarray(true, jnp.float32), (count, 14, 2))
+    if flipped is not None:
+        flipped = jnp.full(count, flipped)
+    labelled = jnp.ones((count, 14), bool)
+    centres, diams = simulate(
+        jax.random.key(seed), many, labelled, stats, floor=0.01, flipped=flipped
+    )
+    offsets = np.asarray((centres - many) / diams[:, None, None], np.float64)
+    return offsets, np.asarray(diams) / np.mean(diagonals(true))
+
+
+def assert_same_moments(offsets, mean, covariance):
+    """Within 5 standard errors of a normal distribution's mean and covariance, for every joint."""
+    n = len(offsets)
+    variances = np.diagonal(covariance, axis1=1, axis2=2)  # [k, 2]
+    assert (np.abs(offsets.mean(0) - mean) < 5 * np.sqrt(variances / n)).all()
+    centred = offsets - offsets.mean(0)
+    got = np.einsum("nki,nkj->kij", centred, centred) / (n - 1)
+    products = variances[:, :, None] * variances[:, None, :]
+    assert (np.abs(got - covariance) < 5 * np.sqrt((products + covariance**2) / n)).all()
+
+
+def test_draws_have_the_measured_mean_and_covariance():
+    stats = random_statistics(0)
+    offsets, ratios = draws(0, stats)
+    assert_same_moments(offsets, stats.mean, stats.covariance)
+    logs = np.log(ratios)
+    assert abs(logs.mean() - np.log(1.2)) < 5 * 0.3 / np.sqrt(len(logs))
+    assert abs(logs.std() - 0.3) < 5 * 0.3 / np.sqrt(2 * len(logs))
+
+
+def test_each_joint_and_the_size_are_drawn_on_their_own():
+    offsets, ratios = draws(1, random_statistics(1))
+    columns = np.concatenate([offsets[..., 0], np.log(ratios)[:, None]], 1)  # [n, 15]
+    correlations = np.corrcoef(columns.T) - np.eye(15)
+    assert np.abs(correlations).max() < 5 / np.sqrt(len(columns))
+
+
+def test_draws_for_flipped_samples_follow_the_mirrored_statistics():
+    stats = random_statistics(2)
+    other = dp.mirrored(stats, LSP)
+    assert_same_moments(draws(2, stats, flipped=True)[0], other.mean, other.covariance)
+    assert_same_moments(draws(2, stats, flipped=False)[0], stats.mean, stats.covariance)
+    # Drawing and then flipping is the same distribution.
+    assert_same_moments(mirror(draws(3, stats)[0]), other.mean, other.covariance)
+
+
+def test_flipped_and_other_samples_share_a_batch():
+    stats = statistics(mean=np.linspace(-1, 1, 28).reshape(14, 2))
+    _, true, labelled = poses(8, 2)
+    true = jnp.asarray(true, jnp.float32)
+    centres, diams = simulate(
+        jax.random.key(0), true, labelled, stats, floor=1.0, flipped=jnp.array([False, True])
+    )
+    offsets = (centres - true) / diams[:, None, None]
+    np.testing.assert_allclose(offsets[0], stats.mean, atol=1e-5)
+    np.testing.assert_allclose(offsets[1], mirror(stats.mean[None])[0], atol=1e-5)
+
+
+def test_draws_are_a_function_of_the_key():
+    stats, (_, true, labelled) = random_statistics(3), poses(9, 3)
+    true = jnp.asarray(true, jnp.float32)
+    first, again, other = (
+        simulate(jax.random.key(seed), true, labelled, stats, floor=1.0) for seed in (0, 0, 1)
+    )
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    assert (np.asarray(first[0]) != other[0]).all()
+    assert (np.asarray(first[1]) != other[1]).all()
+
+
+def test_without_spread_the_centres_are_the_joints_and_the_sizes_the_torsos():
+    _, true, labelled = poses(10, 5)
+    true = jnp.asarray(true, jnp.float32)
+    centres, diams = simulate(jax.random.key(0), true, labelled, statistics(), floor=1.0)
+    np.testing.assert_array_equal(centres, true)
+    np.testing.assert_array_equal(diams, dp.diam(true, LSP, 1.0, labelled))
+
+
+@pytest.mark.parametrize("covariance", [[[0, 0], [0, 4]], [[4, 0], [0, 0]], [[1, 2], [2, 4]]])
+def test_singular_covariances_stay_on_their_line(covariance):
+    offsets, _ = draws(4, statistics(covariance=covariance), 100)
+    normal = np.linalg.svd(covariance)[2][1]
+    assert np.abs(offsets @ normal).max() < 1e-3
+    assert offsets.std() > 0.5
+
+
+def test_drawn_sizes_keep_to_the_floor():
+    _, true, labelled = poses(11, 200)
+    true = jnp.asarray(true, jnp.float32)
+    stats = statistics(log_ratio_mean=-1.0, log_ratio_std=2.0)
+    diams = np.asarray(simulate(jax.random.key(0), true, labelled, stats, floor=30.0)[1])
+    assert diams.min() == 30
+    assert 0 < (diams == 30).sum() < 200
+
+
+def test_draws_move_and_scale_with_the_image():
+    stats, (_, true, labelled) = random_statistics(4), poses(12, 6)
+    floor = jnp.linspace(20, 120, 6)
+    key = jax.random.key(0)
+    centres, diams = simulate(key, jnp.asarray(true, jnp.float32), labelled, stats, floor=floor)
+    moved = jnp.asarray(true * 0.5 + [30, -7], jnp.float32)
+    moved_centres, moved_diams = simulate(key, moved, labelled, stats, floor=floor * 0.5)
+    np.testing.assert_allclose(moved_centres, centres * 0.5 + np.array([30, -7]), atol=1e-3)
+    np.testing.assert_allclose(moved_diams, diams * 0.5, rtol=1e-5)
+
+
+def test_measuring_simulated_predictions_gives_their_statistics_back():
+    """With the torso's own joints left in place, so that the pose's size is the drawn one."""
+    stats = random_statistics(5)
+    torso = [R_HIP, L_HIP, R_SHOULDER, L_SHOULDER]
+    mean, covariance = stats.mean.copy(), stats.covariance.copy()
+    mean[torso], covariance[torso] = 0, 0
+    stats = replace(stats, mean=mean, covariance=covariance, log_ratio_mean=0, log_ratio_std=0)
+    _, true, _ = poses(13, 5000)
+    true, labelled = jnp.asarray(true, jnp.float32), np.ones((5000, 14), bool)
+    centres, _ = simulate(jax.random.key(0), true, labelled, stats, floor=1.0)
+    got = dp.measure(np.asarray(centres), np.asarray(true), labelled, LSP, 1.0)
+    errors = 5 * np.sqrt(np.diagonal(covariance, axis1=1, axis2=2) / 5000)
+    assert (np.abs(got.mean - mean) <= errors + 1e-5).all()
+    np.testing.assert_allclose(got.covariance, covariance, atol=0.1 * covariance.max())
+    assert abs(got.log_ratio_mean) < 1e-5
+
+
+# Boxes
+
+
+def test_boxes_are_squares_about_the_centres():
+    centres = np.arange(12.0).reshape(2, 3, 2)
+    boxes = dp.refiner_boxes(jnp.asarray(centres), jnp.array([10.0, 20.0]), 1.5)
+    np.testing.assert_array_equal(boxes[..., :2], centres)
+    np.testing.assert_array_equal(boxes[..., 2:], [[[15, 15]] * 3, [[30, 30]] * 3])
+
+
+def test_the_target_is_the_displacement_in_the_boxs_frame():
+    centres, true = jnp.array([[[50.0, 60.0]]]), jnp.array([[[58.0, 56.0]]])
+    boxes = dp.refiner_boxes(centres, jnp.array([20.0]), 2.0)
+    psi = dp.to_frame(true, boxes)
+    np.testing.assert_allclose(psi, [[[0.2, -0.1]]], rtol=1e-6)
+    np.testing.assert_allclose(dp.from_frame(psi, boxes), true, rtol=1e-6)
+    np.testing.assert_array_equal(dp.from_frame(jnp.zeros((1, 1, 2)), boxes), centres)
+
+
+def test_the_target_of_a_simulated_prediction_is_its_displacement():
+    stats = statistics(mean=np.linspace(-1, 1, 28).reshape(14, 2), log_ratio_std=0.5)
+    _, true, labelled = poses(14, 8)
+    true = jnp.asarray(true, jnp.float32)
+    centres, diams = simulate(jax.random.key(0), true, labelled, stats, floor=1.0)
+    targets = dp.to_frame(true, dp.refiner_boxes(centres, diams, 2.0))
+    expected = np.broadcast_to(-stats.mean / 2, (8, 14, 2))
+    np.testing.assert_allclose(targets, expected, atol=1e-5)
