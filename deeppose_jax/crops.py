@@ -1,0 +1,177 @@
+"""What boxes show of their images: crops of one size, from boxes of any size and place; all inside jit.
+
+Every image becomes a pyramid once: the image, and area averages of it at half the side, a quarter, and so on. A box
+is read from the finest level on which it spans at most two pixels for each pixel of its crop. Bilinear
+interpolation skips no pixel there, so it needs no wider filter, and a box costs the same however large it is.
+"""
+
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
+
+Form = Literal["auto", "matmul", "gather"]
+
+# Level pixels from one crop pixel to the next, at most: with more, bilinear interpolation would skip some.
+_STRIDE = 2
+
+
+class _Region(NamedTuple):
+    """A level of the pyramid: its side, its top left corner on the atlas, its image pixels to a pixel."""
+
+    side: Int[Array, "*b"]
+    row: Int[Array, "*b"]
+    column: Int[Array, "*b"]
+    shrink: Float[Array, "*b"]
+
+
+def crop_boxes(
+    canvases: Float[Array, "n c c d"] | UInt8[Array, "n c c d"],
+    boxes: Float[Array, "n k 4"],
+    size: int,
+    *,
+    form: Form = "auto",
+) -> Float[Array, "n k size size d"]:
+    """N(x; b), the crop of image x by box b at the network's size (DeepPose, section 3.1), anti-aliased.
+
+    `affine.box_to_pixels(boxes, size)` are the maps from canvas pixels to crop pixels, exactly: a box's edges lie on
+    the outer edges of its crop's outer pixels. Outside of the canvas everything is 0. Boxes whose longer side is at
+    most 2 * size are interpolated from the canvas itself. Larger ones are read from a coarser level, for which the
+    longer side alone decides: a box that is much longer than wide looks softer across than it has to.
+
+    Differentiable in float canvases, and in the boxes wherever they don't just change the level.
+
+    Args:
+        canvases: uint8 in [0, 255], which becomes [0, 1], or float, which stays as it is.
+        boxes: (cx, cy, w, h) in canvas pixels; w and h are positive. They may leave the canvas.
+        size: s, pixels a side of the crops.
+        form: how to interpolate, to the same result: "matmul" cuts a window around each box and multiplies it by a
+            matrix of weights from either side, "gather" reads the four neighbours of each pixel. "auto" is "matmul"
+            on TPU and "gather" elsewhere.
+
+    Raises:
+        ValueError: on shapes and types that don't fit, and on an unknown form.
+    """
+    canvases, boxes = jnp.asarray(canvases), jnp.asarray(boxes)
+    _check(canvases, boxes, size, form)
+    if form == "auto":
+        form = "matmul" if jax.default_backend() == "tpu" else "gather"
+    if canvases.dtype == jnp.uint8:
+        canvases = canvases.astype(jnp.float32) / 255
+    # Crop pixels lie within `_STRIDE` * (size - 1) of each other; the rest is for both neighbours of the last, and
+    # for rounding.
+    window = _STRIDE * size + 2 if form == "matmul" else 1
+    atlas, regions = _pyramid(canvases, window)
+
+    limits = _STRIDE * size * regions.shrink[:-1]
+    level = (boxes[..., 2:].max(-1)[..., None] > limits).sum(-1)  # [n, k]
+    region = jax.tree.map(lambda values: values[level], regions)
+    offset = (jnp.arange(size) - (size - 1) / 2) / size
+    points = boxes[..., :2, None] + boxes[..., 2:, None] * offset  # [n, k, 2, s], canvas pixels
+    points = (points + 0.5) / region.shrink[..., None, None] - 0.5  # the level's pixels
+
+    if form == "matmul":
+        read = jax.vmap(_multiply, (None, 0, 0, None))
+        return jax.vmap(read, (0, 0, 0, None))(atlas, region, points, window)
+    return jax.vmap(jax.vmap(_gather, (None, 0, 0)))(atlas, region, points)
+
+
+def _check(canvases: jax.Array, boxes: jax.Array, size: int, form: str) -> None:
+    if canvases.ndim != 4 or canvases.shape[1] != canvases.shape[2]:
+        raise ValueError(f"canvases must be [n, c, c, d], got {canvases.shape}")
+    if canvases.dtype != jnp.uint8 and not jnp.issubdtype(canvases.dtype, jnp.floating):
+        raise ValueError(f"canvases must be uint8 or float, got {canvases.dtype}")
+    if boxes.ndim != 3 or boxes.shape[0] != canvases.shape[0] or boxes.shape[2] != 4:
+        raise ValueError(f"boxes must be [{canvases.shape[0]}, k, 4], got {boxes.shape}")
+    if not jnp.issubdtype(boxes.dtype, jnp.floating):
+        raise ValueError(f"boxes must be float, got {boxes.dtype}")
+    if size < 1:
+        raise ValueError(f"size must be at least 1, got {size}")
+    if form not in ("auto", "matmul", "gather"):
+        raise ValueError(f"form must be 'auto', 'matmul' or 'gather', got {form!r}")
+
+
+def _pyramid(
+    images: Float[Array, "n c c d"], window: int
+) -> tuple[Float[Array, "n rows columns d"], _Region]:
+    """All levels, down to one pixel, on one atlas, so that one operation reads boxes of different levels.
+
+    The image stands at the left, and the other levels in a column beside it, the smallest on top. A window of the
+    given side fits on the atlas at each level's corner.
+
+    Returns:
+        atlas: the levels; the rest of it is 0.
+        regions: where they are, the finest first.
+    """
+    levels = [images]
+    while levels[-1].shape[1] > 1:
+        levels.append(_halve(levels[-1]))
+    sides = [level.shape[1] for level in levels]
+    rows = [0] + [sum(sides[i + 1 :]) for i in range(1, len(sides))]
+    columns = [0] + [sides[0]] * (len(sides) - 1)
+    room = [max(side, window) for side in sides]
+    height = max(map(sum, zip(rows, room, strict=True)))
+    width = max(map(sum, zip(columns, room, strict=True)))
+    column = [_pad(level, level.shape[1], width - sides[0]) for level in levels[:0:-1]]
+    parts = [_pad(levels[0], height, sides[0] if column else width)]
+    if column:
+        parts.append(_pad(jnp.concatenate(column, 1), height, width - sides[0]))
+    shrink = jnp.asarray(2.0 ** np.arange(len(levels)), jnp.float32)
+    regions = _Region(jnp.array(sides), jnp.array(rows), jnp.array(columns), shrink)
+    return jnp.concatenate(parts, 2), regions
+
+
+def _halve(images: Float[Array, "n c c d"]) -> Float[Array, "n h h d"]:
+    """Means of 2 x 2 pixels; beyond an odd side lies a row of zeros, as outside of the canvas."""
+    even = images.shape[1] + images.shape[1] % 2
+    images = _pad(images, even, even)
+    rows = images[:, ::2] + images[:, 1::2]
+    return (rows[:, :, ::2] + rows[:, :, 1::2]) / 4
+
+
+def _pad(images: jax.Array, height: int, width: int) -> jax.Array:
+    """Zeros below and to the right."""
+    below, right = height - images.shape[1], width - images.shape[2]
+    return jnp.pad(images, ((0, 0), (0, below), (0, right), (0, 0)))
+
+
+def _multiply(
+    atlas: Float[Array, "rows columns d"],
+    region: _Region,
+    points: Float[Array, "2 s"],
+    window: int,
+) -> Float[Array, "s s d"]:
+    """Interpolates at (x, y) = points, in a level's pixels, with one matrix of triangle weights for each axis."""
+    # dynamic_slice would silently move a window that reaches over the atlas. It is moved here, to where it holds all
+    # of the level that the box shows, and the weights know its place.
+    last = jnp.maximum(region.side - window, 0)
+    start = jnp.clip(jnp.floor(points[:, 0]), 0, last).astype(jnp.int32)  # [2], (x, y)
+    corner = (region.row + start[1], region.column + start[0], 0)
+    pixels = jax.lax.dynamic_slice(atlas, corner, (window, window, atlas.shape[2]))
+    ticks = (start[:, None] + jnp.arange(window))[:, None]  # [2, 1, window]
+    weights = jnp.maximum(1 - jnp.abs(points[..., None] - ticks), 0)  # [2, s, window]
+    # Past its end a window shows other levels.
+    across, down = jnp.where(ticks < region.side, weights, 0)
+    # The default precision on TPU and GPU would round the pixels to about three digits.
+    return jnp.einsum("ip,jq,pqd->ijd", down, across, pixels, precision="high")
+
+
+def _gather(
+    atlas: Float[Array, "rows columns d"], region: _Region, points: Float[Array, "2 s"]
+) -> Float[Array, "s s d"]:
+    """Interpolates at (x, y) = points, in a level's pixels, from the four neighbours of each."""
+    before = jnp.floor(points)
+    part = points - before
+    ticks = jnp.stack([before, before + 1])  # [2 neighbours, 2 axes, s]
+    inside = (ticks >= 0) & (ticks < region.side)
+    weights = jnp.where(inside, jnp.stack([1 - part, part]), 0)
+    ticks = jnp.clip(ticks, 0, region.side - 1).astype(jnp.int32)
+    columns, rows = region.column + ticks[:, 0], region.row + ticks[:, 1]
+    across, down = weights[:, 0, None, :, None], weights[:, 1, :, None, None]
+
+    def neighbour(y: int, x: int) -> jax.Array:
+        return down[y] * across[x] * atlas[rows[y][:, None], columns[x]]
+
+    return neighbour(0, 0) + neighbour(0, 1) + neighbour(1, 0) + neighbour(1, 1)
