@@ -4,7 +4,7 @@
         [--box LOW HIGH] [--turns 10] [--torch PYTHON]
 
 Square boxes with sides between LOW and HIGH pixels, which lie inside of the canvases, from uint8 noise. All forms
-turn the canvases to float themselves, and they take turns, so that whatever else the machine does slows all of them.
+turn the canvases to float themselves, and they take turns in random order, so that whatever else the machine does slows all of them.
 Printed for each: its least time a crop, how that compares with the least time of ours (the form that "auto" takes;
 listed twice, which shows the noise), the median over the turns of the same ratio, and the standard deviation of all
 crops, which shows who filters: map_coordinates and PyTorch's grid_sample interpolate without a filter, and skip
@@ -15,6 +15,7 @@ PYTHON is an interpreter that has PyTorch, which runs in a process of its own an
 import argparse
 import contextlib
 import json
+import random
 import statistics
 import subprocess
 import sys
@@ -151,9 +152,11 @@ def main() -> None:
             turns["grid_sample"] = stack.enter_context(other_process(args.torch, args))
         seconds = {name: [] for name in turns}
         deviations = {}
+        order = random.Random(0)
         for i in range(args.turns + 1):
-            for name, turn in turns.items():
-                taken, deviations[name] = turn()
+            # In random order, since who follows PyTorch finds cold caches and its threads still awake.
+            for name in order.sample(list(turns), len(turns)):
+                taken, deviations[name] = turns[name]()
                 if i:  # the first turn warms up
                     seconds[name].append(taken)
     print(

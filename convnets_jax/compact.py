@@ -178,7 +178,7 @@ class CompactFeatures(nnx.Module):
             raise UserError(
                 f"a compact network takes images [b, h, w, 3], it got an array of shape {x.shape}"
             )
-        self.output_shape(x.shape[1:3])
+        self.output_shape((x.shape[1], x.shape[2]))
         maps = []
         for stage in self.stages:
             x = stage(x)

@@ -4,7 +4,7 @@ A head is called as `head(features [b, h, w, c], rngs=None)` and gives an `Estim
 loss applies. Joints are in the frame of `codec.encode`, in which the box is [-0.5, 0.5]^2.
 """
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 
 import jax
@@ -34,9 +34,6 @@ class Estimate:
 
     joints: Float[Array, "b k 2"]
     scales: Float[Array, "b k"] | None = None
-
-
-Head = Callable[[Float[Array, "b h w c"], nnx.Rngs | None], Estimate]
 
 
 class RegressionHead(nnx.Module):
@@ -131,9 +128,9 @@ def cell_centres(count: int) -> Float[Array, " count"]:
 def soft_argmax(heat: Float[Array, "b h w k"]) -> Float[Array, "b k 2"]:
     """The means (x, y), in the box's frame, of heat maps that sum to 1."""
     _, h, w, _ = heat.shape
-    # The marginals first: two short weighted sums in place of two over every cell.
-    x = jnp.einsum("bwk,w->bk", heat.sum(1), cell_centres(w))
-    y = jnp.einsum("bhk,h->bk", heat.sum(2), cell_centres(h))
+    # From the marginals, by sums and not by matmul, which on TPU would round coordinates to bfloat16.
+    x = (heat.sum(1) * cell_centres(w)[:, None]).sum(1)
+    y = (heat.sum(2) * cell_centres(h)[:, None]).sum(1)
     return jnp.stack([x, y], -1)
 
 
@@ -142,7 +139,7 @@ def bounded_scales(logits: Float[Array, "*b"]) -> Float[Array, "*b"]:
 
     A floor keeps the loss's gradient, 1 / scale, bounded; a sigmoid of log b lets a gradient through at any logit.
     """
-    low, high = np.log(SMALLEST_SCALE), np.log(LARGEST_SCALE)
+    low, high = math.log(SMALLEST_SCALE), math.log(LARGEST_SCALE)
     return jnp.exp(low + (high - low) * jax.nn.sigmoid(logits))
 
 

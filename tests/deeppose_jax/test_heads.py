@@ -92,6 +92,7 @@ def test_both_heads_give_float32_estimates(dtype):
     estimate = integral(features)
     assert estimate.scales.shape == (2, 14)
     assert estimate.scales.dtype == jnp.float32
+    assert integral.heat_maps(features).dtype == jnp.float32
     for head in (regression, integral):
         assert head(features).joints.shape == (2, 14, 2)
         assert head(features).joints.dtype == jnp.float32
