@@ -4,11 +4,12 @@
         [--box LOW HIGH] [--turns 10] [--torch PYTHON]
 
 Square boxes with sides between LOW and HIGH pixels, which lie inside of the canvases, from uint8 noise. All forms
-turn the canvases to float themselves, and they take turns in random order, so that whatever else the machine does slows all of them.
-Printed for each: its least time a crop, how that compares with the least time of ours (the form that "auto" takes;
-listed twice, which shows the noise), the median over the turns of the same ratio, and the standard deviation of all
-crops, which shows who filters: map_coordinates and PyTorch's grid_sample interpolate without a filter, and skip
-pixels of boxes larger than 2 * size. PyTorch draws noise and boxes of its own, from the same distributions.
+turn the canvases to float themselves. They take turns in random order, so that whatever else the machine does slows
+all of them. Printed for each: its least time a crop, how that compares with the least time of ours (the form that
+"auto" takes; listed twice, which shows the noise), the median over the turns of the same ratio, and the standard
+deviation of all crops, which shows who filters: map_coordinates and PyTorch's grid_sample interpolate without a
+filter, and skip pixels of boxes larger than 2 * size. PyTorch draws noise and boxes of its own, from the same
+distributions.
 PYTHON is an interpreter that has PyTorch, which runs in a process of its own and waits in between.
 """
 

@@ -26,7 +26,7 @@ def error_of(done):
     [
         (
             ["--config.data.folder=x"],
-            "--config.data.folder: no such field; config.data has dataset, dir",
+            "--config.data.folder: no such field; config.data has canvas, dataset, dir",
         ),
         (
             ["--config.seed.more=1"],
