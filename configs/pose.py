@@ -110,7 +110,7 @@ def demo(config: ConfigDict) -> None:
 def report(config: ConfigDict) -> None:
     """The coursework report, part 1: the base values.
 
-    About 70 seconds an epoch on two CPU cores; stopped at epoch 48. On LSP's test half 22.8 %
+    87 seconds an epoch with its evaluation on two CPU cores; stopped at epoch 48. On LSP's test half 22.8 %
     strict and 34.9 % loose PCP over the four limbs; the mean pose scores 18.2 and 29.6.
     """
 

@@ -9,16 +9,6 @@ from flax import nnx
 from deeppose_jax import LSP, Regressor
 from deeppose_jax.config import ModelConfig
 
-SMALL = ModelConfig(
-    input_size=32,
-    widths=(8, 8, 8, 8, 8),
-    first_kernel=3,
-    first_stride=1,
-    norm="none",
-    hidden=(16,),
-    dropout=0.5,
-    dtype="float32",
-)
 DEEPPOSE = ModelConfig(
     input_size=220,
     widths=(96, 256, 384, 384, 256),
@@ -28,6 +18,16 @@ DEEPPOSE = ModelConfig(
     hidden=(4096, 4096),
     dropout=0.6,
     dtype="float32",
+)
+SMALL = replace(
+    DEEPPOSE,
+    input_size=32,
+    widths=(8, 8, 8, 8, 8),
+    first_kernel=3,
+    first_stride=1,
+    norm="none",
+    hidden=(16,),
+    dropout=0.5,
 )
 
 
