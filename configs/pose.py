@@ -3,9 +3,11 @@
 Usage: python launch.py --config=configs/pose.py[:PRESET] [--config.FIELD=VALUE ...]
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
-PRESETS = ("demo", "report", "augmented", "paper")
+PRESETS = ("demo", "report", "augmented", "paper", "small")
 
 
 def get_config(preset: str = "demo") -> ConfigDict:
@@ -14,7 +16,9 @@ def get_config(preset: str = "demo") -> ConfigDict:
         raise ValueError(f"unknown preset {preset!r}; accepted: {', '.join(PRESETS)}")
     config = base()
     config.preset = preset
-    {"demo": demo, "report": report, "augmented": augmented, "paper": paper}[preset](config)
+    {"demo": demo, "report": report, "augmented": augmented, "paper": paper, "small": small}[
+        preset
+    ](config)
     return config
 
 
@@ -25,6 +29,7 @@ def base() -> ConfigDict:
             "task": "pose",
             "preset": "",
             "seed": 0,
+            "stages": 1,
             "data": {
                 "dataset": "lsp",
                 "dir": "",
@@ -50,36 +55,65 @@ def base() -> ConfigDict:
                 "noise": 0.0,
                 "blur": 0.0,
             },
-            "model": {
-                "input_size": 220,
-                "widths": (96, 256, 384, 384, 256),
-                "first_kernel": 11,
-                "first_stride": 4,
-                "norm": "lrn",
-                "hidden": (4096, 4096),
-                "dropout": 0.6,
-                "dtype": "auto",
-            },
-            "optimizer": {
-                "learning_rate": 5e-5,
-                "schedule": "constant",
-                "weight_decay": 0.0,
-            },
-            "train": {
-                "epochs": 50,
-                "batch_size": 128,
-                "steps_per_call": 16,
-                "patience": 10,
+            "model": network(),
+            "optimizer": adam(),
+            "train": training(),
+            "refiner": {
+                "form": "per_joint",
+                "sigma": 2.0,
+                "displacements": "normal",
+                "start": "random",
+                "combine": "replace",
+                "joints_per_image": 0,
+                "joint_devices": 1,
+                "model": network(),
+                "optimizer": adam(),
+                "train": training(),
             },
             "evaluation": {
                 "every": 1,
                 "batch_size": 100,
                 "train_images": 200,
                 "thresholds": (0.1, 0.2, 0.5),
+                "flip_test": False,
                 "bootstrap": 1000,
             },
         }
     )
+
+
+def network() -> dict[str, Any]:
+    """DeepPose's network, for stage 1 and for refiners."""
+    return {
+        "input_size": 220,
+        "backbone": "alexnet",
+        "alexnet": {
+            "widths": (96, 256, 384, 384, 256),
+            "first_kernel": 11,
+            "first_stride": 4,
+            "norm": "lrn",
+        },
+        "compact": {
+            "widths": (32, 64, 128, 256),
+            "blocks": (1, 2, 2, 1),
+            "out_channels": 96,
+            "out_blocks": 1,
+        },
+        "head": "regression",
+        "hidden": (4096, 4096),
+        "dropout": 0.6,
+        "dtype": "auto",
+    }
+
+
+def adam() -> dict[str, Any]:
+    """The report's optimiser."""
+    return {"learning_rate": 5e-5, "schedule": "constant", "weight_decay": 0.0}
+
+
+def training() -> dict[str, Any]:
+    """The report's batch size, epochs and early stopping."""
+    return {"epochs": 50, "batch_size": 128, "steps_per_call": 16, "patience": 10}
 
 
 def demo(config: ConfigDict) -> None:
@@ -93,9 +127,9 @@ def demo(config: ConfigDict) -> None:
     config.data.canvas = 128
     config.augment.flip = True
     config.model.input_size = 64
-    config.model.widths = (32, 64, 96, 96, 96)
-    config.model.first_kernel, config.model.first_stride = 5, 2
-    config.model.norm = "batch"
+    config.model.alexnet.widths = (32, 64, 96, 96, 96)
+    config.model.alexnet.first_kernel, config.model.alexnet.first_stride = 5, 2
+    config.model.alexnet.norm = "batch"
     config.model.hidden = (384, 384)
     config.model.dropout = 0.0
     # A small network from random weights in minutes: at 5e-5 it would not leave the floor.
@@ -116,7 +150,11 @@ def report(config: ConfigDict) -> None:
 
 
 def augmented(config: ConfigDict) -> None:
-    """The coursework report, part 2."""
+    """The coursework report, part 2.
+
+    About as long an epoch as `report`, all 50 epochs. On LSP's test half 20.2 % strict and 32.5 % loose PCP: less than
+    `report` in as many epochs.
+    """
     config.augment.rotation = 20.0
     config.augment.scale = 0.25
     config.augment.flip = True
@@ -129,3 +167,44 @@ def paper(config: ConfigDict) -> None:
     config.data.dataset = "lsp_and_extended"
     config.augment.translation = 0.1
     config.augment.flip = True
+
+
+def small(config: ConfigDict) -> None:
+    """LSP and LSP Extended on two CPU cores: integral heads on a compact residual network, three stages.
+
+    Not measured to its end yet. Stage 1 sees 85 images a second on two cores.
+    """
+    config.stages = 3
+    config.data.dataset = "lsp_and_extended"
+    config.data.canvas = 192
+    config.augment.rotation = 30.0
+    config.augment.scale = 0.3
+    config.augment.translation = 0.05
+    config.augment.flip = True
+    config.augment.brightness = 0.1
+    config.augment.contrast = 0.3
+    for model in (config.model, config.refiner.model):
+        model.backbone = "compact"
+        model.head = "integral"
+        model.compact.blocks = (1, 1, 1, 1)
+        model.compact.out_channels = 64
+    config.model.input_size = 128
+    config.refiner.model.input_size = 96
+    # From random weights in half an hour: at 5e-5 the network would not leave the floor.
+    for group in (config, config.refiner):
+        group.optimizer.learning_rate = 2e-3
+        group.optimizer.schedule = "one_cycle"
+        group.optimizer.weight_decay = 0.05
+        group.train.batch_size = 32
+        group.train.patience = 0
+    config.train.epochs = 16
+    config.refiner.form = "shared"
+    config.refiner.sigma = 2.0
+    config.refiner.displacements = "observed"
+    config.refiner.start = "previous"
+    config.refiner.combine = "weighted"
+    config.refiner.joints_per_image = 4
+    config.refiner.optimizer.learning_rate = 1e-3
+    config.refiner.train.epochs = 9
+    config.evaluation.every = 3
+    config.evaluation.flip_test = True

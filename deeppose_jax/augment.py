@@ -1,16 +1,26 @@
-"""From canvases to the network's input: random geometry, crop, random pixels, normalisation; all inside jit."""
+"""From canvases to the networks' inputs: random geometry, crops, random pixels, normalisation; all inside jit."""
 
 from dataclasses import replace
 from functools import reduce
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from deeppose_jax import affine, codec
-from deeppose_jax.config import AugmentConfig
+from deeppose_jax.config import AugmentConfig, RefinerConfig
+from deeppose_jax.crops import crop_boxes
 from deeppose_jax.data.pose_set import PoseSet
+from deeppose_jax.displacements import (
+    Displacements,
+    ObservedDisplacements,
+    refiner_boxes,
+    simulate,
+    smallest_diam,
+    to_frame,
+)
 from deeppose_jax.skeleton import Skeleton
 
 # ImageNet's channel means and standard deviations, which published weights expect.
@@ -19,14 +29,16 @@ _STD = (0.229, 0.224, 0.225)
 
 
 def crop(
-    canvases: UInt8[Array, "n c c 3"],
+    canvases: UInt8[Array, "n c c 3"] | Float[Array, "n c c 3"],
     boxes: Float[Array, "n 4"],
     maps: Float[Array, "n 2 3"],
     size: int,
 ) -> Float[Array, "n size size 3"]:
     """What the boxes show of the canvases after these have been moved by `maps`, in [0, 1]."""
     to_input = affine.compose(affine.box_to_pixels(boxes, size), maps)
-    return affine.warp(canvases.astype(jnp.float32) / 255, affine.invert(to_input), size)
+    if canvases.dtype == jnp.uint8:
+        canvases = canvases.astype(jnp.float32) / 255
+    return affine.warp(canvases, affine.invert(to_input), size)
 
 
 def normalise(images: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
@@ -38,9 +50,22 @@ def identity_maps(count: int) -> Float[Array, "n 2 3"]:
     return jnp.broadcast_to(jnp.eye(2, 3), (count, 2, 3))
 
 
-def plain_inputs(batch: PoseSet, size: int) -> Float[Array, "n size size 3"]:
-    """The network's input without augmentation: the crop N(x; b)."""
-    return normalise(crop(batch.canvases, batch.boxes, identity_maps(len(batch)), size))
+def plain_inputs(
+    canvases: UInt8[Array, "n c c 3"] | Float[Array, "n c c 3"],
+    boxes: Float[Array, "n 4"],
+    size: int,
+) -> Float[Array, "n size size 3"]:
+    """Stage 1's input without augmentation: the crop N(x; b)."""
+    return normalise(crop(canvases, boxes, identity_maps(len(canvases)), size))
+
+
+def refiner_inputs(
+    canvases: UInt8[Array, "n c c 3"] | Float[Array, "n c c 3"],
+    boxes: Float[Array, "n k 4"],
+    size: int,
+) -> Float[Array, "n k size size 3"]:
+    """A refiner's input without augmentation: the crops N(x; b_i)."""
+    return normalise(crop_boxes(canvases, boxes, size))
 
 
 def augmented_samples(
@@ -59,6 +84,64 @@ def augmented_samples(
     images = crop(batch.canvases, batch.boxes, maps, size)
     images = random_pixels(pixels, images, augment)
     return normalise(images), codec.encode(moved.joints, moved.boxes), moved.labelled
+
+
+class RefinerSamples(NamedTuple):
+    """A refiner's training samples, m crops of each of n images.
+
+    Attributes:
+        inputs: the crops.
+        targets: each crop's joint in the crop's frame.
+        labelled: whether it is known.
+        joints: which joint it is.
+    """
+
+    inputs: Float[Array, "n m s s 3"]
+    targets: Float[Array, "n m 2"]
+    labelled: Bool[Array, "n m"]
+    joints: Int[Array, "n m"]
+
+
+def refiner_samples(
+    key: jax.Array,
+    batch: PoseSet,
+    config: RefinerConfig,
+    augment: AugmentConfig,
+    displacements: Displacements | ObservedDisplacements,
+    skeleton: Skeleton,
+) -> RefinerSamples:
+    """Crops about simulated predictions of the previous stage, of randomly changed images (DeepPose, section 3.2)."""
+    geometry, draw, choice, pixels = jax.random.split(key, 4)
+    maps, flipped = random_maps(geometry, batch.boxes, augment)
+    moved = move_joints(batch, maps, flipped, skeleton)
+    floor = smallest_diam(batch.boxes)
+    centres, diams = simulate(
+        draw, moved.joints, moved.labelled, displacements, skeleton, floor, flipped
+    )
+    boxes = refiner_boxes(centres, diams, config.sigma)
+    targets = to_frame(moved.joints, boxes)
+    joints = _some_joints(choice, moved.labelled, config.joints_per_image)
+    rows = jnp.arange(len(batch))[:, None]
+
+    c = batch.canvases.shape[1]
+    whole = jnp.broadcast_to(jnp.array([(c - 1) / 2, (c - 1) / 2, c, c]), (len(batch), 4))
+    canvases = crop(batch.canvases, whole, maps, c)
+    crops = crop_boxes(canvases, boxes[rows, joints], config.model.input_size)
+    changed = random_pixels(pixels, crops.reshape(-1, *crops.shape[2:]), augment)
+    return RefinerSamples(
+        inputs=normalise(changed).reshape(crops.shape),
+        targets=targets[rows, joints],
+        labelled=moved.labelled[rows, joints],
+        joints=joints,
+    )
+
+
+def _some_joints(key: jax.Array, labelled: Bool[Array, "n k"], count: int) -> Int[Array, "n m"]:
+    """All joints in their order, or `count` of each image at random, labelled ones first."""
+    n, k = labelled.shape
+    if count in (0, k):
+        return jnp.broadcast_to(jnp.arange(k), (n, k))
+    return jnp.argsort(jax.random.uniform(key, (n, k)) + ~labelled, axis=1)[:, :count]
 
 
 def random_maps(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from engine_jax.config import AtLeastOne, AtLeastZero, Fraction, Positive, Range
+from engine_jax.errors import UserError
 from engine_jax.optimizer import OptimizerConfig
 
 Count = Annotated[int, AtLeastZero]
@@ -72,25 +73,60 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """The regressor.
+class AlexNetLayers:
+    """AlexNet, where `ModelConfig.backbone` is "alexnet".
 
     Attributes:
-        input_size: pixels a side of the network's square input.
         widths: channels of the five convolutions.
         first_kernel: side of the first convolution's filters.
         first_stride: its stride.
         norm: "lrn" (the papers), "batch" or "none".
-        hidden: widths of the head's hidden layers.
+    """
+
+    widths: tuple[Size, Size, Size, Size, Size]
+    first_kernel: Size
+    first_stride: Size
+    norm: Literal["lrn", "batch", "none"]
+
+
+@dataclass(frozen=True)
+class CompactLayers:
+    """The residual network at stride 8 of convnets_jax/compact.py, where `ModelConfig.backbone` is "compact".
+
+    Attributes:
+        widths: channels of the stages at strides 4, 8, 16 and so on.
+        blocks: residual blocks of each stage.
+        out_channels: channels of the features.
+        out_blocks: residual blocks on the sum of the stages.
+    """
+
+    widths: tuple[Size, ...]
+    blocks: tuple[Count, ...]
+    out_channels: Size
+    out_blocks: Count
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A network from crops to joints: stage 1's or a refiner's.
+
+    Attributes:
+        input_size: pixels a side of the network's square input.
+        backbone: "alexnet" or "compact".
+        alexnet: the former's layers.
+        compact: the latter's.
+        head: "regression", fully connected layers to coordinates, trained with L2 (the papers); or "integral", a heat
+            map per joint and its mean, with a predicted scale.
+        hidden: widths of the regression head's hidden layers.
         dropout: the part of each hidden layer's outputs that is dropped in training.
         dtype: of activations; "auto" is bfloat16 on GPU and TPU, float32 on CPU. Parameters are float32.
     """
 
     input_size: Annotated[int, Range(low=16)]
-    widths: tuple[Size, Size, Size, Size, Size]
-    first_kernel: Size
-    first_stride: Size
-    norm: Literal["lrn", "batch", "none"]
+    backbone: Literal["alexnet", "compact"]
+    alexnet: AlexNetLayers
+    compact: CompactLayers
+    head: Literal["regression", "integral"]
     hidden: tuple[Size, ...]
     dropout: Annotated[float, Range(0, 1, open_high=True)]
     dtype: Literal["auto", "float32", "bfloat16"]
@@ -115,6 +151,40 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class RefinerConfig:
+    """Stages 2, 3, ...: networks that look again at a crop around each joint.
+
+    Attributes:
+        form: "per_joint", one network for each joint (the paper); or "shared", one trunk, with a head for each joint.
+        sigma: side of a joint's box, in units of diam of the previous stage's pose.
+        displacements: what training's boxes are displaced by: draws from the "normal" distributions that are fitted to
+            the previous stage's errors (the paper), or the "observed" errors themselves.
+        start: "random" weights, or those of the "previous" stage: its backbone, and its head where that has the same
+            shape.
+        combine: "replace" the previous stage's joint by the refiner's (the paper); or "weighted", the mean of both with
+            weights 1 / scale^2 from the scales that integral heads predict.
+        joints_per_image: crops of each image that a training step sees, drawn at random; 0 is all. Only "shared"
+            refiners can leave some out.
+        joint_devices: "per_joint" networks are divided among this many devices, a divisor of the number of joints;
+            batches are divided among the rest.
+        model: the network; "per_joint" networks have an output for their joint only.
+        optimizer: trains each stage.
+        train: how long each stage is trained.
+    """
+
+    form: Literal["per_joint", "shared"]
+    sigma: Annotated[float, Positive]
+    displacements: Literal["normal", "observed"]
+    start: Literal["random", "previous"]
+    combine: Literal["replace", "weighted"]
+    joints_per_image: Count
+    joint_devices: Size
+    model: ModelConfig
+    optimizer: OptimizerConfig
+    train: TrainConfig
+
+
+@dataclass(frozen=True)
 class EvaluationConfig:
     """Evaluation.
 
@@ -123,6 +193,7 @@ class EvaluationConfig:
         batch_size: images a call.
         train_images: training images that are scored beside the validation and test parts.
         thresholds: of PDJ, in torso lengths.
+        flip_test: predictions, wherever they are made, are means over an image and its mirror image.
         bootstrap: resamples for the 95 % intervals of the final scores.
     """
 
@@ -130,19 +201,50 @@ class EvaluationConfig:
     batch_size: Size
     train_images: Size
     thresholds: tuple[Annotated[float, Positive], ...]
+    flip_test: bool
     bootstrap: Size
 
 
 @dataclass(frozen=True)
 class PoseConfig:
-    """One pose run."""
+    """One pose run.
+
+    Attributes:
+        stages: S; 1 is the regressor alone.
+        model: stage 1's network.
+        optimizer: trains stage 1.
+        train: how long stage 1 is trained.
+        refiner: the stages after it.
+    """
 
     task: Literal["pose"]
     preset: str
     seed: Count
+    stages: Size
     data: DataConfig
     augment: AugmentConfig
     model: ModelConfig
     optimizer: OptimizerConfig
     train: TrainConfig
+    refiner: RefinerConfig
     evaluation: EvaluationConfig
+
+    def __post_init__(self):
+        if self.stages == 1:
+            return
+        refiner = self.refiner
+        if refiner.form == "per_joint" and refiner.joints_per_image:
+            raise UserError(
+                f"config.refiner.joints_per_image: {refiner.joints_per_image}; 'per_joint' refiners take every "
+                "joint's crop; accepted: 0, or config.refiner.form='shared'"
+            )
+        if refiner.form == "shared" and refiner.joint_devices > 1:
+            raise UserError(
+                f"config.refiner.joint_devices: {refiner.joint_devices}; a 'shared' refiner is one network; "
+                "accepted: 1, or config.refiner.form='per_joint'"
+            )
+        if refiner.combine == "weighted" and {self.model.head, refiner.model.head} != {"integral"}:
+            raise UserError(
+                "config.refiner.combine: 'weighted' takes the scales that integral heads predict; accepted: "
+                "'replace', or config.model.head and config.refiner.model.head 'integral'"
+            )

@@ -13,6 +13,10 @@ y_i^{s-1} - y_i of the training set. Three things that the paper leaves open, or
   box's frame is then -delta_i / sigma, whatever the previous stage made of the torso.
 - While a refiner is trained there is no y^{s-1}, and boxes of diam(y) would show every figure at its true size. So the
   error in size is drawn as well: log(diam(y^{s-1}) / diam(y)), from its own normal distribution, once an image.
+
+Real displacements have heavier tails than a normal: most joints are nearly right, a few are on the other side of the
+body. The normal that has their variance draws targets several times as far as most that a refiner will meet, so
+`ObservedDisplacements` offers the measured ones themselves.
 """
 
 from dataclasses import dataclass
@@ -22,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from deeppose_jax import codec
 from deeppose_jax.skeleton import Skeleton
@@ -30,6 +34,8 @@ from deeppose_jax.skeleton import Skeleton
 # diam over the longer side of the joints' bounding box: the mean over LSP's 2000 images is 0.370. For poses with the
 # incomplete labels of LSP Extended, LSP's joints under the masks found there: median 0.373, 90 % in 0.301 .. 0.560.
 DIAM_PER_EXTENT = 0.37
+# diam is at least this part of the longer side of stage 1's box, which is less than any torso of LSP.
+SMALLEST_DIAM = 0.1
 # For joints that fewer than two images label, in units of diam. No loss depends on it; a box has to go somewhere.
 DEFAULT_STD = 0.5
 
@@ -37,7 +43,7 @@ DEFAULT_STD = 0.5
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Displacements:
-    """How a stage's predictions lie about the truth, in units of the predicted pose's diam.
+    """The normal distributions of a stage's displacements, in units of the predicted pose's diam.
 
     Attributes:
         mean: of (y_i^{s-1} - y_i) / diam(y^{s-1}), for each joint.
@@ -51,6 +57,44 @@ class Displacements:
     log_ratio_mean: Float[Any, ""]
     log_ratio_std: Float[Any, ""]
 
+    def draw(
+        self, key: jax.Array, count: int
+    ) -> tuple[Float[Array, "count k 2"], Float[Array, "count k"]]:
+        """Displacements, each joint's on its own, and log ratios of size, one for all joints of an image."""
+        joint_key, size_key = jax.random.split(key)
+        k = self.mean.shape[0]
+        deltas = _normal(self.mean, self.covariance, jax.random.normal(joint_key, (count, k, 2)))
+        log_ratios = self.log_ratio_mean + self.log_ratio_std * jax.random.normal(
+            size_key, (count,)
+        )
+        return deltas, jnp.broadcast_to(log_ratios[:, None], (count, k))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class ObservedDisplacements:
+    """A stage's displacements themselves, one by one: what no normal says of their tails.
+
+    Attributes:
+        deltas: (y_i^{s-1} - y_i) / diam(y^{s-1}) of m images, for each joint in an order of its own: the images that
+            label it come first.
+        log_ratios: log(diam(y^{s-1}) / diam(y)) of the same images, in the same order.
+        counts: how many of the m label each joint.
+    """
+
+    deltas: Float[Any, "m k 2"]
+    log_ratios: Float[Any, "m k"]
+    counts: Int[Any, " k"]
+
+    def draw(
+        self, key: jax.Array, count: int
+    ) -> tuple[Float[Array, "count k 2"], Float[Array, "count k"]]:
+        """For each image and joint the displacement in an image drawn at random, and that image's log ratio."""
+        k = self.counts.shape[0]
+        at = jax.random.randint(key, (count, k), 0, jnp.maximum(self.counts, 1))
+        joints = jnp.arange(k)
+        return jnp.asarray(self.deltas)[at, joints], jnp.asarray(self.log_ratios)[at, joints]
+
 
 def diam(
     joints: Float[ArrayLike, "*b k 2"],
@@ -63,8 +107,7 @@ def diam(
     Args:
         joints: (x, y) in pixels.
         skeleton: what the joints are.
-        floor: the smallest value to give, in pixels, so that a collapsed torso makes no empty box. A part of stage 1's
-            box is a sound choice, since it scales with the image: a tenth of the side is less than any LSP torso.
+        floor: the smallest value to give, in pixels; see `smallest_diam`.
         labelled: which joints are known; None is all of them, as for predictions. With one diagonal known that one
             counts, with none DIAM_PER_EXTENT of the longer side of the known joints' bounding box.
     """
@@ -82,6 +125,47 @@ def diam(
     return jnp.maximum(jnp.where(count > 0, measured, estimate), floor)
 
 
+def smallest_diam(boxes: Float[Any, "*b 4"]) -> Float[Any, "*b"]:
+    """The floor of diam, from stage 1's boxes, with which it scales: a collapsed torso must not make an empty box."""
+    return SMALLEST_DIAM * boxes[..., 2:].max(-1)
+
+
+def observe(
+    predicted: Float[np.ndarray, "n k 2"],
+    true: Float[np.ndarray, "n k 2"],
+    labelled: Bool[np.ndarray, "n k"],
+    skeleton: Skeleton,
+    floor: float | Float[np.ndarray, " n"],
+) -> ObservedDisplacements:
+    """The displacements of a stage's predictions.
+
+    Args:
+        predicted: the stage's joints, in pixels of any frame that an image's joints share.
+        true: the true joints in the same frame.
+        labelled: which of them are known.
+        skeleton: what the joints are.
+        floor: of diam, in the same pixels.
+
+    Returns:
+        Float32 arrays. An image that labels no diagonal of the torso has no measured size, and gets log ratio 0.
+
+    Raises:
+        ValueError: shapes that don't fit, a floor that isn't positive, or predictions that aren't finite.
+    """
+    predicted, true = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
+    labelled = np.asarray(labelled)
+    _check(predicted, true, labelled, skeleton, floor)
+    deltas, log_ratios = _measured(predicted, true, labelled, skeleton, floor)
+    log_ratios = np.broadcast_to(np.nan_to_num(log_ratios)[:, None], labelled.shape)
+    order = np.argsort(~labelled, axis=0, kind="stable")  # [n, k]
+    deltas = np.take_along_axis(np.where(labelled[..., None], deltas, 0), order[..., None], 0)
+    return ObservedDisplacements(
+        deltas.astype(np.float32),
+        np.take_along_axis(log_ratios, order, 0).astype(np.float32),
+        labelled.sum(0).astype(np.int32),
+    )
+
+
 def measure(
     predicted: Float[np.ndarray, "n k 2"],
     true: Float[np.ndarray, "n k 2"],
@@ -92,10 +176,10 @@ def measure(
     """Fits the normal distributions of DeepPose, section 3.2, to a stage's predictions.
 
     Args:
-        predicted: the stage's joints, in pixels of any frame that an image's joints share.
-        true: the true joints in the same frame.
-        labelled: which of them are known. Each joint is fitted over the images that label it, the size over the images
-            that label a diagonal of the torso.
+        predicted: as in `observe`.
+        true: as in `observe`.
+        labelled: as in `observe`. Each joint is fitted over the images that label it, the size over the images that
+            label a diagonal of the torso.
         skeleton: what the joints are.
         floor: of diam, in the same pixels.
 
@@ -105,13 +189,12 @@ def measure(
         deviation 0.
 
     Raises:
-        ValueError: shapes that don't fit, a floor that isn't positive, or predictions that aren't finite.
+        ValueError: as `observe`.
     """
     predicted, true = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
     labelled = np.asarray(labelled)
     _check(predicted, true, labelled, skeleton, floor)
-    sizes = np.asarray(diam(predicted, skeleton, floor), np.float64)  # [n]
-    deltas = (predicted - true) / sizes[:, None, None]  # [n, k, 2]
+    deltas, log_ratios = _measured(predicted, true, labelled, skeleton, floor)
 
     k = skeleton.num_joints
     mean = np.zeros((k, 2))
@@ -121,22 +204,10 @@ def measure(
         if len(known) >= 2:
             mean[joint], covariance[joint] = known.mean(0), np.cov(known, rowvar=False)
 
-    torso = labelled[:, _diagonals(skeleton)].all(-1).any(-1)  # [n]
-    ratios = np.log(sizes / np.asarray(diam(true, skeleton, floor, labelled), np.float64))[torso]
+    ratios = log_ratios[np.isfinite(log_ratios)]
     centre, spread = (ratios.mean(), ratios.std(ddof=1)) if len(ratios) >= 2 else (0.0, 0.0)
     return Displacements(
         *(np.asarray(value, np.float32) for value in (mean, covariance, centre, spread))
-    )
-
-
-def mirrored(displacements: Displacements, skeleton: Skeleton) -> Displacements:
-    """The statistics of the mirrored images: x changes its sign, left and right joints change places."""
-    swap, sign = np.asarray(skeleton.swap), np.array([-1.0, 1.0], np.float32)
-    return Displacements(
-        mean=displacements.mean[swap] * sign,
-        covariance=displacements.covariance[swap] * np.outer(sign, sign),
-        log_ratio_mean=displacements.log_ratio_mean,
-        log_ratio_std=displacements.log_ratio_std,
     )
 
 
@@ -144,11 +215,11 @@ def simulate(
     key: jax.Array,
     true: Float[Array, "n k 2"],
     labelled: Bool[Array, "n k"],
-    displacements: Displacements,
+    displacements: Displacements | ObservedDisplacements,
     skeleton: Skeleton,
     floor: float | Float[Array, " n"],
     flipped: Bool[Array, " n"] | None = None,
-) -> tuple[Float[Array, "n k 2"], Float[Array, " n"]]:
+) -> tuple[Float[Array, "n k 2"], Float[Array, "n k"]]:
     """Draws what the previous stage might have predicted; works inside jit.
 
     Args:
@@ -158,32 +229,29 @@ def simulate(
         displacements: the previous stage's.
         skeleton: what the joints are.
         floor: of diam, in the same pixels.
-        flipped: the samples that augmentation has mirrored, joints and all; they are drawn from `mirrored` statistics.
+        flipped: the samples that augmentation has mirrored, joints and all; what is drawn for them is mirrored, too.
 
     Returns:
         centres: y_i + delta_i d, drawn on its own for each joint. Where a joint isn't labelled its centre is finite if
             the joint is, and means nothing.
         diams: d, what diam(y^{s-1}) might have been: diam(y) exp(r), at least `floor`.
     """
-    joint_key, size_key = jax.random.split(key)
-    noise = jax.random.normal(joint_key, true.shape)
-    deltas = _deltas(displacements, noise)
+    deltas, log_ratios = displacements.draw(key, true.shape[0])
     if flipped is not None:
-        mirror = _deltas(mirrored(displacements, skeleton), noise)
-        deltas = jnp.where(flipped[:, None, None], mirror, deltas)
-    ratios = jnp.exp(
-        displacements.log_ratio_mean
-        + displacements.log_ratio_std * jax.random.normal(size_key, true.shape[:1])
-    )
-    diams = jnp.maximum(diam(true, skeleton, floor, labelled) * ratios, floor)  # [n]
-    return true + deltas * diams[:, None, None], diams
+        swap = np.asarray(skeleton.swap)
+        mirrored = deltas[:, swap] * jnp.array([-1.0, 1.0])
+        deltas = jnp.where(flipped[:, None, None], mirrored, deltas)
+        log_ratios = jnp.where(flipped[:, None], log_ratios[:, swap], log_ratios)
+    sizes = diam(true, skeleton, floor, labelled)[:, None] * jnp.exp(log_ratios)
+    diams = jnp.maximum(sizes, jnp.asarray(floor)[..., None])  # [n, k]
+    return true + deltas * diams[..., None], diams
 
 
 def refiner_boxes(
-    centres: Float[Array, "*b k 2"], diams: Float[Array, "*b"], sigma: float
+    centres: Float[Array, "*b k 2"], diams: Float[Array, "*b #k"], sigma: float
 ) -> Float[Array, "*b k 4"]:
     """b_i = (y_i^{s-1}, sigma diam, sigma diam): a square box about each joint, (cx, cy, w, h) in pixels."""
-    sides = jnp.broadcast_to(sigma * diams[..., None, None], centres.shape)
+    sides = jnp.broadcast_to(sigma * diams[..., None], centres.shape)
     return jnp.concatenate([centres, sides], -1)
 
 
@@ -215,15 +283,28 @@ def _extent(joints: jax.Array, labelled: jax.Array) -> jax.Array:
     return (high - low).max(-1)
 
 
-def _deltas(displacements: Displacements, noise: jax.Array) -> jax.Array:
-    """Standard normal noise [n, k, 2] to displacements with the given means and covariances."""
-    covariance = displacements.covariance
+def _measured(
+    predicted: np.ndarray,
+    true: np.ndarray,
+    labelled: np.ndarray,
+    skeleton: Skeleton,
+    floor: float | np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Displacements [n, k, 2], and log ratios of size [n], NaN where no diagonal of the torso is labelled."""
+    sizes = np.asarray(diam(predicted, skeleton, floor), np.float64)  # [n]
+    torso = labelled[:, _diagonals(skeleton)].all(-1).any(-1)  # [n]
+    log_ratios = np.log(sizes / np.asarray(diam(true, skeleton, floor, labelled), np.float64))
+    return (predicted - true) / sizes[:, None, None], np.where(torso, log_ratios, np.nan)
+
+
+def _normal(mean: jax.Array, covariance: jax.Array, noise: jax.Array) -> jax.Array:
+    """Standard normal noise [n, k, 2] to draws with the given means and covariances."""
     # The Cholesky factor [[a, 0], [b, c]] written out: LAPACK's is NaN where a covariance is singular.
     a = jnp.sqrt(covariance[:, 0, 0])  # [k]
     b = jnp.where(a > 0, covariance[:, 1, 0] / jnp.where(a > 0, a, 1), 0)
     c = jnp.sqrt(jnp.maximum(covariance[:, 1, 1] - b**2, 0))
     x, y = noise[..., 0], noise[..., 1]
-    return displacements.mean + jnp.stack([a * x, b * x + c * y], -1)
+    return mean + jnp.stack([a * x, b * x + c * y], -1)
 
 
 def _check(

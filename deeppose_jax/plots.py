@@ -5,7 +5,6 @@ goes through pyplot: no global state is left behind and no display is needed. Po
 plots_poses.py.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -180,43 +179,6 @@ def pdj_over_thresholds(
             fontweight="bold" if width > 2 else "normal",
             va="center",
         )
-    return figure
-
-
-def comparison_bars(scores: Mapping[str, Score], floor: Score) -> Figure:
-    """PCP of each body part, strict and loose, beside the mean-pose floor.
-
-    Args:
-        scores: by name (a stage, a run), a metric object of results.json: percent by part under
-            "pcp_strict" and "pcp_loose". A part that is missing gets no bar.
-        floor: the metric object of the mean training pose.
-    """
-    rows = [("mean pose", floor, "#bdbdbd")]
-    for i, (name, score) in enumerate(scores.items()):
-        rows.append((name, score, SERIES[i % len(SERIES)]))
-    thickness = 0.8 / len(rows)
-    height = 1.4 + len(PARTS) * (0.14 + 0.2 * len(rows))
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
-    for ax, kind in zip(panels, ("strict", "loose"), strict=True):
-        _style(ax, f"PCP {kind}", "% of sticks")
-        ax.grid(axis="y", visible=False)
-        ax.set_xlim(0, 108)  # Room for a label beside a bar of 100.
-        ax.set_xticks(range(0, 101, 20))
-        for i, (name, score, colour) in enumerate(rows):
-            percent = score.get(f"pcp_{kind}", {})
-            scores_or_none = [percent.get(part) for part in PARTS]
-            values = [math.nan if value is None else value for value in scores_or_none]
-            centres = np.arange(len(PARTS)) + (i - (len(rows) - 1) / 2) * thickness
-            bars = ax.barh(centres, values, 0.9 * thickness, color=colour, label=name)
-            labels = ["" if math.isnan(value) else f"{value:.1f}" for value in values]
-            ax.bar_label(bars, labels, padding=3, fontsize=8, color=INK)
-        ax.axhline(len(PARTS) - 1.5, color=FAINT, linewidth=0.8)
-    panels[0].set_yticks(range(len(PARTS)), [part.replace("_", " ") for part in PARTS])
-    panels[0].set_ylim(len(PARTS) - 0.45, -0.55)
-    handles, labels = panels[0].get_legend_handles_labels()
-    place = {"loc": "outside lower center", "ncols": min(len(rows), 5), "frameon": False}
-    figure.legend(handles, labels, fontsize=9, **place)
     return figure
 
 

@@ -10,28 +10,29 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 
 from deeppose_jax import plots, plots_poses
+from deeppose_jax.cascade import Cascade, as_stage, stage_network
 from deeppose_jax.config import PoseConfig
 from deeppose_jax.data.canvas import decode, image_box, place
 from deeppose_jax.data.pose_set import PoseSet
-from deeppose_jax.predictor import Predictor
-from deeppose_jax.regressor import Regressor
+from deeppose_jax.predictor import to_image_pixels
 from deeppose_jax.skeleton import LSP, Skeleton
 from engine_jax import cli, sharding
 from engine_jax.checkpoint import Checkpoints
 from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
+from engine_jax.order import padded_batches
 from engine_jax.run_folder import RunFolder
-from engine_jax.state import TrainState, abstract_variables, graph_defs
+from engine_jax.state import abstract_variables, graph_defs
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-_BATCH = 32  # images a call, rounded up to the number of devices
+_BATCH = 32  # images a call
 
 Box = tuple[float, float, float, float]
 
@@ -40,17 +41,15 @@ class PoseModel:
     """A trained run, ready for images.
 
     Attributes:
-        skeleton: what the joints are.
         settings: the run's configuration.
+        skeleton: what the joints are.
+        cascade: all stages, with the best parameters.
     """
 
-    def __init__(
-        self, settings: PoseConfig, skeleton: Skeleton, state: TrainState, predictor: Predictor
-    ):
+    def __init__(self, settings: PoseConfig, skeleton: Skeleton, cascade: Cascade):
         self.settings = settings
         self.skeleton = skeleton
-        self._state = state
-        self._predictor = predictor
+        self.cascade = cascade
 
     def predict(
         self, images: Sequence[UInt8[np.ndarray, "h w 3"]], boxes: Sequence[Box] | None = None
@@ -67,7 +66,12 @@ class PoseModel:
         """
         if not len(images):
             return np.zeros((0, self.skeleton.num_joints, 2))
-        return self._predictor(self._state, self._pose_set(images, boxes)).joints
+        poses = self._pose_set(images, boxes)
+        found = []
+        for indices, valid in zip(*padded_batches(len(images), _BATCH), strict=True):
+            stages = self.cascade.predict(poses.canvases[indices], poses.boxes[indices])
+            found.append(np.asarray(stages[-1].joints)[:valid])
+        return to_image_pixels(np.concatenate(found), poses)
 
     def _pose_set(self, images: Sequence[np.ndarray], boxes: Sequence[Box] | None) -> PoseSet:
         if boxes is not None and len(boxes) != len(images):
@@ -107,15 +111,17 @@ def load(workdir: str | Path) -> PoseModel:
     """
     folder = RunFolder(workdir)
     settings = from_mapping(PoseConfig, folder.read_config())
-    mesh = sharding.data_mesh()
-    build = partial(Regressor, settings.model, LSP)
-    params, model_state = abstract_variables(build, sharding.replicated(mesh))
-    with Checkpoints(folder.checkpoints / "best") as best:
-        held = best.restore({"params": params, "model_state": model_state})
-    state = TrainState(jnp.zeros((), jnp.int32), held["params"], held["model_state"], None)
-    batch_size = -(-_BATCH // mesh.size) * mesh.size
-    predictor = Predictor(graph_defs(build).evaluate, settings.model.input_size, batch_size, mesh)
-    return PoseModel(settings, LSP, state, predictor)
+    everywhere = sharding.replicated(sharding.device_mesh())
+    stages = []
+    for number in range(1, settings.stages + 1):
+        build = partial(stage_network, settings, LSP, number)
+        params, model_state = abstract_variables(build, everywhere)
+        with Checkpoints(folder.checkpoints / f"stage_{number}" / "best") as best:
+            held = best.restore({"params": params, "model_state": model_state})
+        graphdef = graph_defs(build).evaluate
+        network = nnx.merge(graphdef, held["params"], held["model_state"])
+        stages.append(as_stage(network, settings, number))
+    return PoseModel(settings, LSP, Cascade(stages, settings, LSP))
 
 
 def main(args: argparse.Namespace) -> None:

@@ -1,19 +1,22 @@
-"""A trained regressor applied to a pose set: joints in the original images' pixels."""
+"""A stage applied to a pose set, batch by batch: joints in the original images' pixels."""
 
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from deeppose_jax import codec
-from deeppose_jax.augment import plain_inputs
+from deeppose_jax.cascade import StagePoses, as_stage, look, look_again
+from deeppose_jax.config import PoseConfig
 from deeppose_jax.data.pose_set import PoseSet
-from deeppose_jax.heads import head_loss
+from deeppose_jax.displacements import to_frame
+from deeppose_jax.heads import Estimate, head_loss
+from deeppose_jax.skeleton import Skeleton
 from engine_jax import sharding
 from engine_jax.order import padded_batches
 from engine_jax.state import TrainState
@@ -21,59 +24,89 @@ from engine_jax.state import TrainState
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says about n images.
+    """What a stage says about n images.
 
     Attributes:
         joints: in the original images' pixels, float64.
         losses: the training loss of each image.
+        stage: the same joints in canvas pixels, their scales and the boxes looked at; for the next stage.
     """
 
     joints: Float[np.ndarray, "n k 2"]
     losses: Float[np.ndarray, " n"]
+    stage: StagePoses
 
 
 def eval_step(
-    params: Any, model_state: Any, batch: PoseSet, *, graphdef: nnx.GraphDef, input_size: int
-) -> tuple[Float[Array, "b k 2"], Float[Array, " b"]]:
-    """Joints in canvas pixels, and each image's loss."""
-    model = nnx.merge(graphdef, params, model_state)
-    estimate = model(plain_inputs(batch, input_size))
-    losses = head_loss(estimate, codec.encode(batch.joints, batch.boxes), batch.labelled)
-    return codec.decode(estimate.joints, batch.boxes), losses
+    params: Any,
+    model_state: Any,
+    batch: PoseSet,
+    previous: StagePoses | None,
+    *,
+    graphdef: nnx.GraphDef,
+    number: int,
+    settings: PoseConfig,
+    skeleton: Skeleton,
+    mesh: Mesh,
+) -> tuple[StagePoses, Float[Array, " b"]]:
+    """The poses of stage `number`, and each image's loss; `previous` is None for stage 1."""
+    network = as_stage(nnx.merge(graphdef, params, model_state), settings, number, mesh)
+    if previous is None:
+        poses = look(network, batch.canvases, batch.boxes, settings, skeleton)
+    else:
+        poses = look_again(network, batch.canvases, batch.boxes, previous, settings, skeleton)
+    boxes = jnp.broadcast_to(poses.boxes, (*poses.joints.shape[:2], 4))
+    estimate = Estimate(
+        to_frame(poses.joints, boxes),
+        None if poses.scales is None else poses.scales / boxes[..., 2:].mean(-1),
+    )
+    return poses, head_loss(estimate, to_frame(batch.joints, boxes), batch.labelled)
 
 
 class Predictor:
-    """Runs the evaluation step over pose sets of any size, in padded batches split over the devices.
+    """Runs a stage's evaluation step over pose sets of any size, in padded batches split over the devices.
 
     Args:
-        graphdef: the model's evaluation form.
-        input_size: side of its input in pixels.
-        batch_size: images a call, over all devices.
-        mesh: the devices.
+        graphdef: the stage's network in its evaluation form.
+        number: of the stage.
+        settings: of the run.
+        skeleton: what the joints are.
+        mesh: the devices, along "data" and "joint".
     """
 
-    def __init__(self, graphdef: nnx.GraphDef, input_size: int, batch_size: int, mesh: Mesh):
-        self._batch_size = batch_size
-        self._batches = sharding.split(mesh)
-        self._step = jax.jit(
-            partial(eval_step, graphdef=graphdef, input_size=input_size),
-            out_shardings=sharding.replicated(mesh),
+    def __init__(
+        self,
+        graphdef: nnx.GraphDef,
+        number: int,
+        settings: PoseConfig,
+        skeleton: Skeleton,
+        mesh: Mesh,
+    ):
+        self._batch_size = settings.evaluation.batch_size
+        self._batches = sharding.split(mesh, over=("data",))
+        step = partial(
+            eval_step,
+            graphdef=graphdef,
+            number=number,
+            settings=settings,
+            skeleton=skeleton,
+            mesh=mesh,
         )
+        self._step = jax.jit(step, out_shardings=sharding.replicated(mesh))
 
-    def __call__(self, state: TrainState, poses: PoseSet) -> Predictions:
-        joints, losses = [], []
+    def __call__(
+        self, state: TrainState, poses: PoseSet, previous: StagePoses | None = None
+    ) -> Predictions:
+        outputs = []
         for indices, valid in zip(*padded_batches(len(poses), self._batch_size), strict=True):
-            batch = jax.tree.map(lambda array, at=indices: array[at], poses)
-            outputs = self._step(
-                state.params, state.model_state, sharding.place(batch, self._batches)
+            batch = jax.tree.map(lambda array, at=indices: array[at], (poses, previous))
+            found = self._step(
+                state.params, state.model_state, *sharding.place(batch, self._batches)
             )
-            canvas_joints, batch_losses = jax.device_get(outputs)
-            joints.append(canvas_joints[:valid])
-            losses.append(batch_losses[:valid])
-        return Predictions(
-            to_image_pixels(np.concatenate(joints), poses),
-            np.concatenate(losses).astype(np.float64),
-        )
+            found = jax.device_get(found)
+            outputs.append(jax.tree.map(lambda array, count=valid: array[:count], found))
+        stage, losses = jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
+        return Predictions(to_image_pixels(stage.joints, poses), losses.astype(np.float64), stage)
 
 
 def to_image_pixels(

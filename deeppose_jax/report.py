@@ -1,22 +1,28 @@
 """What a finished run leaves behind: results.json and its plots."""
 
+import itertools
 import logging
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
 import jax
 import numpy as np
 
-from deeppose_jax import evaluate, metrics, plots, plots_poses, published
+from deeppose_jax import evaluate, metrics, plots, plots_cascade, plots_poses, published
 from deeppose_jax.config import PoseConfig
+from deeppose_jax.crops import crop_boxes
 from deeppose_jax.data.load import Part, Parts
-from deeppose_jax.predictor import Predictor, to_image_pixels
+from deeppose_jax.data.pose_set import PoseSet
+from deeppose_jax.displacements import measure, observe, smallest_diam, to_frame
+from deeppose_jax.predictor import to_image_pixels
 from deeppose_jax.skeleton import Skeleton
-from engine_jax.loop import Fit
+from deeppose_jax.stages import TrainedStage
 from engine_jax.run_folder import RunFolder
 from engine_jax.writer import read_metrics
 
 _GRID = 20  # images in a grid of poses
+_ROWS = 5  # images that are shown stage by stage
 _CURVE = tuple(np.round(np.arange(0.02, 0.51, 0.02), 2).tolist())  # thresholds of the PDJ curve
 _PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -26,18 +32,16 @@ def write_report(
     settings: PoseConfig,
     parts: Parts,
     skeleton: Skeleton,
-    fitted: Fit,
-    predictor: Predictor,
+    stages: Sequence[TrainedStage],
     floor: np.ndarray,
 ) -> dict[str, Any]:
-    """Scores the best parameters, writes results.json and the plots, prints the table; returns the results.
+    """Scores every stage on the test part, writes results.json and the plots, prints the tables; returns the results.
 
     Args:
         floor: the mean training pose on every test image, [n, k, 2] in the images' pixels.
     """
     test = parts.test.poses
     true = to_image_pixels(test.joints, test)
-    predicted = predictor(fitted.best, test).joints
 
     def score(joints: np.ndarray) -> dict[str, Any]:
         return metrics.score(
@@ -50,8 +54,18 @@ def write_report(
             seed=settings.seed,
         )
 
-    scores, floor_scores = score(predicted), score(floor)
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(fitted.best.params))
+    entries = [
+        {
+            "stage": stage.number,
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(stage.fitted.best.params)),
+            "epochs": stage.fitted.epochs,
+            "best_epoch": stage.fitted.best_epoch,
+            "seconds": round(stage.fitted.seconds, 1),
+            "images_per_second": round(stage.fitted.images_per_second, 1),
+            **score(stage.predictions["test"].joints),
+        }
+        for stage in stages
+    ]
     results = {
         "task": settings.task,
         "preset": settings.preset,
@@ -59,48 +73,46 @@ def write_report(
         "labels": settings.data.labels,
         "split": settings.data.split,
         "splits": parts.sizes(),
-        "stages": [
-            {
-                "stage": 1,
-                "parameters": parameters,
-                "epochs": fitted.epochs,
-                "best_epoch": fitted.best_epoch,
-                **scores,
-            }
-        ],
-        "mean_pose": floor_scores,
-        "seconds": round(fitted.seconds, 1),
-        "images_per_second": round(fitted.images_per_second, 1),
+        "stages": entries,
+        "mean_pose": score(floor),
+        "seconds": round(sum(stage.fitted.seconds for stage in stages), 1),
+        "images_per_second": entries[0]["images_per_second"],
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "seed": settings.seed,
         "versions": {package: version(package) for package in _PACKAGES},
     }
-    # Every process predicts; one of them draws and writes.
-    shown = Part(
-        jax.tree.map(lambda array: array[:_GRID], parts.train.poses), parts.train.names[:_GRID]
-    )
-    on_train = predictor(fitted.best, shown.poses).joints
-    if jax.process_index() == 0:
-        _write_curves(folder, results)
-        _write_pdj(folder, settings, parts.test, skeleton, predicted, floor)
-        _write_pose_grid(folder, "test", parts.test, predicted, skeleton)
-        _write_pose_grid(folder, "train", shown, on_train, skeleton)
+    if jax.process_index() == 0:  # Every process predicts; one of them draws and writes.
+        _write_scores(folder, results)
+        _write_pdj(folder, settings, parts.test, skeleton, stages, floor)
+        _write_poses(folder, "test", parts.test, stages[-1], skeleton)
+        _write_poses(folder, "train", _first(parts.train, settings), stages[-1], skeleton)
+        _write_cascade(folder, settings, parts, skeleton, stages)
         folder.write_results(results)
-        logging.info("%s", evaluate.table(scores, floor_scores))
+        for entry in entries:
+            table = evaluate.table(entry, results["mean_pose"])
+            logging.info("Stage %d\n%s\n", entry["stage"], table)
         logging.info("results in %s, pictures in %s", folder.path / "results.json", folder.plots)
     return results
 
 
-def _write_curves(folder: RunFolder, results: dict[str, Any]) -> None:
-    """Losses and scores by epoch, and PCP by part."""
-    history = read_metrics(folder.metrics)
-    (stage,), floor = results["stages"], results["mean_pose"]
+def _first(train: Part, settings: PoseConfig) -> Part:
+    """The first training images, those that the stages' predictions are of."""
+    count = settings.evaluation.train_images
+    return Part(jax.tree.map(lambda array: array[:count], train.poses), train.names[:count])
+
+
+def _write_scores(folder: RunFolder, results: dict[str, Any]) -> None:
+    """Each stage's losses and scores by epoch, and PCP and PDJ by stage."""
+    floor = results["mean_pose"]
     dotted = {row: floor[row]["four_limbs"] for row in ("pcp_strict", "pcp_loose")}
     dotted |= {f"pdj_{threshold}": row["total"] for threshold, row in floor["pdj"].items()}
-    plots.save(plots.loss_curves(history), folder.plots / "loss.png")
-    figure = plots.metric_curves(history, dotted, stage["best_epoch"])
-    plots.save(figure, folder.plots / "metrics.png")
-    plots.save(plots.comparison_bars({"stage 1": stage}, floor), folder.plots / "parts.png")
+    for stage in results["stages"]:
+        name = f"stage_{stage['stage']}"
+        history = read_metrics(folder.metrics, name)
+        plots.save(plots.loss_curves(history), folder.plots / f"{name}_loss.png")
+        figure = plots.metric_curves(history, dotted, stage["best_epoch"])
+        plots.save(figure, folder.plots / f"{name}_metrics.png")
+    plots.save(plots_cascade.scores_by_stage(results["stages"], floor), folder.plots / "scores.png")
 
 
 def _write_pdj(
@@ -108,7 +120,7 @@ def _write_pdj(
     settings: PoseConfig,
     test: Part,
     skeleton: Skeleton,
-    predicted: np.ndarray,
+    stages: Sequence[TrainedStage],
     floor: np.ndarray,
 ) -> None:
     """PDJ over thresholds, beside published methods where they were tested on the same images."""
@@ -122,26 +134,98 @@ def _write_pdj(
     if settings.data.dataset != "synthetic" and settings.data.split == "official":
         methods = [p for p in published.PUBLISHED if p.labels == settings.data.labels]
         reference = {p.method: p.curve() for p in methods}
-    figure = plots.pdj_over_thresholds({"stage 1": curve(predicted)}, reference, curve(floor))
+    curves = {f"stage {stage.number}": curve(stage.predictions["test"].joints) for stage in stages}
+    figure = plots.pdj_over_thresholds(curves, reference, curve(floor))
     plots.save(figure, folder.plots / "pdj.png")
 
 
-def _write_pose_grid(
-    folder: RunFolder, name: str, part: Part, predicted: np.ndarray, skeleton: Skeleton
+def _write_poses(
+    folder: RunFolder, name: str, part: Part, stage: TrainedStage, skeleton: Skeleton
 ) -> None:
     """A grid of images spread over the part, with true and predicted poses on their canvases."""
-    chosen = np.linspace(0, len(part.poses) - 1, min(_GRID, len(part.poses))).astype(int)
-    poses = jax.tree.map(lambda array: array[chosen], part.poses)
-    maps = np.asarray(poses.to_image, np.float64)
-    linear = np.linalg.inv(maps[..., :2])
-    on_canvas = np.einsum("nij,nkj->nki", linear, predicted[chosen] - maps[:, None, :, 2])
+    chosen = _spread(part, _GRID)
     figure = plots_poses.pose_grid(
-        list(poses.canvases),
-        poses.joints,
-        on_canvas,
-        poses.labelled,
+        list(part.poses.canvases[chosen]),
+        part.poses.joints[chosen],
+        stage.predictions[name].stage.joints[chosen],
+        part.poses.labelled[chosen],
         skeleton,
         f"Poses on {name} images",
         names=[part.names[i] for i in chosen],
     )
     plots.save(figure, folder.plots / f"poses_{name}.png")
+
+
+def _write_cascade(
+    folder: RunFolder,
+    settings: PoseConfig,
+    parts: Parts,
+    skeleton: Skeleton,
+    stages: Sequence[TrainedStage],
+) -> None:
+    """Every stage's pose on some test images, what refiners saw in one of them, and the errors they learnt from."""
+    if len(stages) == 1:
+        return
+    test = parts.test.poses
+    chosen = _spread(parts.test, _ROWS)
+    figure = plots_cascade.stages_row(
+        list(test.canvases[chosen]),
+        test.joints[chosen],
+        [stage.predictions["test"].stage.joints[chosen] for stage in stages],
+        test.labelled[chosen],
+        skeleton,
+        "Test images, stage by stage",
+        names=[parts.test.names[i] for i in chosen],
+    )
+    plots.save(figure, folder.plots / "stages.png")
+    for before, stage in itertools.pairwise(stages):
+        figure = _crops(
+            settings, test, int(chosen[0]), parts.test.names[chosen[0]], stage, skeleton
+        )
+        plots.save(figure, folder.plots / f"stage_{stage.number}_crops.png")
+        figure = _clouds(settings, parts.train.poses, before, skeleton)
+        plots.save(figure, folder.plots / f"stage_{stage.number}_displacements.png")
+
+
+def _crops(
+    settings: PoseConfig,
+    test: PoseSet,
+    image: int,
+    name: str,
+    stage: TrainedStage,
+    skeleton: Skeleton,
+) -> plots.Figure:
+    found = stage.predictions["test"].stage
+    boxes = found.boxes[image]
+    size = settings.refiner.model.input_size
+    crops = crop_boxes(test.canvases[image][None], boxes[None], size)[0]
+    return plots_cascade.refiner_crops(
+        np.clip(crops, 0, 1),
+        np.asarray(to_frame(found.joints[image], boxes)),
+        np.asarray(to_frame(test.joints[image], boxes)),
+        test.labelled[image],
+        skeleton,
+        f"What stage {stage.number} saw of {name}",
+    )
+
+
+def _clouds(
+    settings: PoseConfig, train: PoseSet, before: TrainedStage, skeleton: Skeleton
+) -> plots.Figure:
+    assert before.on_train is not None
+    floor = np.asarray(smallest_diam(train.boxes))
+    errors = (before.on_train.joints, train.joints, train.labelled, skeleton, floor)
+    observed, normal = observe(*errors), measure(*errors)
+    return plots_cascade.displacement_clouds(
+        {i: observed.deltas[:count, i] for i, count in enumerate(observed.counts)},
+        normal.mean,
+        normal.covariance,
+        skeleton,
+        f"Stage {before.number} on its training images: what stage {before.number + 1} learns to correct",
+        settings.refiner.sigma,
+    )
+
+
+def _spread(part: Part, count: int) -> np.ndarray:
+    """The indices of `count` images, evenly spread over a part."""
+    return np.linspace(0, len(part.poses) - 1, min(count, len(part.poses))).astype(int)

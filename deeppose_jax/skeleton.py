@@ -20,7 +20,7 @@ class Stick:
     stop: End
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # Compared as a whole, so that jit can hash it.
 class Skeleton:
     """Joints, sticks and symmetry of one annotation scheme.
 

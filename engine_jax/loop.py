@@ -68,11 +68,17 @@ class Fit:
 
 
 def fit(
-    state: TrainState, train_call: TrainCall, evaluate: Evaluate, plan: Plan, folder: RunFolder
+    state: TrainState,
+    train_call: TrainCall,
+    evaluate: Evaluate,
+    plan: Plan,
+    folder: RunFolder,
+    part: str,
 ) -> Fit:
-    """Trains `state`, going on from the folder's last checkpoint if there is one.
+    """Trains `state`, going on from the folder's last checkpoint of this part if there is one.
 
-    A checkpoint is written after every evaluation. A killed run repeats the epochs since then, step for step.
+    A checkpoint is written after every evaluation. A killed run repeats the epochs since then, step for step. A part
+    that was finished before is only read.
 
     Args:
         state: the first state, which is donated.
@@ -80,6 +86,7 @@ def fit(
         evaluate: see Evaluate.
         plan: how long.
         folder: where checkpoints and metrics go.
+        part: what is trained, where a run trains several networks one after the other.
 
     Raises:
         UserError: when the folder's checkpoint holds another architecture.
@@ -87,19 +94,20 @@ def fit(
     """
     progress = _first_progress()
     with (
-        Checkpoints(folder.checkpoints / "last") as last,
-        Checkpoints(folder.checkpoints / "best") as best,
+        Checkpoints(folder.checkpoints / part / "last") as last,
+        Checkpoints(folder.checkpoints / part / "best") as best,
     ):
         if last.latest_step is not None:
             resumed = last.restore({"state": state, "progress": progress})
             state, progress = resumed["state"], resumed["progress"]
         step = int(state.step)
         with (
-            MetricsWriter(folder.metrics, step) as writer,
+            MetricsWriter(folder.metrics, part, step) as writer,
             Progress(plan.epochs * plan.steps_per_epoch, step, plan.batch_size) as bar,
         ):
             if step:
-                bar.line(f"resuming {folder.path} at epoch {step // plan.steps_per_epoch}")
+                verb = "finished" if _finished(step, progress, plan) else "resuming"
+                bar.line(f"{part}: {verb} at epoch {step // plan.steps_per_epoch}")
             while not _finished(step, progress, plan):
                 start = time.monotonic()
                 for _ in range(
@@ -110,7 +118,7 @@ def fit(
                 metrics = evaluate(state)
                 epoch = step // plan.steps_per_epoch
                 writer.write(step, epoch, metrics)
-                bar.line(f"epoch {epoch}/{plan.epochs}: {_validation(metrics)}")
+                bar.line(f"{part}, epoch {epoch}/{plan.epochs}: {_validation(metrics)}")
                 improved = metrics[MONITORED] < progress["best_loss"]
                 progress = {
                     "best_loss": np.asarray(

@@ -1,5 +1,7 @@
 """Where arrays live: parameters and data sets on every device, batches split among them."""
 
+import math
+from collections.abc import Sequence
 from typing import TypeVar
 
 import jax
@@ -10,9 +12,20 @@ from engine_jax.errors import UserError
 T = TypeVar("T")
 
 
-def data_mesh() -> Mesh:
-    """A mesh with one axis, "data", over all devices of all hosts."""
-    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+def device_mesh(**axes: int) -> Mesh:
+    """A mesh over all devices of all hosts: an axis "data", and after it the named ones of the given sizes.
+
+    Raises:
+        UserError: when the devices can't be divided so.
+    """
+    count, inner = jax.device_count(), math.prod(axes.values())
+    if count % inner:
+        asked = ", ".join(f"{name} = {size}" for name, size in axes.items())
+        raise UserError(
+            f"a device mesh of {asked} takes a multiple of {inner} devices, not {count}"
+        )
+    types = (AxisType.Auto,) * (1 + len(axes))
+    return jax.make_mesh((count // inner, *axes.values()), ("data", *axes), axis_types=types)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -20,9 +33,10 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def split(mesh: Mesh, axis: int = 0) -> NamedSharding:
-    """Split over the devices along one array axis."""
-    return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
+def split(mesh: Mesh, axis: int = 0, over: Sequence[str] | None = None) -> NamedSharding:
+    """Split along one array axis: over all devices, or over those along the named axes of the mesh."""
+    names = mesh.axis_names if over is None else over
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, tuple(names)))
 
 
 def place(tree: T, sharding: NamedSharding) -> T:
@@ -37,9 +51,9 @@ def place(tree: T, sharding: NamedSharding) -> T:
     return jax.tree.map(put, tree)
 
 
-def check_batch_size(batch_size: int, mesh: Mesh, field: str) -> None:
-    """Raises a UserError when a batch can't be split evenly over the mesh."""
-    if batch_size % mesh.size:
+def check_batch_size(batch_size: int, devices: int, field: str) -> None:
+    """Raises a UserError when a batch can't be split evenly over the devices."""
+    if batch_size % devices:
         raise UserError(
-            f"{field}: {batch_size} images can't be split over {mesh.size} devices; accepted: a multiple of {mesh.size}"
+            f"{field}: {batch_size} images can't be split over {devices} devices; accepted: a multiple of {devices}"
         )

@@ -10,24 +10,27 @@ import jax
 
 
 class MetricsWriter:
-    """Appends rows {"step": ..., "epoch": ..., name: value, ...} to a metrics.jsonl.
+    """Appends rows {"part": ..., "step": ..., "epoch": ..., name: value, ...} to a metrics.jsonl.
 
     Args:
         path: the file.
-        step: where the run goes on; rows of later steps, written before the run was killed, are dropped, so
-            that each row stands once.
+        part: the part of the run that the rows belong to, which counts its steps from 0.
+        step: where the part goes on; its rows of later steps, written before the run was killed, are dropped,
+            so that each row stands once.
     """
 
-    def __init__(self, path: Path, step: int = 0):
+    def __init__(self, path: Path, part: str, step: int = 0):
+        self._part = part
         self._file = self._events = None
         if jax.process_index():
             return  # One of several hosts writes.
-        rows = [row for row in read_metrics(path) if row["step"] <= step] if path.exists() else []
+        rows = _rows(path) if path.exists() else []
+        rows = [row for row in rows if row["part"] != part or row["step"] <= step]
         partial = path.with_suffix(".partial")
         partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
         partial.replace(path)
         self._file = path.open("a")
-        self._events = _event_writer(path.parent, step)
+        self._events = _event_writer(path.parent / "events" / part, step)
 
     def __enter__(self) -> "MetricsWriter":
         return self
@@ -40,7 +43,7 @@ class MetricsWriter:
 
     def write(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
         if self._file is not None:
-            row = {"step": step, "epoch": round(epoch, 4), **values}
+            row = {"part": self._part, "step": step, "epoch": round(epoch, 4), **values}
             self._file.write(json.dumps(row) + "\n")
             self._file.flush()
         if self._events is not None:
@@ -48,8 +51,13 @@ class MetricsWriter:
                 self._events.add_scalar(name, value, step)
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl; a last line that a killed run left half written is passed over."""
+def read_metrics(path: Path, part: str) -> list[dict[str, Any]]:
+    """One part's rows of a metrics.jsonl."""
+    return [row for row in _rows(path) if row.pop("part") == part]
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """All rows; a last line that a killed run left half written is passed over."""
     rows = []
     for line in path.read_text().splitlines(keepends=True):
         if line.endswith("\n"):

@@ -35,8 +35,8 @@ def error_of(done):
         (["--config.train.epochs=many"], "--config.train.epochs=many: invalid literal for int()"),
         (["--config.train.epochs=0"], "config.train.epochs: 0 is out of range; accepted: >= 1"),
         (
-            ["--config.model.norm=group"],
-            "config.model.norm: 'group' is not one of lrn, batch, none",
+            ["--config.model.alexnet.norm=group"],
+            "config.model.alexnet.norm: 'group' is not one of lrn, batch, none",
         ),
         (["--frobnicate=1"], "Unknown command line flag 'frobnicate'"),
         (["stray"], "unexpected argument 'stray'"),

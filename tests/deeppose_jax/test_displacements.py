@@ -148,16 +148,6 @@ def test_statistics_do_not_depend_on_the_frame():
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6), got, again)
 
 
-def test_statistics_of_flipped_data_are_the_mirrored_statistics():
-    predicted, true, labelled = poses(6, 40)
-    got = dp.mirrored(dp.measure(predicted, true, labelled, LSP, 1.0), LSP)
-    flipped = dp.measure(mirror(predicted), mirror(true), labelled[:, SWAP], LSP, 1.0)
-    jax.tree.map(np.testing.assert_array_equal, got, flipped)
-    # In an image 200 pixels wide x becomes 199 - x, which rounds.
-    flipped = dp.measure(mirror(predicted, 199), mirror(true, 199), labelled[:, SWAP], LSP, 1.0)
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6), got, flipped)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -190,8 +180,8 @@ def draws(seed, stats, count=20_000, flipped=None, true=None):
     centres, diams = simulate(
         jax.random.key(seed), many, labelled, stats, floor=0.01, flipped=flipped
     )
-    offsets = np.asarray((centres - many) / diams[:, None, None], np.float64)
-    return offsets, np.asarray(diams) / np.mean(diagonals(true))
+    offsets = np.asarray((centres - many) / diams[..., None], np.float64)
+    return offsets, np.asarray(diams)[:, 0] / np.mean(diagonals(true))
 
 
 def assert_same_moments(offsets, mean, covariance):
@@ -221,13 +211,14 @@ def test_each_joint_and_the_size_are_drawn_on_their_own():
     assert np.abs(correlations).max() < 5 / np.sqrt(len(columns))
 
 
-def test_draws_for_flipped_samples_follow_the_mirrored_statistics():
-    stats = random_statistics(2)
-    other = dp.mirrored(stats, LSP)
-    assert_same_moments(draws(2, stats, flipped=True)[0], other.mean, other.covariance)
+@pytest.mark.parametrize("width", [0, 199])  # In an image 200 pixels wide x becomes 199 - x.
+def test_draws_for_flipped_samples_follow_the_flipped_images_statistics(width):
+    predicted, true, labelled = poses(6, 40)
+    stats = dp.measure(predicted, true, labelled, LSP, 1.0)
+    flipped = dp.measure(mirror(predicted, width), mirror(true, width), labelled[:, SWAP], LSP, 1.0)
+    offsets, _ = draws(2, stats, flipped=True)
+    assert_same_moments(offsets, flipped.mean, flipped.covariance)
     assert_same_moments(draws(2, stats, flipped=False)[0], stats.mean, stats.covariance)
-    # Drawing and then flipping is the same distribution.
-    assert_same_moments(mirror(draws(3, stats)[0]), other.mean, other.covariance)
 
 
 def test_flipped_and_other_samples_share_a_batch():
@@ -237,7 +228,7 @@ def test_flipped_and_other_samples_share_a_batch():
     centres, diams = simulate(
         jax.random.key(0), true, labelled, stats, floor=1.0, flipped=jnp.array([False, True])
     )
-    offsets = (centres - true) / diams[:, None, None]
+    offsets = (centres - true) / diams[..., None]
     np.testing.assert_allclose(offsets[0], stats.mean, atol=1e-5)
     np.testing.assert_allclose(offsets[1], mirror(stats.mean[None])[0], atol=1e-5)
 
@@ -258,7 +249,8 @@ def test_without_spread_the_centres_are_the_joints_and_the_sizes_the_torsos():
     true = jnp.asarray(true, jnp.float32)
     centres, diams = simulate(jax.random.key(0), true, labelled, statistics(), floor=1.0)
     np.testing.assert_array_equal(centres, true)
-    np.testing.assert_array_equal(diams, dp.diam(true, LSP, 1.0, labelled))
+    sizes = dp.diam(true, LSP, 1.0, labelled)
+    np.testing.assert_array_equal(diams, np.broadcast_to(sizes[:, None], (5, 14)))
 
 
 @pytest.mark.parametrize("covariance", [[[0, 0], [0, 4]], [[4, 0], [0, 0]], [[1, 2], [2, 4]]])
@@ -275,7 +267,7 @@ def test_drawn_sizes_keep_to_the_floor():
     stats = statistics(log_ratio_mean=-1.0, log_ratio_std=2.0)
     diams = np.asarray(simulate(jax.random.key(0), true, labelled, stats, floor=30.0)[1])
     assert diams.min() == 30
-    assert 0 < (diams == 30).sum() < 200
+    assert 0 < (diams[:, 0] == 30).sum() < 200
 
 
 def test_draws_move_and_scale_with_the_image():
@@ -306,19 +298,52 @@ def test_measuring_simulated_predictions_gives_their_statistics_back():
     assert abs(got.log_ratio_mean) < 1e-5
 
 
+def test_observed_displacements_are_drawn_as_they_were_measured():
+    """Each draw is one that was measured for the joint, with the same image's ratio, and all of them come up."""
+    predicted, true, labelled = poses(15, 12)
+    labelled[:, R_HIP] = False  # and so no diagonal through it
+    observed = dp.observe(predicted, true, labelled, LSP, 1.0)
+    sizes = np.mean(diagonals(predicted), 0)
+    deltas = (predicted - true) / sizes[:, None, None]
+    known = labelled[:, [R_SHOULDER, L_HIP]].all(1)
+    ratios = np.where(known, np.log(sizes / diagonals(true)[1]), 0)
+    drawn, log_ratios = observed.draw(jax.random.key(0), 500)
+    for joint in np.flatnonzero(labelled.any(0)):
+        measured = {
+            tuple(row) for row in np.c_[deltas[:, joint], ratios][labelled[:, joint]].round(3)
+        }
+        got = np.c_[drawn[:, joint], log_ratios[:, joint]].astype(float)
+        assert {tuple(row) for row in got.round(3)} == measured
+    np.testing.assert_array_equal(drawn[:, R_HIP], 0)
+
+
+def test_simulation_with_observed_displacements_gives_the_measured_predictions_back():
+    """One image's displacements, drawn for that image, are its prediction."""
+    predicted, true, _ = poses(16, 1)
+    labelled = np.ones((1, 14), bool)
+    observed = dp.observe(predicted, true, labelled, LSP, 1.0)
+    arguments = jnp.asarray(true, jnp.float32), labelled, observed
+    centres, diams = simulate(jax.random.key(0), *arguments, floor=1.0)
+    np.testing.assert_allclose(centres, predicted, atol=1e-4)
+    np.testing.assert_allclose(diams, np.full((1, 14), np.mean(diagonals(predicted))), rtol=1e-5)
+    mirrored = jnp.asarray(mirror(true), jnp.float32), labelled, observed
+    flipped, _ = simulate(jax.random.key(0), *mirrored, floor=1.0, flipped=jnp.array([True]))
+    np.testing.assert_allclose(flipped, mirror(predicted), atol=1e-4)
+
+
 # Boxes
 
 
 def test_boxes_are_squares_about_the_centres():
     centres = np.arange(12.0).reshape(2, 3, 2)
-    boxes = dp.refiner_boxes(jnp.asarray(centres), jnp.array([10.0, 20.0]), 1.5)
+    boxes = dp.refiner_boxes(jnp.asarray(centres), jnp.array([[10.0], [20.0]]), 1.5)
     np.testing.assert_array_equal(boxes[..., :2], centres)
     np.testing.assert_array_equal(boxes[..., 2:], [[[15, 15]] * 3, [[30, 30]] * 3])
 
 
 def test_the_target_is_the_displacement_in_the_boxs_frame():
     centres, true = jnp.array([[[50.0, 60.0]]]), jnp.array([[[58.0, 56.0]]])
-    boxes = dp.refiner_boxes(centres, jnp.array([20.0]), 2.0)
+    boxes = dp.refiner_boxes(centres, jnp.array([[20.0]]), 2.0)
     psi = dp.to_frame(true, boxes)
     np.testing.assert_allclose(psi, [[[0.2, -0.1]]], rtol=1e-6)
     np.testing.assert_allclose(dp.from_frame(psi, boxes), true, rtol=1e-6)

@@ -327,26 +327,6 @@ def test_no_curve_is_a_users_error():
         plots.pdj_over_thresholds({})
 
 
-def test_comparison_bars_stand_beside_the_floor():
-    def score(percent: float) -> dict[str, dict[str, float]]:
-        return {m: dict.fromkeys(plots.PARTS, percent) for m in ("pcp_strict", "pcp_loose")}
-
-    ours = score(41.25)
-    del ours["pcp_loose"]["head"]
-    figure = plots.comparison_bars({"stage 1": ours}, score(17.5))
-    strict, loose = figure.axes
-    assert [bar.get_width() for bar in strict.patches] == [17.5] * 7 + [41.25] * 7
-    assert [text.get_text() for text in strict.texts] == ["17.5"] * 7 + ["41.2"] * 7
-    assert [text.get_text() for text in loose.texts] == ["17.5"] * 7 + [""] + ["41.2"] * 6
-    names = [text.get_text() for text in strict.get_yticklabels()]
-    assert names == [
-        "head", "torso", "upper arm", "lower arm", "upper leg", "lower leg", "four limbs",
-    ]  # fmt: skip
-    assert_no_overlap(figure, [text for text in (*strict.texts, *loose.texts) if text.get_text()])
-    (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["mean pose", "stage 1"]
-
-
 # Files.
 
 

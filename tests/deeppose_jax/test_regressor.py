@@ -7,32 +7,14 @@ import pytest
 from flax import nnx
 
 from deeppose_jax import LSP, Regressor
-from deeppose_jax.config import ModelConfig
+from tests.deeppose_jax.settings import settings, tiny
 
-DEEPPOSE = ModelConfig(
-    input_size=220,
-    widths=(96, 256, 384, 384, 256),
-    first_kernel=11,
-    first_stride=4,
-    norm="lrn",
-    hidden=(4096, 4096),
-    dropout=0.6,
-    dtype="float32",
-)
-SMALL = replace(
-    DEEPPOSE,
-    input_size=32,
-    widths=(8, 8, 8, 8, 8),
-    first_kernel=3,
-    first_stride=1,
-    norm="none",
-    hidden=(16,),
-    dropout=0.5,
-)
+DEEPPOSE = replace(settings("report").model, dtype="float32")
+SMALL = tiny(model__dropout=0.5, model__alexnet__widths=(8, 8, 8, 8, 8), model__hidden=(16,)).model
 
 
 def test_deepposes_network_has_the_papers_layers():
-    model = nnx.eval_shape(lambda: Regressor(DEEPPOSE, LSP, rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: Regressor(DEEPPOSE, LSP.num_joints, rngs=nnx.Rngs(0)))
     count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
     convolutions = 34_944 + 614_656 + 885_120 + 1_327_488 + 884_992
     layers = 6 * 6 * 256 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 28 + 28
@@ -41,7 +23,7 @@ def test_deepposes_network_has_the_papers_layers():
 
 
 def test_a_regressor_gives_every_joint_in_float32():
-    model = Regressor(SMALL, LSP, rngs=nnx.Rngs(0))
+    model = Regressor(SMALL, LSP.num_joints, rngs=nnx.Rngs(0))
     model.eval()
     images = jnp.asarray(np.random.default_rng(0).normal(size=(3, 32, 32, 3)), jnp.float32)
     joints = model(images).joints
@@ -51,7 +33,7 @@ def test_a_regressor_gives_every_joint_in_float32():
 
 
 def test_dropout_acts_in_training_only():
-    model = Regressor(SMALL, LSP, rngs=nnx.Rngs(0))
+    model = Regressor(SMALL, LSP.num_joints, rngs=nnx.Rngs(0))
     images = jnp.ones((2, 32, 32, 3))
     model.train()
     a, b = (model(images, nnx.Rngs(dropout=seed)).joints for seed in (0, 1))
@@ -64,7 +46,7 @@ def test_dropout_acts_in_training_only():
     ("dtype", "expected"), [("float32", jnp.float32), ("bfloat16", jnp.bfloat16)]
 )
 def test_activations_have_the_asked_type_and_parameters_float32(dtype, expected):
-    model = Regressor(replace(SMALL, dtype=dtype), LSP, rngs=nnx.Rngs(0))
+    model = Regressor(replace(SMALL, dtype=dtype), LSP.num_joints, rngs=nnx.Rngs(0))
     assert model.backbone(jnp.ones((1, 32, 32, 3))).dtype == expected
     assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))} == {
         jnp.dtype("float32")

@@ -3,6 +3,7 @@ import signal
 import socket
 import subprocess
 import time
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -11,15 +12,20 @@ import optax
 import pytest
 from orbax.checkpoint import v1 as ocp
 
-from deeppose_jax import LSP, Regressor, load
+from deeppose_jax import LSP, load
+from deeppose_jax.cascade import stage_network
 from deeppose_jax.config import PoseConfig
 from deeppose_jax.data import decode, open_lsp, prepare
 from deeppose_jax.predictor import Predictor
-from deeppose_jax.train import make_plan, make_train_call, mean_pose_joints, train_step
+from deeppose_jax.stages import make_plan
+from deeppose_jax.train import mean_pose_joints
+from deeppose_jax.train_step import train_step
 from engine_jax import sharding
+from engine_jax.checkpoint import Checkpoints
 from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
-from engine_jax.state import create_state, graph_defs
+from engine_jax.feed import make_train_call
+from engine_jax.state import TrainState, abstract_variables, create_state, graph_defs
 from engine_jax.writer import read_metrics
 from tests.deeppose_jax.lsp_folder import tiny_lsp
 from tests.deeppose_jax.runs import ROOT, TINY, command, environment, launch
@@ -51,8 +57,8 @@ def settings(finished):
     return from_mapping(PoseConfig, json.loads((finished / "config.json").read_text()))
 
 
-def last_arrays(workdir):
-    (checkpoint,) = (workdir / "checkpoints" / "last").iterdir()
+def last_arrays(workdir, stage="stage_1"):
+    (checkpoint,) = (workdir / "checkpoints" / stage / "last").iterdir()
     held = ocp.metadata(str(checkpoint)).metadata
     blank = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in held.items()}
     arrays = ocp.load(str(checkpoint), blank)
@@ -60,10 +66,9 @@ def last_arrays(workdir):
     return {name: np.asarray(array) for name, array in arrays.items() if "seconds" not in name}
 
 
-def losses(workdir):
-    return [
-        row["train/loss"] for row in read_metrics(workdir / "metrics.jsonl") if "train/loss" in row
-    ]
+def losses(workdir, stage="stage_1"):
+    rows = read_metrics(workdir / "metrics.jsonl", stage)
+    return [row["train/loss"] for row in rows if "train/loss" in row]
 
 
 def test_a_killed_run_ends_with_the_same_parameters_bit_for_bit(finished, arguments, tmp_path):
@@ -101,7 +106,11 @@ def test_batch_norm_sees_the_whole_batch_on_four_devices(arguments, tmp_path):
     runs = []
     for devices in (1, 4):
         runs.append(tmp_path / str(devices))
-        changed = ("--config.model.norm=batch", "--config.train.epochs=1", f"--workdir={runs[-1]}")
+        changed = (
+            "--config.model.alexnet.norm=batch",
+            "--config.train.epochs=1",
+            f"--workdir={runs[-1]}",
+        )
         done = launch(*arguments, *changed, devices=devices)
         assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(losses(runs[0]), losses(runs[1]), rtol=1e-4)
@@ -160,7 +169,8 @@ def test_results_hold_what_they_promise(finished):
     assert 1 <= stage["best_epoch"] <= stage["epochs"] == EPOCHS
     pictures = {path.name for path in (finished / "plots").iterdir()}
     assert pictures == {
-        *("loss.png", "metrics.png", "parts.png", "pdj.png", "poses_test.png", "poses_train.png")
+        *("stage_1_loss.png", "stage_1_metrics.png", "scores.png", "pdj.png"),
+        *("poses_test.png", "poses_train.png"),
     }
 
 
@@ -174,22 +184,32 @@ def test_a_finished_run_is_not_trained_again(finished, arguments):
 
 def test_evaluation_does_not_depend_on_the_batch_size(finished, settings, lsp):
     poses, _ = prepare(open_lsp(lsp.path)[:7], settings.data.canvas)
-    model = load(finished)
-    graph = graph_defs(partial(Regressor, settings.model, LSP)).evaluate
-    mesh = sharding.data_mesh()
-    runs = [
-        Predictor(graph, settings.model.input_size, size, mesh)(model._state, poses)
-        for size in (2, 7)
-    ]
+    state = best_state(finished, settings)
+    graph = graph_defs(partial(stage_network, settings, LSP, 1)).evaluate
+    runs = []
+    for size in (2, 7):
+        sized = replace(settings, evaluation=replace(settings.evaluation, batch_size=size))
+        runs.append(Predictor(graph, 1, sized, LSP, sharding.device_mesh(joint=1))(state, poses))
     np.testing.assert_allclose(runs[0].joints, runs[1].joints, atol=1e-3)
     np.testing.assert_allclose(runs[0].losses, runs[1].losses, rtol=1e-4)
+
+
+def best_state(workdir, settings):
+    variables = abstract_variables(
+        partial(stage_network, settings, LSP, 1), sharding.replicated(sharding.device_mesh())
+    )
+    with Checkpoints(workdir / "checkpoints" / "stage_1" / "best") as best:
+        held = best.restore(dict(zip(("params", "model_state"), variables, strict=True)))
+    return TrainState(np.zeros((), np.int32), held["params"], held["model_state"], None)
 
 
 def test_a_loaded_model_predicts_in_the_images_own_pixels(finished, settings, lsp):
     records = open_lsp(lsp.path)[:3]
     poses, _ = prepare(records, settings.data.canvas)
+    graph = graph_defs(partial(stage_network, settings, LSP, 1)).evaluate
+    predictor = Predictor(graph, 1, settings, LSP, sharding.device_mesh(joint=1))
+    expected = predictor(best_state(finished, settings), poses).joints
     model = load(finished)
-    expected = model._predictor(model._state, poses).joints
     images = [np.asarray(decode(record.read(), record.name)) for record in records]
     np.testing.assert_allclose(model.predict(images), expected, atol=1e-3)
     assert model.predict([]).shape == (0, 14, 2)
@@ -207,10 +227,10 @@ def test_the_train_step_is_traced_once(settings, lsp):
         traces.append(1)
         return train_step(state, batch, **keywords)
 
-    mesh = sharding.data_mesh()
-    build = partial(Regressor, settings.model, LSP)
+    everywhere = sharding.replicated(sharding.device_mesh())
+    build = partial(stage_network, settings, LSP, 1)
     optimizer = optax.adam(1e-3)
-    state = create_state(build, optimizer, jax.random.key(0), sharding.replicated(mesh))
+    state = create_state(build, optimizer, jax.random.key(0), everywhere)
     counted = partial(
         step,
         graphdef=graph_defs(build).train,
@@ -219,8 +239,9 @@ def test_the_train_step_is_traced_once(settings, lsp):
         skeleton=LSP,
         key=jax.random.key(1),
     )
-    plan = make_plan(settings, len(poses))
-    call = make_train_call(counted, settings, plan, poses, mesh)
+    plan = make_plan(settings.train, settings, len(poses))
+    batches = sharding.split(sharding.device_mesh(), axis=1)
+    call = make_train_call(counted, poses, "device", plan, 0, everywhere, batches)
     for done in range(0, 6, plan.steps_per_call):
         state, _ = call(state, done)
     assert int(state.step) == 6
@@ -237,10 +258,3 @@ def test_the_mean_pose_is_drawn_in_each_images_box(lsp):
     np.testing.assert_allclose(
         mean_pose_joints(train, test), relative * sizes[10:] - 0.5, atol=2e-3
     )
-
-
-def test_a_batch_larger_than_the_training_part_is_refused(settings):
-    with pytest.raises(
-        UserError, match=r"config\.train\.batch_size: 4 is more than the 3 training images"
-    ):
-        make_plan(settings, 3)

@@ -22,7 +22,7 @@ class Net(nnx.Module):
 
 
 def state_of(width):
-    everywhere = sharding.replicated(sharding.data_mesh())
+    everywhere = sharding.replicated(sharding.device_mesh())
     return create_state(
         lambda rngs: Net(width, rngs=rngs), optax.adam(1e-3), jax.random.key(0), everywhere
     )
@@ -63,7 +63,7 @@ def test_another_architecture_is_refused_by_name_and_shape(tmp_path):
 
 
 def test_abstract_variables_are_the_states_shapes():
-    everywhere = sharding.replicated(sharding.data_mesh())
+    everywhere = sharding.replicated(sharding.device_mesh())
     params, model_state = abstract_variables(lambda rngs: Net(4, rngs=rngs), everywhere)
     state = state_of(4)
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, state.params)

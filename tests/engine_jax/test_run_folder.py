@@ -52,12 +52,12 @@ def test_results_are_strict_json(tmp_path):
 
 def test_a_resumed_writer_drops_what_came_after_its_step(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    with MetricsWriter(path) as writer:
+    with MetricsWriter(path, "a") as writer:
         for step in (1, 2, 3):
             writer.write(step, step / 2, {"train/loss": float(step)})
     with path.open("a") as file:
         file.write('{"step": 4, "ep')  # killed while writing
-    with MetricsWriter(path, step=2) as writer:
+    with MetricsWriter(path, "a", step=2) as writer:
         writer.write(3, 1.5, {"train/loss": 30.0})
-    assert [row["train/loss"] for row in read_metrics(path)] == [1.0, 2.0, 30.0]
+    assert [row["train/loss"] for row in read_metrics(path, "a")] == [1.0, 2.0, 30.0]
     assert all(json.loads(line) for line in path.read_text().splitlines())

@@ -1,0 +1,105 @@
+"""Refiners: the networks of stages 2, 3, ..., which correct each joint on a crop around it (DeepPose, section 3.2).
+
+Both forms take crops [n, k, s, s, 3], one around each joint, and estimate [n, k] joints, each in its own box's frame.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Float, Int
+
+from deeppose_jax.config import ModelConfig
+from deeppose_jax.heads import Estimate
+from deeppose_jax.regressor import Regressor
+
+
+class SharedRefiner(nnx.Module):
+    """One trunk for all joints, and a head for each.
+
+    Args:
+        network: a Regressor of k joints. It looks at every crop, and is asked for the joint that the crop is around.
+    """
+
+    def __init__(self, network: Regressor):
+        self.network = network
+
+    def __call__(
+        self,
+        crops: Float[Array, "n m s s 3"],
+        joints: Int[Array, "n m"] | None = None,
+        rngs: nnx.Rngs | None = None,
+    ) -> Estimate:
+        """Estimates [n, m], of the joints that `joints` says; by default there is a crop for each of the k joints."""
+        n, m = crops.shape[:2]
+        if joints is None:
+            joints = jnp.broadcast_to(jnp.arange(m), (n, m))
+        every = self.network(crops.reshape(n * m, *crops.shape[2:]), rngs)  # [n m, k]
+
+        def asked(values: jax.Array) -> jax.Array:
+            return values[jnp.arange(n * m), joints.reshape(-1)].reshape(n, m, *values.shape[2:])
+
+        return jax.tree.map(asked, every)
+
+
+class JointRefiners(nnx.Module):
+    """A network of its own for each joint, as in the paper.
+
+    Args:
+        networks: see `joint_networks`.
+        mesh: devices with an axis "joint", among which the networks are divided; None runs all of them everywhere.
+    """
+
+    def __init__(self, networks: Regressor, mesh: Mesh | None = None):
+        self.networks = networks
+        self.mesh = mesh
+
+    def __call__(self, crops: Float[Array, "n k s s 3"]) -> Estimate:
+        graphdef, variables = nnx.split(self.networks)
+
+        def one(variables: nnx.State, crops: jax.Array) -> Estimate:
+            return nnx.merge(graphdef, variables)(crops)
+
+        estimate = over_joints(one, variables, crops.swapaxes(0, 1), mesh=self.mesh)  # [k, n, 1]
+        return jax.tree.map(lambda values: values[:, :, 0].swapaxes(0, 1), estimate)
+
+
+def joint_networks(config: ModelConfig, num_joints: int, *, rngs: nnx.Rngs) -> Regressor:
+    """A Regressor of one joint whose variables have a leading joint axis: `num_joints` networks."""
+
+    @nnx.split_rngs(splits=num_joints)
+    @nnx.vmap
+    def networks(rngs: nnx.Rngs) -> Regressor:
+        return Regressor(config, 1, rngs=rngs)
+
+    return networks(rngs)
+
+
+def over_joints(function: Callable[..., Any], *trees: Any, mesh: Mesh | None = None) -> Any:
+    """`function` of each joint's part of the trees' arrays, which have a leading joint axis, as its results have.
+
+    On CPU joint after joint, since the grouped convolutions that `vmap` makes are slow there; elsewhere by `vmap`.
+
+    Args:
+        function: of one joint.
+        trees: its arguments.
+        mesh: devices with an axis "joint", among which the joints are divided.
+    """
+
+    def local(*trees: Any) -> Any:
+        if jax.default_backend() != "cpu":
+            return jax.vmap(function)(*trees)
+        count = jax.tree.leaves(trees)[0].shape[0]
+        results = [function(*jax.tree.map(lambda x, j=j: x[j], trees)) for j in range(count)]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
+
+    if mesh is None or mesh.shape["joint"] == 1:
+        return local(*trees)
+    by_joint = PartitionSpec("joint")
+    divided = jax.shard_map(
+        local, mesh=mesh, in_specs=by_joint, out_specs=by_joint, axis_names={"joint"}
+    )
+    return divided(*trees)

@@ -1,0 +1,332 @@
+"""One stage of a run: its network, its training on what the stage before it leaves, its predictions."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from deeppose_jax import metrics
+from deeppose_jax.cascade import StagePoses, stage_network
+from deeppose_jax.config import PoseConfig, TrainConfig
+from deeppose_jax.data.load import Parts
+from deeppose_jax.data.pose_set import PoseSet
+from deeppose_jax.displacements import (
+    Displacements,
+    ObservedDisplacements,
+    measure,
+    observe,
+    smallest_diam,
+)
+from deeppose_jax.predictor import Predictions, Predictor, to_image_pixels
+from deeppose_jax.regressor import Regressor
+from deeppose_jax.skeleton import Skeleton
+from deeppose_jax.train_step import joint_refiners_step, shared_refiner_step, train_step
+from engine_jax import sharding
+from engine_jax.errors import UserError
+from engine_jax.feed import Step, make_train_call
+from engine_jax.loop import Fit, Plan, fit, steps_per_call
+from engine_jax.optimizer import make_optimizer
+from engine_jax.run_folder import RunFolder
+from engine_jax.state import TrainState, abstract_variables, create_state, graph_defs
+
+
+@dataclass(frozen=True)
+class TrainedStage:
+    """A stage after its training.
+
+    Attributes:
+        number: counted from 1.
+        fitted: what came of training.
+        predictions: of its best parameters, by the names of `evaluated_sets`.
+        on_train: the same for the whole training part, or None after the last stage.
+    """
+
+    number: int
+    fitted: Fit
+    predictions: Mapping[str, Predictions]
+    on_train: StagePoses | None
+
+
+def train_stage(
+    number: int,
+    settings: PoseConfig,
+    skeleton: Skeleton,
+    parts: Parts,
+    before: Sequence[TrainedStage],
+    mesh: Mesh,
+    folder: RunFolder,
+) -> TrainedStage:
+    """Trains a stage, or goes on where it was stopped, and applies it.
+
+    Args:
+        number: of the stage, counted from 1.
+        settings: of the run.
+        skeleton: what the joints are.
+        parts: the data.
+        before: the stages before it.
+        mesh: see `make_mesh`.
+        folder: of the run.
+
+    Raises:
+        UserError: when its checkpoint, or the weights that it should start with, are of another architecture.
+    """
+    name = f"stage_{number}"
+    train, optimizer_config = settings.train, settings.optimizer
+    if number > 1:
+        train, optimizer_config = settings.refiner.train, settings.refiner.optimizer
+    plan = make_plan(train, settings, len(parts.train.poses))
+    optimizer = make_optimizer(optimizer_config, plan.epochs * plan.steps_per_epoch)
+    build = partial(stage_network, settings, skeleton, number)
+    placed = state_sharding(settings, number, mesh)
+    seed = stage_seed(settings, number)
+    per_joint = number > 1 and settings.refiner.form == "per_joint"
+    state = create_state(
+        build, by_joint(optimizer) if per_joint else optimizer, jax.random.key(seed), placed
+    )
+    if number > 1 and settings.refiner.start == "previous":
+        state = started_from(state, before[-1].fitted.best, placed, number)
+    step = make_step(number, settings, skeleton, parts, before, mesh, optimizer)
+    over = None if number == 1 else ("data",)
+    train_call = make_train_call(
+        step,
+        parts.train.poses,
+        settings.data.placement,
+        plan,
+        seed,
+        placed,
+        sharding.split(mesh, axis=1, over=over),
+    )
+
+    sets = evaluated_sets(parts, settings)
+    previous = {key: before[-1].predictions[key].stage if before else None for key in sets}
+    graph = graph_defs(build).evaluate
+    predictor = Predictor(graph, number, settings, skeleton, mesh)
+
+    def evaluate(state: TrainState) -> dict[str, float]:
+        found = {key: predictor(state, poses, previous[key]) for key, poses in sets.items()}
+        return epoch_metrics(found, sets, skeleton)
+
+    fitted = fit(state, train_call, evaluate, plan, folder, name)
+    on_train = None
+    if number < settings.stages:
+        on_train = kept(
+            folder.checkpoints / name / "train_poses.npz",
+            lambda: (
+                predictor(
+                    fitted.best, parts.train.poses, before[-1].on_train if before else None
+                ).stage
+            ),
+        )
+    predictions = {key: predictor(fitted.best, poses, previous[key]) for key, poses in sets.items()}
+    return TrainedStage(number, fitted, predictions, on_train)
+
+
+def make_step(
+    number: int,
+    settings: PoseConfig,
+    skeleton: Skeleton,
+    parts: Parts,
+    before: Sequence[TrainedStage],
+    mesh: Mesh,
+    optimizer: optax.GradientTransformation,
+) -> Step:
+    """The stage's train step, a function of its state and a batch."""
+    common = {
+        "optimizer": optimizer,
+        "settings": settings,
+        "skeleton": skeleton,
+        "key": jax.random.key(stage_seed(settings, number) + 1),
+    }
+    build = partial(stage_network, settings, skeleton, number)
+    if number == 1:
+        return partial(train_step, graphdef=graph_defs(build).train, **common)
+    assert before[-1].on_train is not None
+    common["displacements"] = training_displacements(
+        before[-1].on_train, parts.train.poses, settings, skeleton
+    )
+    if settings.refiner.form == "shared":
+        return partial(shared_refiner_step, graphdef=graph_defs(build).train, **common)
+    one = partial(Regressor, settings.refiner.model, 1)
+    return partial(joint_refiners_step, graphdef=graph_defs(one).train, mesh=mesh, **common)
+
+
+def training_displacements(
+    predicted: StagePoses, poses: PoseSet, settings: PoseConfig, skeleton: Skeleton
+) -> Displacements | ObservedDisplacements:
+    """What `settings.refiner.displacements` asks for, of a stage's poses on the training part."""
+    gather = observe if settings.refiner.displacements == "observed" else measure
+    floor = np.asarray(smallest_diam(poses.boxes))
+    return gather(predicted.joints, poses.joints, poses.labelled, skeleton, floor)
+
+
+def started_from(state: TrainState, previous: TrainState, placed: Any, number: int) -> TrainState:
+    """A refiner's first state with the previous stage's backbone, and its head where that has the same shape.
+
+    Each joint's network gets a copy of a backbone that all joints shared.
+    """
+
+    @partial(jax.jit, out_shardings=placed)
+    def start(state: TrainState, previous: TrainState) -> TrainState:
+        return TrainState(
+            state.step,
+            copied(state.params, previous.params, number),
+            copied(state.model_state, previous.model_state, number),
+            state.opt_state,
+        )
+
+    return start(state, previous)
+
+
+def copied(new: Any, old: Any, number: int) -> Any:
+    """A stage's variables with those of the stage before it wherever path and shape fit.
+
+    Raises:
+        UserError: when the backbones are of different architectures.
+    """
+    name_of = partial(jax.tree_util.keystr, simple=True, separator=".")
+    sources = {name_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(old)}
+
+    def copy(path: Any, leaf: jax.Array) -> jax.Array:
+        name = name_of(path)
+        source = sources.get(name)
+        if source is not None and source.shape in (leaf.shape, leaf.shape[1:]):
+            return jnp.broadcast_to(source, leaf.shape)
+        if "backbone" in name:
+            found = "missing" if source is None else source.shape
+            raise UserError(
+                "config.refiner.start: 'previous' takes the same backbone in config.model and "
+                f"config.refiner.model; {name} of stage {number - 1} is {found}, "
+                f"of stage {number} {leaf.shape}"
+            )
+        return leaf
+
+    return jax.tree_util.tree_map_with_path(copy, new)
+
+
+def by_joint(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The optimiser with a state for each entry of the parameters' leading axis."""
+    return optax.GradientTransformation(jax.vmap(optimizer.init), jax.vmap(optimizer.update))
+
+
+def make_mesh(settings: PoseConfig, skeleton: Skeleton) -> Mesh:
+    """All devices, along "data" and "joint".
+
+    Raises:
+        UserError: when joints or batches can't be divided among them.
+    """
+    joints = settings.refiner.joint_devices if settings.stages > 1 else 1
+    if skeleton.num_joints % joints:
+        raise UserError(
+            f"config.refiner.joint_devices: {joints}; accepted: a divisor of {skeleton.num_joints} joints"
+        )
+    mesh = sharding.device_mesh(joint=joints)
+    sharding.check_batch_size(settings.train.batch_size, mesh.size, "config.train.batch_size")
+    data = mesh.shape["data"]
+    sharding.check_batch_size(settings.evaluation.batch_size, data, "config.evaluation.batch_size")
+    if settings.stages > 1:
+        sharding.check_batch_size(
+            settings.refiner.train.batch_size, data, "config.refiner.train.batch_size"
+        )
+    return mesh
+
+
+def state_sharding(settings: PoseConfig, number: int, mesh: Mesh) -> Any:
+    """A copy of everything on every device, but for "per_joint" refiners, which are divided along "joint"."""
+    everywhere = sharding.replicated(mesh)
+    if number == 1 or settings.refiner.form == "shared":
+        return everywhere
+    divided = sharding.split(mesh, over=("joint",))
+    return TrainState(everywhere, divided, divided, divided)  # pyright: ignore[reportArgumentType]
+
+
+def check(settings: PoseConfig, skeleton: Skeleton, parts: Parts, mesh: Mesh) -> None:
+    """Finds what would stop a later stage, before the first one is trained.
+
+    Raises:
+        UserError: when the training part has fewer images than a batch, when a network can't be built, or when it
+            can't start from the one before it.
+    """
+    size = len(parts.train.poses)
+    batches = {"config.train.batch_size": settings.train.batch_size}
+    if settings.stages > 1:
+        batches["config.refiner.train.batch_size"] = settings.refiner.train.batch_size
+    for field, batch_size in batches.items():
+        if batch_size > size:
+            raise UserError(
+                f"{field}: {batch_size} is more than the {size} training images; accepted: at most {size}"
+            )
+    before = None
+    for number in range(1, min(settings.stages, 3) + 1):  # All later ones are like the third.
+        build = partial(stage_network, settings, skeleton, number)
+        variables = abstract_variables(build, sharding.replicated(mesh))
+        if before is not None and settings.refiner.start == "previous":
+            jax.eval_shape(partial(copied, number=number), variables, before)
+        before = variables
+
+
+def stage_seed(settings: PoseConfig, number: int) -> int:
+    """A stage's parameters and order of samples come from this seed, its steps' randomness from the next one."""
+    return settings.seed + 2 * (number - 1)
+
+
+def make_plan(train: TrainConfig, settings: PoseConfig, size: int) -> Plan:
+    """How many steps a training part of `size` images makes."""
+    steps = size // train.batch_size
+    return Plan(
+        epochs=train.epochs,
+        steps_per_epoch=steps,
+        steps_per_call=steps_per_call(steps, train.steps_per_call),
+        evaluate_every=settings.evaluation.every,
+        patience=train.patience,
+        batch_size=train.batch_size,
+    )
+
+
+def evaluated_sets(parts: Parts, settings: PoseConfig) -> dict[str, PoseSet]:
+    """What each epoch is scored on: the validation and test parts, and the first images of the training part."""
+    head = jax.tree.map(lambda array: array[: settings.evaluation.train_images], parts.train.poses)
+    return {"train": head, "validation": parts.validation.poses, "test": parts.test.poses}
+
+
+def epoch_metrics(
+    found: Mapping[str, Predictions], sets: Mapping[str, PoseSet], skeleton: Skeleton
+) -> dict[str, float]:
+    """The losses and main scores of all three parts."""
+    values: dict[str, float] = {}
+    for name, poses in sets.items():
+        scores = metrics.score(
+            found[name].joints,
+            to_image_pixels(poses.joints, poses),
+            poses.labelled,
+            skeleton,
+            resamples=0,
+        )
+        if name != "train":
+            values[f"{name}/loss"] = float(found[name].losses.mean())
+        shown = {row: scores[row]["four_limbs"] for row in ("pcp_strict", "pcp_loose")}
+        shown |= {f"pdj_{threshold}": row["total"] for threshold, row in scores["pdj"].items()}
+        # A score is None where a part labels nothing that it could be measured on.
+        values |= {f"{name}/{key}": value for key, value in shown.items() if value is not None}
+    return values
+
+
+def kept(path: Path, make: Callable[[], StagePoses]) -> StagePoses:
+    """The poses in a file, or those that `make` gives, which are then written to it."""
+    if path.exists():
+        with np.load(path) as held:
+            arrays = {field.name: held.get(field.name) for field in fields(StagePoses)}
+        return StagePoses(**arrays)
+    poses = make()
+    if jax.process_index() == 0:
+        arrays = {field.name: getattr(poses, field.name) for field in fields(StagePoses)}
+        partial_path = path.with_suffix(".partial.npz")
+        np.savez(partial_path, **{name: x for name, x in arrays.items() if x is not None})
+        partial_path.replace(path)
+    return poses

@@ -1,0 +1,196 @@
+"""The cascade's arithmetic: what goes from stage to stage, whatever the networks say."""
+
+from functools import partial
+
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deeppose_jax import Cascade, affine, cascade, codec
+from deeppose_jax.displacements import from_frame, to_frame
+from deeppose_jax.heads import Estimate
+from deeppose_jax.skeleton import LSP
+from tests.deeppose_jax.settings import TORSO, tiny
+
+SIDE = 64
+
+
+class Says(nnx.Module):
+    """A stage that says the same whatever it sees."""
+
+    def __init__(self, joints, scales=None):
+        self.joints = nnx.Variable(jnp.asarray(joints, jnp.float32))
+        self.scales = None if scales is None else nnx.Variable(jnp.asarray(scales, jnp.float32))
+
+    def __call__(self, crops):
+        return Estimate(self.joints[...], None if self.scales is None else self.scales[...])
+
+
+def images(seed=0, count=3):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
+
+
+def poses(seed, count=3, skeleton=LSP):
+    """In stage 1's frame; within the middle of the image."""
+    return np.random.default_rng(seed).uniform(-0.4, 0.4, (count, skeleton.num_joints, 2))
+
+
+def whole(count=3):
+    return jnp.broadcast_to(jnp.array([31.5, 31.5, SIDE, SIDE]), (count, 4))
+
+
+def real_cascade(settings, skeleton, stages=3):
+    """Untrained networks, whose outputs are wide enough to matter."""
+    networks = []
+    for number in range(1, stages + 1):
+        network = cascade.stage_network(settings, skeleton, number, rngs=nnx.Rngs(number))
+        params = nnx.state(network, nnx.Param)
+        nnx.update(
+            network,
+            jax.tree.map(lambda x: x + 0.05 * jnp.sin(jnp.arange(x.size)).reshape(x.shape), params),
+        )
+        network.eval()
+        networks.append(cascade.as_stage(network, settings, number))
+    return Cascade(networks, settings, skeleton)
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3, 5])
+def test_refiners_that_say_zero_leave_stage_1s_pose(stages):
+    first = poses(0)
+    silent = [Says(np.zeros((3, 14, 2)))] * (stages - 1)
+    found = Cascade([Says(first), *silent], tiny(stages=stages), LSP).predict(images())
+    assert len(found) == stages
+    expected = codec.decode(jnp.asarray(first), whole())
+    for stage in found:
+        np.testing.assert_allclose(stage.joints, expected, atol=1e-4)
+
+
+def test_refiners_that_know_the_truth_give_the_truth():
+    """Of image sides 1e-4, from boxes that stage 1's wrong pose makes; the third stage has nothing left to do."""
+    true = codec.decode(jnp.asarray(poses(1)), whole())
+    settings = tiny()
+    first = Says(poses(2))
+    before = cascade.look(first, images(), whole(), settings, LSP)
+    boxes = cascade.boxes_around(before.joints, whole(), settings, LSP)
+    oracle = Says(to_frame(true, boxes))
+    found = Cascade([first, oracle, Says(np.zeros((3, 14, 2)))], settings, LSP).predict(images())
+    assert np.abs(found[0].joints - true).max() > 10
+    np.testing.assert_array_equal(found[1].boxes, boxes)
+    for stage in found[1:]:
+        np.testing.assert_allclose(stage.joints, true, atol=1e-4 * SIDE)
+
+
+def test_boxes_are_sigma_diams_about_the_previous_pose():
+    pose = np.zeros((14, 2))
+    pose[9], pose[2] = (0.15, -0.2), (-0.15, 0.2)  # half a box apart
+    pose[8], pose[3] = (-0.15, -0.2), (0.15, 0.2)
+    silent = Says(np.zeros((1, 14, 2)))
+    found = Cascade([Says(pose[None]), silent], tiny(refiner__sigma=1.5), LSP).predict(images(0, 1))
+    np.testing.assert_allclose(found[0].boxes, whole(1)[:, None])
+    np.testing.assert_allclose(found[1].boxes[..., :2], found[0].joints, rtol=1e-6)
+    np.testing.assert_allclose(found[1].boxes[..., 2:], 1.5 * 0.5 * SIDE, rtol=1e-5)
+
+
+def test_a_collapsed_torso_makes_no_empty_box():
+    silent = Says(np.zeros((1, 14, 2)))
+    collapsed = Says(np.zeros((1, 14, 2)))
+    found = Cascade([collapsed, silent], tiny(refiner__sigma=2.0), LSP).predict(images(0, 1))
+    np.testing.assert_allclose(found[1].boxes[..., 2:], 2.0 * 0.1 * SIDE, rtol=1e-5)
+
+
+def test_the_persons_box_is_where_stage_1_looks():
+    box = jnp.array([[20.0, 30.0, 16.0, 24.0]])
+    found = Cascade([Says(np.full((1, 14, 2), 0.25))], tiny(stages=1), LSP).predict(
+        images(0, 1), box
+    )
+    np.testing.assert_allclose(found[0].joints, np.broadcast_to([24.0, 36.0], (1, 14, 2)))
+
+
+def test_weighted_poses_are_means_by_predicted_precision():
+    """Two measurements of one joint, 1 and 3 pixels wrong by their own account: the weights are 9 and 1."""
+    settings = tiny(
+        refiner__combine="weighted", model__head="integral", refiner__model__head="integral"
+    )
+    shape = (1, 14)
+    first = Says(poses(3, 1), np.full(shape, 3 / SIDE))
+    before = cascade.look(first, images(0, 1), whole(1), settings, LSP)
+    side = float(cascade.boxes_around(before.joints, whole(1), settings, LSP)[0, 0, 2])
+    moved = Says(np.broadcast_to([10 / side, -5 / side], (1, 14, 2)), np.full(shape, 1 / side))
+    found = Cascade([first, moved], settings, LSP).predict(images(0, 1))
+    np.testing.assert_allclose(found[0].scales, np.full(shape, 3.0), rtol=1e-5)
+    difference = np.asarray(found[1].joints - found[0].joints)
+    np.testing.assert_allclose(difference, np.broadcast_to([9.0, -4.5], (1, 14, 2)), atol=1e-3)
+    np.testing.assert_allclose(found[1].scales, np.full(shape, (1 / 9 + 1) ** -0.5), rtol=1e-4)
+    replaced = Cascade([first, moved], tiny(model__head="integral"), LSP).predict(images(0, 1))
+    difference = np.asarray(replaced[1].joints - replaced[0].joints)
+    np.testing.assert_allclose(difference, np.broadcast_to([10.0, -5.0], (1, 14, 2)), atol=1e-3)
+
+
+@pytest.mark.parametrize("form", ["per_joint", "shared"])
+def test_a_flip_commutes_with_prediction(form):
+    """With the flip test, whatever the weights are; without it these weights would not."""
+    changes = {"refiner__form": form, "stages": 2, "refiner__combine": "weighted"}
+    changes |= {"model__head": "integral", "refiner__model__head": "integral"}
+    changes |= {"model__backbone": "compact", "refiner__model__backbone": "compact"}
+    swap = np.array(TORSO.swap)
+
+    def mirrored(joints):
+        return np.asarray(joints)[:, swap] * [-1, 1] + [SIDE - 1, 0]
+
+    for flip_test in (True, False):
+        settings = tiny(**changes, evaluation__flip_test=flip_test)
+        model = real_cascade(settings, TORSO, stages=2)
+        there, back = model.predict(images()), model.predict(images()[:, :, ::-1])
+        for stage, other in zip(there, back, strict=True):
+            worst = np.abs(mirrored(stage.joints) - other.joints).max()
+            assert worst < 1e-3 if flip_test else worst > 1e-2
+            assert stage.scales is not None
+            assert np.isfinite(stage.scales).all()
+
+
+def test_prediction_is_compiled_once():
+    model = Cascade([Says(poses(4)), Says(np.zeros((3, 14, 2)))], tiny(), LSP)
+    model.predict(images(1))
+    before = cascade._predict._cache_size()
+    model.predict(images(2))
+    assert cascade._predict._cache_size() == before
+    again = Cascade([Says(poses(5)), Says(np.zeros((3, 14, 2)))], tiny(), LSP)
+    again.predict(images(1))
+    assert cascade._predict._cache_size() == before
+
+
+def test_gradients_flow_from_the_last_stage_to_the_image():
+    model = real_cascade(tiny(refiner__form="shared", stages=2), TORSO, stages=2)
+    graphdef, variables = nnx.split(model)
+    canvases = jnp.asarray(images(0, 1), jnp.float32) / 255
+    predict = partial(cascade._predict, graphdef, variables, boxes=whole(1))
+    grads = jax.grad(lambda x: predict(x)[-1].joints.sum())(canvases)
+    assert np.isfinite(grads).all()
+    assert np.abs(grads).max() > 0
+
+
+coordinates = st.floats(-50, 150, width=32)
+sides = st.floats(4, 300, width=32)
+
+
+@hypothesis.settings(deadline=None)  # The first call compiles.
+@given(
+    st.tuples(coordinates, coordinates, sides, sides),
+    st.tuples(coordinates, coordinates),
+    st.integers(8, 64),
+)
+def test_crop_codec_and_uncrop_are_the_identity(box, point, size):
+    """A point's place in the crop, the codec's frame, and the image again."""
+    boxes, points = jnp.array([[box]]), jnp.array([[point]])  # [1, 1, 4], [1, 1, 2]
+    pixels = affine.apply(affine.box_to_pixels(boxes[0], size), points.swapaxes(0, 1))[0, 0]
+    framed = to_frame(points, boxes)
+    # The crop's outer edges, -0.5 and size - 0.5, are the frame's -0.5 and 0.5.
+    tolerance = 1e-5 * (1 + max(map(abs, (*box, *point)))) / min(box[2:])
+    np.testing.assert_allclose((pixels + 0.5) / size - 0.5, framed[0, 0], atol=tolerance)
+    np.testing.assert_allclose(from_frame(framed, boxes), points, atol=2e-4)

@@ -1,0 +1,347 @@
+"""Refiners' networks, their training samples and steps, and where they start."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from deeppose_jax.augment import refiner_samples
+from deeppose_jax.cascade import as_stage, stage_network
+from deeppose_jax.data.pose_set import PoseSet
+from deeppose_jax.displacements import Displacements
+from deeppose_jax.heads import head_loss
+from deeppose_jax.refiners import over_joints
+from deeppose_jax.regressor import Regressor
+from deeppose_jax.stages import by_joint, copied
+from deeppose_jax.train_step import joint_refiners_step, shared_refiner_step
+from engine_jax import sharding
+from engine_jax.errors import UserError
+from engine_jax.state import create_state, graph_defs
+from tests.deeppose_jax.settings import TORSO, settings, tiny
+
+SIDE, K = 96, TORSO.num_joints
+SPREAD = Displacements(
+    mean=np.full((K, 2), 0.1, np.float32),
+    covariance=np.tile(np.float32(0.04) * np.eye(2, dtype=np.float32), (K, 1, 1)),
+    log_ratio_mean=np.float32(0),
+    log_ratio_std=np.float32(0.1),
+)
+
+
+def dotted(seed=0, count=8):
+    """Black images with one bright dot each: image i's joint i % k, in the red channel."""
+    rng = np.random.default_rng(seed)
+    joints = np.array([[-12, 15], [12, 15], [-14, -15], [14, -15], [0, -30]]) + SIDE / 2
+    joints = joints + rng.uniform(-4, 4, (count, K, 2))
+    y, x = np.mgrid[:SIDE, :SIDE]
+    canvases = np.zeros((count, SIDE, SIDE, 3), np.uint8)
+    for i in range(count):
+        at = joints[i, i % K]
+        canvases[i, ..., 0] = 255 * np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / (2 * 1.5**2))
+    middle = (SIDE - 1) / 2
+    return PoseSet(
+        canvases=canvases,
+        joints=joints.astype(np.float32),
+        labelled=np.ones((count, K), bool),
+        boxes=np.tile(np.float32([middle, middle, SIDE, SIDE]), (count, 1)),
+        to_image=np.tile(np.eye(2, 3, dtype=np.float32), (count, 1, 1)),
+    )
+
+
+AUGMENTED = {"augment__rotation": 30.0, "augment__scale": 0.2, "augment__flip": True}
+
+
+def samples_of(batch, config, seed=0, displacements=SPREAD):
+    return jax.jit(
+        partial(
+            refiner_samples,
+            config=config.refiner,
+            augment=config.augment,
+            displacements=displacements,
+            skeleton=TORSO,
+        )
+    )(jax.random.key(seed), batch)
+
+
+def test_a_samples_target_is_where_its_crop_shows_the_joint():
+    """Through rotation, zoom, mirror image and displacement; a mirrored left hip is the right one's crop."""
+    batch = dotted(count=40)
+    config = tiny(refiner__model__input_size=48, **AUGMENTED)
+    samples = samples_of(batch, config)
+    red = np.asarray(samples.inputs[..., 0])
+    dark = red.min()
+    mass = red - dark
+    ticks = (np.arange(48) + 0.5) / 48 - 0.5
+    hits = 0
+    for i in range(40):
+        for joint in (i % K, TORSO.swap[i % K]):
+            target = np.asarray(samples.targets[i, joint])
+            if np.abs(target).max() > 0.4 or mass[i, joint].max() < 1:
+                continue
+            at = [
+                (mass[i, joint].sum(axis) * ticks).sum() / mass[i, joint].sum() for axis in (0, 1)
+            ]
+            if np.abs(at - target).max() < 0.02:  # a pixel
+                hits += 1
+                break
+        else:
+            raise AssertionError(f"image {i}: its dot is not at the target of joint {i % K}")
+    assert hits == 40
+
+
+def test_samples_are_a_function_of_the_key_and_differ_from_step_to_step():
+    batch, config = dotted(), tiny(**AUGMENTED)
+    first, again, other = (samples_of(batch, config, seed) for seed in (0, 0, 1))
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    assert (np.asarray(first.targets) != other.targets).all()
+
+
+def test_without_displacement_joints_are_in_the_middle_of_crops_of_sigma_diams():
+    still = replace(SPREAD, mean=0 * SPREAD.mean, covariance=0 * SPREAD.covariance)
+    samples = samples_of(dotted(), tiny(), displacements=still)
+    np.testing.assert_allclose(samples.targets, 0, atol=1e-6)
+    np.testing.assert_array_equal(samples.joints, np.tile(np.arange(K), (8, 1)))
+
+
+def test_some_joints_are_drawn_without_repetition_labelled_ones_first():
+    batch = dotted(count=200)
+    labelled = np.ones((200, K), bool)
+    labelled[:100, 4] = False
+    labelled[100:, 1:] = False
+    config = tiny(refiner__form="shared", refiner__joints_per_image=3)
+    samples = samples_of(replace(batch, labelled=labelled), config)
+    joints = np.asarray(samples.joints)
+    assert joints.shape == (200, 3)
+    assert all(len(set(row)) == 3 for row in joints)
+    assert set(joints[:100].ravel()) == {0, 1, 2, 3}
+    assert (joints[100:, 0] == 0).all()
+    counts = np.bincount(joints[:100].ravel(), minlength=4)
+    assert counts.min() > 50  # of 75 on average
+    np.testing.assert_array_equal(samples.labelled, np.take_along_axis(labelled, joints, 1))
+
+
+def networks(config, seed=0):
+    network = stage_network(config, TORSO, 2, rngs=nnx.Rngs(seed))
+    params = nnx.state(network, nnx.Param)
+    wide = jax.tree.map(lambda x: x + 0.1 * jnp.sin(jnp.arange(x.size)).reshape(x.shape), params)
+    nnx.update(network, wide)
+    network.eval()
+    return network
+
+
+@pytest.mark.parametrize("head", ["regression", "integral"])
+def test_each_joints_refiner_sees_its_own_crop_only(head):
+    config = tiny(refiner__model__head=head)
+    stacked = networks(config)
+    crops = jax.random.normal(jax.random.key(0), (3, K, 24, 24, 3))
+    found = as_stage(stacked, config, 2)(crops)
+    graphdef, variables = nnx.split(stacked)
+    for joint in range(K):
+        one = nnx.merge(graphdef, jax.tree.map(lambda x, j=joint: x[j], variables))
+        alone = one(crops[:, joint])
+        np.testing.assert_allclose(found.joints[:, joint], alone.joints[:, 0], atol=1e-5)
+        if head == "integral":
+            np.testing.assert_allclose(found.scales[:, joint], alone.scales[:, 0], rtol=1e-5)
+    assert np.abs(np.diff(found.joints, axis=1)).min() > 1e-6  # Their weights differ.
+
+
+def test_a_shared_refiner_asks_its_network_for_the_crops_joint():
+    config = tiny(refiner__form="shared", refiner__model__head="integral")
+    network = networks(config)
+    refiner = as_stage(network, config, 2)
+    crops = jax.random.normal(jax.random.key(0), (3, K, 24, 24, 3))
+    found = refiner(crops)
+    for joint in range(K):
+        every = network(crops[:, joint])
+        np.testing.assert_allclose(found.joints[:, joint], every.joints[:, joint], atol=1e-5)
+        np.testing.assert_allclose(found.scales[:, joint], every.scales[:, joint], rtol=1e-5)
+    chosen = jnp.array([[4, 1], [0, 3], [2, 2]])
+    some = refiner(crops[jnp.arange(3)[:, None], chosen], chosen)
+    np.testing.assert_allclose(
+        some.joints, np.take_along_axis(np.asarray(found.joints), chosen[..., None], 1), atol=1e-5
+    )
+
+
+def refiner_state(config, optimizer):
+    build = partial(stage_network, config, TORSO, 2)
+    return create_state(
+        build, optimizer, jax.random.key(0), sharding.replicated(sharding.device_mesh(joint=1))
+    )
+
+
+def joint_step(config, optimizer):
+    return partial(
+        joint_refiners_step,
+        graphdef=graph_defs(partial(Regressor, config.refiner.model, 1)).train,
+        optimizer=optimizer,
+        settings=config,
+        skeleton=TORSO,
+        key=jax.random.key(1),
+        displacements=SPREAD,
+    )
+
+
+def test_joint_refiners_train_as_networks_of_their_own():
+    """A step of all is a step of each, with plain Adam on one joint's network and crops."""
+    config = tiny(stages=2)
+    optimizer = optax.adamw(
+        1e-2, weight_decay=0.1, mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p)
+    )
+    state, batch = refiner_state(config, by_joint(optimizer)), dotted()
+    new, loss = joint_step(config, optimizer)(state, batch)
+    assert int(new.step) == 1
+
+    samples_key, _ = jax.random.split(jax.random.fold_in(jax.random.key(1), 0))
+    samples = (
+        samples_of(batch, config)
+        if samples_key is None
+        else refiner_samples(samples_key, batch, config.refiner, config.augment, SPREAD, TORSO)
+    )
+    graphdef = graph_defs(partial(Regressor, config.refiner.model, 1)).train
+    losses = []
+    for joint in range(K):
+        params, model_state = jax.tree.map(
+            lambda x, j=joint: x[j], (state.params, state.model_state)
+        )
+
+        def loss_of(params, model_state=model_state, j=joint):
+            estimate = nnx.merge(graphdef, params, model_state)(samples.inputs[:, j])
+            target, labelled = samples.targets[:, j : j + 1], samples.labelled[:, j : j + 1]
+            return head_loss(estimate, target, labelled).mean()
+
+        value, grads = jax.value_and_grad(loss_of)(params)
+        updates, _ = optimizer.update(grads, optimizer.init(params), params)
+        expected = optax.apply_updates(params, updates)
+        got = jax.tree.map(lambda x, j=joint: x[j], new.params)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got, expected)
+        losses.append(value)
+    np.testing.assert_allclose(loss, sum(losses), rtol=1e-5)
+
+
+def test_a_joint_that_no_image_labels_is_not_trained():
+    config = tiny(stages=2)
+    optimizer = optax.adam(1e-2)
+    state, batch = refiner_state(config, by_joint(optimizer)), dotted()
+    labelled = batch.labelled.copy()
+    labelled[:, 4] = False
+    joints = batch.joints.copy()
+    joints[:, 4] = 1e4
+    new, loss = joint_step(config, optimizer)(
+        state, replace(batch, labelled=labelled, joints=joints)
+    )
+    assert np.isfinite(loss)
+
+    def moved(joint):
+        changes = jax.tree.map(
+            lambda a, b: np.abs(a[joint] - b[joint]).max(), new.params, state.params
+        )
+        return max(jax.tree.leaves(changes))
+
+    assert moved(4) == 0
+    assert min(moved(joint) for joint in range(4)) > 1e-3
+
+
+def test_over_joints_is_the_same_by_vmap(monkeypatch):
+    def function(x, y):
+        return x @ y, {"sum": x.sum()}
+
+    x, y = jax.random.normal(jax.random.key(0), (2, 5, 3, 3))
+    unrolled = over_joints(function, x, y)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+        over_joints(function, x, y),
+        unrolled,
+    )
+
+
+def test_a_shared_refiner_learns_where_the_dots_are():
+    """Training brings its crops' joints from the middle to the dots: every image shows the head."""
+    config = tiny(
+        stages=2,
+        refiner__form="shared",
+        refiner__model__head="integral",
+        refiner__model__backbone="compact",
+        refiner__joints_per_image=1,
+    )
+    batch = jax.tree.map(lambda x: x[np.full(16, 4)], dotted())
+    labelled = np.zeros((16, K), bool)
+    labelled[:, 4] = True
+    batch = replace(batch, labelled=labelled)
+    optimizer = optax.adam(1e-2)
+    state = refiner_state(config, optimizer)
+    step = jax.jit(
+        partial(
+            shared_refiner_step,
+            graphdef=graph_defs(partial(stage_network, config, TORSO, 2)).train,
+            optimizer=optimizer,
+            settings=config,
+            skeleton=TORSO,
+            key=jax.random.key(1),
+            displacements=SPREAD,
+        )
+    )
+    losses = []
+    for _ in range(40):
+        state, loss = step(state, batch)
+        losses.append(float(loss))
+    # In units of the box joints are some 0.1 off at first: log-likelihoods below that of scale 0.1.
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 1
+
+
+def variables_of(config, number):
+    network = stage_network(config, TORSO, number, rngs=nnx.Rngs(number))
+    return nnx.state(network)
+
+
+@pytest.mark.parametrize("form", ["per_joint", "shared"])
+def test_refiners_start_from_the_stage_before(form):
+    heads = {"model__head": "integral", "refiner__model__head": "integral"}
+    config = tiny(refiner__form=form, refiner__start="previous", **heads)
+    first, second, third = (variables_of(config, number) for number in (1, 2, 3))
+    started = copied(second, first, 2)
+    axis = (slice(None),) if form == "shared" else (2,)
+    kernel = started["backbone"]["convs"][1]["kernel"] if "convs" in started["backbone"] else None
+    leaves = jax.tree.leaves(started["backbone"])
+    for got, source in zip(leaves, jax.tree.leaves(first["backbone"]), strict=True):
+        np.testing.assert_array_equal(got[axis], source)
+    del kernel
+    same_head = jax.tree.leaves(
+        jax.tree.map(lambda a, b: a.shape == b.shape, second["head"], first["head"])
+    )
+    assert all(same_head) == (form == "shared")
+    again = copied(third, started, 3)
+    jax.tree.map(np.testing.assert_array_equal, again, started)
+
+
+def test_refiners_of_another_backbone_cannot_start_from_the_stage_before():
+    config = tiny(refiner__start="previous", refiner__model__alexnet__widths=(4, 4, 4, 4, 8))
+    with pytest.raises(
+        UserError, match=r"config\.refiner\.start: 'previous' takes the same backbone"
+    ):
+        copied(variables_of(config, 2), variables_of(config, 1), 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"refiner__joints_per_image": 3}, r"config\.refiner\.joints_per_image: 3; 'per_joint'"),
+        (
+            {"refiner__form": "shared", "refiner__joint_devices": 2},
+            r"config\.refiner\.joint_devices: 2; a 'shared' refiner",
+        ),
+        (
+            {"refiner__combine": "weighted"},
+            r"config\.refiner\.combine: 'weighted' takes the scales",
+        ),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        settings(stages=2, **changes)
+    settings(stages=1, **changes)  # Without refiners they mean nothing.

@@ -1,0 +1,123 @@
+"""Cascades trained by launch.py: resumption, several devices, and the same poses from the saved run."""
+
+import json
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from deeppose_jax import load
+from deeppose_jax.config import PoseConfig
+from deeppose_jax.data import open_lsp, prepare
+from deeppose_jax.data.splits import splits
+from engine_jax.config import from_mapping
+from tests.deeppose_jax.lsp_folder import tiny_lsp
+from tests.deeppose_jax.runs import ROOT, TINY, command, environment, launch
+from tests.deeppose_jax.test_train import last_arrays, losses
+
+REFINERS = (
+    "--config.refiner.model.input_size=24",
+    "--config.refiner.model.alexnet.widths=(4,4,4,4,4)",
+    "--config.refiner.model.alexnet.first_kernel=3",
+    "--config.refiner.model.alexnet.first_stride=1",
+    "--config.refiner.model.alexnet.norm=none",
+    "--config.refiner.model.hidden=(8,)",
+    "--config.refiner.model.dropout=0.2",
+    "--config.refiner.optimizer.learning_rate=1e-3",
+    "--config.refiner.train.batch_size=8",
+    "--config.refiner.train.epochs=2",
+    "--config.train.batch_size=8",
+    "--config.train.epochs=2",
+)
+SHARED = (
+    "--config.refiner.form=shared",
+    "--config.stages=3",
+    "--config.refiner.joints_per_image=3",
+)
+
+
+@pytest.fixture(scope="module")
+def lsp(tmp_path_factory):
+    return tiny_lsp(tmp_path_factory.mktemp("data") / "lsp", count=40)
+
+
+@pytest.fixture(scope="module")
+def arguments(lsp):
+    return (*TINY, *REFINERS, f"--config.data.dir={lsp.path}")
+
+
+@pytest.fixture(scope="module")
+def finished(arguments, tmp_path_factory):
+    """Three stages with shared refiners, never stopped."""
+    workdir = tmp_path_factory.mktemp("runs") / "finished"
+    done = launch(*arguments, *SHARED, f"--workdir={workdir}")
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+def test_results_hold_an_entry_and_pictures_for_each_stage(finished):
+    stages = json.loads((finished / "results.json").read_text())["stages"]
+    assert [stage["stage"] for stage in stages] == [1, 2, 3]
+    for stage in stages:
+        assert stage["epochs"] == 2
+        assert {"pcp_strict", "pcp_loose", "pdj", "intervals", "parameters"} <= stage.keys()
+        assert len(losses(finished, f"stage_{stage['stage']}")) == 2 * (16 // 8)
+    pictures = {path.name for path in (finished / "plots").iterdir()}
+    assert {
+        *("stages.png", "scores.png", "stage_2_crops.png", "stage_3_crops.png"),
+        *("stage_2_displacements.png", "stage_3_displacements.png", "stage_3_loss.png"),
+    } <= pictures
+
+
+def test_a_loaded_cascade_predicts_what_training_evaluated(finished, lsp):
+    """Stage by stage, the poses of the training part that the next stage's displacements were measured on."""
+    config = from_mapping(PoseConfig, json.loads((finished / "config.json").read_text()))
+    records = open_lsp(lsp.path)
+    chosen = splits(len(records), "official", validation=4)["train"]
+    poses, _ = prepare([records[i] for i in chosen], config.data.canvas)
+    found = load(finished).cascade.predict(poses.canvases, poses.boxes)
+    assert len(found) == 3
+    for number, stage in enumerate(found[:2], 1):
+        with np.load(finished / "checkpoints" / f"stage_{number}" / "train_poses.npz") as held:
+            np.testing.assert_allclose(stage.joints, held["joints"], atol=1e-3)
+            np.testing.assert_allclose(stage.boxes, held["boxes"], atol=1e-3)
+
+
+def test_a_run_killed_in_its_second_stage_ends_with_the_same_parameters(
+    finished, arguments, tmp_path
+):
+    workdir = tmp_path / "killed"
+    started = command(*arguments, *SHARED, f"--workdir={workdir}")
+    process = subprocess.Popen(started, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
+    metrics = workdir / "metrics.jsonl"
+    while not (metrics.exists() and '"part": "stage_2"' in metrics.read_text()):
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+    resumed = launch(*arguments, *SHARED, f"--workdir={workdir}")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "stage_1: finished at epoch 2" in resumed.stderr
+    for stage in ("stage_1", "stage_2", "stage_3"):
+        assert losses(workdir, stage) == losses(finished, stage)
+        expected, found = last_arrays(finished, stage), last_arrays(workdir, stage)
+        for name, array in expected.items():
+            np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def test_eight_devices_divide_joints_and_images_and_train_as_one(arguments, tmp_path):
+    runs = []
+    for devices, joints in ((1, 1), (8, 2)):
+        runs.append(tmp_path / str(devices))
+        per_joint = ("--config.stages=2", "--config.refiner.form=per_joint")
+        divided = f"--config.refiner.joint_devices={joints}"
+        done = launch(*arguments, *per_joint, divided, f"--workdir={runs[-1]}", devices=devices)
+        assert done.returncode == 0, done.stderr
+    one, eight = (last_arrays(run, "stage_2") for run in runs)
+    assert one.keys() == eight.keys()
+    for name, array in one.items():
+        np.testing.assert_allclose(eight[name], array, atol=1e-5, err_msg=name)
+    np.testing.assert_allclose(*(losses(run, "stage_2") for run in runs), rtol=1e-4)
