@@ -16,11 +16,11 @@ from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 
-from deeppose_jax import plots, plots_poses
 from deeppose_jax.cascade import Cascade, as_stage, stage_network
 from deeppose_jax.config import PoseConfig
 from deeppose_jax.data.canvas import decode, image_box, place
 from deeppose_jax.data.pose_set import PoseSet
+from deeppose_jax.plots import draw_skeleton
 from deeppose_jax.predictor import to_image_pixels
 from deeppose_jax.skeleton import LSP, Skeleton
 from engine_jax import cli, sharding
@@ -28,6 +28,7 @@ from engine_jax.checkpoint import Checkpoints
 from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
 from engine_jax.order import padded_batches
+from engine_jax.plots import save
 from engine_jax.run_folder import RunFolder
 from engine_jax.state import abstract_variables, graph_defs
 
@@ -144,9 +145,7 @@ def main(args: argparse.Namespace) -> None:
         x0, y0, x1, y1 = corners
         joints = model.predict([image], [((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)])[0]
         found.append({"file": str(path), "box": list(corners), "joints": joints.round(3).tolist()})
-        plots.save(
-            _overlay(image, joints, model.skeleton), out / f"{len(found):05d}_{path.stem}.png"
-        )
+        save(_overlay(image, joints, model.skeleton), out / f"{len(found):05d}_{path.stem}.png")
     written = {"joint_names": list(model.skeleton.joints), "predictions": found}
     (out / "predictions.json").write_text(json.dumps(written, indent=2) + "\n")
     print(f"{len(found)} poses in {out / 'predictions.json'}, one picture each beside it")
@@ -177,7 +176,7 @@ def _overlay(image: np.ndarray, joints: np.ndarray, skeleton: Skeleton) -> Figur
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(image)
     axes.axis("off")
-    plots_poses.draw_skeleton(axes, joints, np.ones(len(joints), bool), skeleton)
+    draw_skeleton(axes, joints, np.ones(len(joints), bool), skeleton)
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)
     return figure

@@ -1,7 +1,4 @@
-"""What a cascade does, stage by stage: its poses, its refiners' crops, its displacements, its scores.
-
-Like plots.py: arrays and numbers in, a matplotlib Figure that belongs to the caller out.
-"""
+"""What a cascade's refiners see and learn: their crops, and the displacements they correct."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,18 +13,10 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import MaxNLocator
 
-from deeppose_jax.plots import FAINT, INK, PARTS, SERIES, WIDTH, _style
-from deeppose_jax.plots_poses import (
-    CASING,
-    COLOURS,
-    _check,
-    _legend,
-    _pdj_caption,
-    _tiles,
-    draw_skeleton,
-)
+from deeppose_jax.plots.poses import image_tiles
+from deeppose_jax.plots.skeletons import CASING, COLOURS, joint_sides
 from deeppose_jax.skeleton import Skeleton
-from engine_jax.errors import UserError
+from engine_jax.plots import INK, WIDTH, style_axes
 
 Displacements = Mapping[str, Float[np.ndarray, "m 2"]] | Mapping[int, Float[np.ndarray, "m 2"]]
 
@@ -43,62 +32,6 @@ PREVIOUS |= {"path_effects": _OUTLINE}
 TRUE = {"marker": "o", "color": "white", "markersize": 10, "markeredgewidth": 1.6}
 TRUE |= {"markerfacecolor": "none", "path_effects": _OUTLINE}
 REFINED = {"marker": "o", "markersize": 6, "markeredgecolor": CASING, "markeredgewidth": 0.8}
-_DOTTED = {"color": INK, "linestyle": ":", "linewidth": 1.5}
-
-
-def joint_sides(skeleton: Skeleton) -> list[str]:
-    """Each joint's side, "left" or "right"; "centre" where limbs of several sides meet, or none."""
-    sides: list[set[str]] = [set() for _ in skeleton.joints]
-    for start, stop, side in skeleton.limbs:
-        sides[start].add(side)
-        sides[stop].add(side)
-    return [met.pop() if len(met) == 1 else "centre" for met in sides]
-
-
-def stages_row(
-    images: Sequence[UInt8[np.ndarray, "h w 3"]],
-    true: Float[np.ndarray, "n k 2"],
-    by_stage: Sequence[Float[np.ndarray, "n k 2"]],
-    labelled: Bool[np.ndarray, "n k"],
-    skeleton: Skeleton,
-    title: str,
-    names: Sequence[str] | None = None,
-) -> Figure:
-    """A row for each image: its true pose, then each stage's pose over it, with PDJ at 0.2.
-
-    Args:
-        images: n of uint8 [h, w, 3], of any sizes.
-        true: [n, k, 2] in each image's pixels; dashed white under the stages.
-        by_stage: the poses after stage 1, 2, ..., each like `true`. They are drawn whole.
-        labelled: [n, k] bool, which of the true joints are known.
-        names: n captions.
-
-    Raises:
-        ValueError: no images or stages, or images and poses that don't match.
-    """
-    true, labelled = np.asarray(true, float), np.asarray(labelled, bool)
-    stages = [np.asarray(stage, float) for stage in by_stage]
-    if not stages:
-        raise ValueError("by_stage: no stages; a row takes at least one")
-    k = skeleton.num_joints
-    named = {f"by_stage[{i}]": stage for i, stage in enumerate(stages)}
-    _check(images, k, true=true, labelled=labelled, **named)
-    captions, repeated = [], []
-    for i, image in enumerate(images):
-        captions.append((names[i], "true pose") if names else ("true pose", ""))
-        for s, stage in enumerate(stages, 1):
-            captions.append((f"stage {s}", _pdj_caption(true[i], stage[i], labelled[i], skeleton)))
-        repeated += [image] * (1 + len(stages))
-    note = "PDJ: joints within 0.2 torso lengths"
-    figure, tiles = _tiles(repeated, title, 1 + len(stages), captions, note)
-    for i in range(len(images)):
-        first, *rest = tiles[i * (1 + len(stages)) :][: 1 + len(stages)]
-        draw_skeleton(first, true[i], labelled[i], skeleton)
-        for ax, stage in zip(rest, stages, strict=True):
-            draw_skeleton(ax, stage[i], np.ones(k, bool), skeleton)
-            draw_skeleton(ax, true[i], labelled[i], skeleton, colour="white", style="--", width=0.9)
-    _legend(figure)
-    return figure
 
 
 def refiner_crops(
@@ -137,7 +70,7 @@ def refiner_crops(
         for i, name in enumerate(skeleton.joints)
     ]
     note = "distance to the true joint, before→after, box widths"
-    figure, tiles = _tiles(list(_to_bytes(crops)), title, COLUMNS, captions, note)
+    figure, tiles = image_tiles(list(_to_bytes(crops)), title, COLUMNS, captions, note)
     for i, (ax, side) in enumerate(zip(tiles, joint_sides(skeleton), strict=True)):
         centre = np.full(2, (size - 1) / 2)  # The box ends at the outer edges of the outer pixels.
         at = centre + size * predicted[i]
@@ -200,7 +133,7 @@ def displacement_clouds(
     figure.suptitle(title, fontsize=11, color=INK, x=0.012, ha="left")
     panels = figure.subplots(rows, COLUMNS, squeeze=False)
     for i, (ax, (joint, points)) in enumerate(zip(panels.flat, clouds.items(), strict=False)):
-        _style(ax, skeleton.joints[joint].replace("_", " "), "")
+        style_axes(ax, skeleton.joints[joint].replace("_", " "), "")
         ax.title.set_fontsize(9)
         _draw_cloud(ax, points, curves[joint], ON_PAPER[sides[joint]], sigma)
         # y points down, as in the image: an estimate that is too low is below the middle.
@@ -215,50 +148,6 @@ def displacement_clouds(
     for ax in panels.flat[len(clouds) :]:
         ax.axis("off")
     _cloud_legend(figure, [sides[joint] for joint in clouds], sigma)
-    return figure
-
-
-def scores_by_stage(stages: Sequence[Mapping[str, Any]], floor: Mapping[str, Any]) -> Figure:
-    """PCP of each part, strict and loose, and PDJ over all joints, by stage, with 95 % intervals.
-
-    Args:
-        stages: metric objects of results.json (see metrics.score), of stages 1, 2, ... What is None
-            or missing gets no bar, and no line where the interval is.
-        floor: the metric object of the mean training pose, dotted.
-
-    Raises:
-        UserError: there is no stage.
-    """
-    if not stages:
-        raise UserError("scores by stage: no stages; results.json holds them under 'stages'")
-    thresholds = sorted({t for stage in stages for t in stage.get("pdj", {})}, key=float)
-    parts = [part.replace("_", " ") for part in PARTS]
-    height = 0.12 + 0.16 * len(stages)  # inches of a group of bars
-    panels: dict[str, tuple[list[str], list[tuple[str, ...]]]] = {
-        "PCP strict": (parts, [("pcp_strict", part) for part in PARTS]),
-        "PCP loose": (parts, [("pcp_loose", part) for part in PARTS]),
-        "PDJ, all joints": (
-            [f"at {threshold}" for threshold in thresholds],
-            [("pdj", threshold, "total") for threshold in thresholds],
-        ),
-    }
-    ratios = [len(PARTS), max(len(thresholds), 1)]
-    figure = Figure(figsize=(WIDTH, 1.7 + sum(ratios) * height), layout="constrained")
-    grid = figure.subplots(2, 2, height_ratios=ratios)
-    for ax, (name, (rows, paths)) in zip(grid.flat, panels.items(), strict=False):
-        _style(ax, name, "% of sticks" if "PCP" in name else "% of joints")
-        _draw_bars(ax, paths, stages, floor)
-        ax.set_yticks(range(len(rows)), rows)
-        ax.set_ylim(len(rows) - 0.45, -0.55)
-    grid[0, 1].set_yticklabels([])
-    for ax in grid[0]:
-        ax.axhline(len(PARTS) - 1.5, color=FAINT, linewidth=0.8)  # Above the mean of four limbs.
-    entries = [Rectangle((0, 0), 1, 1, color=_colour(i)) for i in range(len(stages))]
-    labels = [f"stage {i}" for i in range(1, len(stages) + 1)]
-    lines = [Line2D([], [], color=INK, linewidth=1), Line2D([], [], **_DOTTED)]
-    labels += ["95 % interval", "mean pose"]
-    grid[1, 1].axis("off")
-    grid[1, 1].legend([*entries, *lines], labels, loc="center", frameon=False, fontsize=9)
     return figure
 
 
@@ -369,44 +258,3 @@ def _cloud_legend(figure: Figure, sides: Sequence[str], sigma: float | None) -> 
     figure.legend(list(entries.values()), list(entries), **look, **place)
     note = {"fontsize": 7.5, "color": INK, "ha": "right", "va": "top"}
     figure.text(0.988, 1 - 0.06 / figure.get_figheight(), "estimate minus true joint, diam", **note)
-
-
-def _draw_bars(
-    ax: Axes,
-    paths: Sequence[tuple[str, ...]],
-    stages: Sequence[Mapping[str, Any]],
-    floor: Mapping[str, Any],
-) -> None:
-    """A group of bars for each path into the metric objects, a bar for each stage."""
-    ax.grid(axis="y", visible=False)
-    ax.set_xlim(0, 112)  # Room for a label beside a bar of 100.
-    ax.set_xticks(range(0, 101, 20))
-    thickness = 0.82 / len(stages)
-    for i, stage in enumerate(stages):
-        at = np.arange(len(paths)) + (i - (len(stages) - 1) / 2) * thickness
-        values = np.array([_look_up(stage, path) for path in paths], float)
-        ends = [_look_up(stage.get("intervals", {}), path) for path in paths]
-        low, high = np.array([(end or (math.nan,) * 2) for end in ends], float).reshape(-1, 2).T
-        ax.barh(at, values, 0.86 * thickness, color=_colour(i), label=f"stage {i + 1}")
-        ax.hlines(at, low, high, color=INK, linewidth=1.0)
-        for y, value, right in zip(at, values, np.fmax(values, high), strict=True):
-            if math.isfinite(value):
-                behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
-                look = {"fontsize": 7.5, "color": INK, "va": "center", "bbox": behind}
-                ax.text(right + 1.5, y, f"{value:.1f}", **look)
-    for row, path in enumerate(paths):
-        value = _look_up(floor, path)
-        if value is not None:
-            ax.plot([value, value], [row - 0.46, row + 0.46], **_DOTTED)
-
-
-def _look_up(score: Mapping[str, Any], path: Sequence[str]) -> Any:
-    """What a metric object holds under nested keys, None where it holds nothing."""
-    found: Any = score
-    for key in path:
-        found = (found or {}).get(key)
-    return found
-
-
-def _colour(i: int) -> str:
-    return SERIES[i % len(SERIES)]

@@ -1,85 +1,16 @@
-"""Poses on images: one skeleton, grids of predictions, grids of training samples."""
+"""Poses on images: grids of predictions and of training samples, a cascade's poses stage by stage."""
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.legend_handler import HandlerTuple
-from matplotlib.lines import Line2D
-from matplotlib.patheffects import Normal, Stroke
 
-from deeppose_jax.plots import INK, WIDTH
+from deeppose_jax.plots.skeletons import draw_skeleton, limb_legend
 from deeppose_jax.skeleton import Skeleton
-
-# Warm is the person's right, cool the left: orange and blue stay apart in every common form of
-# colour blindness. Within a side, lightness tells arm, trunk and leg apart.
-COLOURS = {
-    "right": {"arm": "#FFC857", "trunk": "#FB8B24", "leg": "#D7370F"},
-    "left": {"arm": "#8FD8FF", "trunk": "#3BA0F0", "leg": "#1F5FD0"},
-    "centre": {"trunk": "#F7F3C4"},
-}
-CASING = "#101010"
-
-
-def limb_colours(skeleton: Skeleton) -> list[str]:
-    """The colour of each of the skeleton's limbs."""
-    parts = {frozenset(stick.start + stick.stop): stick.part for stick in skeleton.sticks}
-    colours = []
-    for start, stop, side in skeleton.limbs:
-        part = parts.get(frozenset((start, stop)), "")
-        group = part.rpartition("_")[2]  # "upper_arm" is an arm.
-        colours.append(COLOURS[side].get(group, COLOURS[side]["trunk"]))
-    return colours
-
-
-def draw_skeleton(
-    ax: Axes,
-    joints: Float[np.ndarray, "k 2"],
-    labelled: Bool[np.ndarray, "k"],
-    skeleton: Skeleton,
-    *,
-    colour: str | None = None,
-    style: str = "-",
-    width: float = 2.2,
-) -> None:
-    """Draw a pose's limbs, with a thin dark casing that reads on any background.
-
-    Joints that are not labelled (or not finite), and the limbs that touch them, are left out. The
-    limits of the axes stay as they are.
-
-    Args:
-        ax: axes in pixel coordinates, as imshow leaves them.
-        joints: [k, 2] pixels.
-        labelled: [k] bool.
-        colour: of all limbs; by default limbs have the colours of their side and part, and joints
-            have dots.
-        width: of a limb, in points; the casing adds 0.6 on each side.
-
-    Raises:
-        ValueError: a shape is not the skeleton's.
-    """
-    joints, labelled = np.asarray(joints, float), np.asarray(labelled, bool)
-    if joints.shape != (skeleton.num_joints, 2) or labelled.shape != (skeleton.num_joints,):
-        raise ValueError(
-            f"joints {joints.shape} and labelled {labelled.shape}: this skeleton takes "
-            f"({skeleton.num_joints}, 2) and ({skeleton.num_joints},)"
-        )
-    drawn = labelled & np.isfinite(joints).all(-1)
-    casing = [Stroke(linewidth=width + 1.2, foreground=CASING), Normal()]
-    for (start, stop, _), limb_colour in zip(skeleton.limbs, limb_colours(skeleton), strict=True):
-        if drawn[start] and drawn[stop]:
-            ends = joints[[start, stop]]
-            look = {"color": colour or limb_colour, "linestyle": style, "linewidth": width}
-            look |= {"path_effects": casing, "solid_capstyle": "round"}
-            ax.add_line(Line2D(ends[:, 0], ends[:, 1], **look))
-    if colour is None:
-        look = {"color": "white", "markeredgecolor": CASING, "markeredgewidth": 0.6}
-        look |= {"marker": "o", "markersize": 1.3 * width, "linestyle": ""}
-        ax.add_line(Line2D(joints[drawn, 0], joints[drawn, 1], **look))
+from engine_jax.plots import INK, WIDTH
 
 
 def pose_grid(
@@ -112,11 +43,57 @@ def pose_grid(
     ]
     captions = list(zip(names or [""] * len(images), scores, strict=True))
     note = "PDJ: joints within 0.2 torso lengths"
-    figure, tiles = _tiles(images, title, columns, captions, note)
+    figure, tiles = image_tiles(images, title, columns, captions, note)
     for i, ax in enumerate(tiles):
         draw_skeleton(ax, predicted[i], np.ones(k, bool), skeleton)
         draw_skeleton(ax, true[i], labelled[i], skeleton, colour="white", style="--", width=0.9)
-    _legend(figure)
+    limb_legend(figure)
+    return figure
+
+
+def stages_row(
+    images: Sequence[UInt8[np.ndarray, "h w 3"]],
+    true: Float[np.ndarray, "n k 2"],
+    by_stage: Sequence[Float[np.ndarray, "n k 2"]],
+    labelled: Bool[np.ndarray, "n k"],
+    skeleton: Skeleton,
+    title: str,
+    names: Sequence[str] | None = None,
+) -> Figure:
+    """A row for each image: its true pose, then each stage's pose over it, with PDJ at 0.2.
+
+    Args:
+        images: n of uint8 [h, w, 3], of any sizes.
+        true: [n, k, 2] in each image's pixels; dashed white on the stages.
+        by_stage: the poses after stage 1, 2, ..., each like `true`. They are drawn whole.
+        labelled: [n, k] bool, which of the true joints are known.
+        names: n captions.
+
+    Raises:
+        ValueError: no images or stages, or images and poses that don't match.
+    """
+    true, labelled = np.asarray(true, float), np.asarray(labelled, bool)
+    stages = [np.asarray(stage, float) for stage in by_stage]
+    if not stages:
+        raise ValueError("by_stage: no stages; a row takes at least one")
+    k = skeleton.num_joints
+    named = {f"by_stage[{i}]": stage for i, stage in enumerate(stages)}
+    _check(images, k, true=true, labelled=labelled, **named)
+    captions, repeated = [], []
+    for i, image in enumerate(images):
+        captions.append((names[i], "true pose") if names else ("true pose", ""))
+        for s, stage in enumerate(stages, 1):
+            captions.append((f"stage {s}", _pdj_caption(true[i], stage[i], labelled[i], skeleton)))
+        repeated += [image] * (1 + len(stages))
+    note = "PDJ: joints within 0.2 torso lengths"
+    figure, tiles = image_tiles(repeated, title, 1 + len(stages), captions, note)
+    for i in range(len(images)):
+        first, *rest = tiles[i * (1 + len(stages)) :][: 1 + len(stages)]
+        draw_skeleton(first, true[i], labelled[i], skeleton)
+        for ax, stage in zip(rest, stages, strict=True):
+            draw_skeleton(ax, stage[i], np.ones(k, bool), skeleton)
+            draw_skeleton(ax, true[i], labelled[i], skeleton, colour="white", style="--", width=0.9)
+    limb_legend(figure)
     return figure
 
 
@@ -140,13 +117,13 @@ def samples_grid(
     """
     joints, labelled = np.asarray(joints, float), np.asarray(labelled, bool)
     _check(images, skeleton.num_joints, joints=joints, labelled=labelled)
-    figure, tiles = _tiles(images, title, columns)
+    figure, tiles = image_tiles(images, title, columns)
     for ax, pose, known in zip(tiles, joints, labelled, strict=True):
         draw_skeleton(ax, pose, known, skeleton, width=1.8)
     return figure
 
 
-def _tiles(
+def image_tiles(
     images: Sequence[np.ndarray],
     title: str,
     columns: int,
@@ -215,29 +192,3 @@ def _shorten(name: str, length: int) -> str:
     if len(name) <= length:
         return name
     return f"…{name[len(name) - length + 1 :]}" if length > 1 else ""
-
-
-def _legend(figure: Figure) -> None:
-    casing = [Stroke(linewidth=3.6, foreground=CASING), Normal()]
-
-    def lines(colours: Iterable[str]) -> list[Line2D]:
-        return [Line2D([], [], color=c, linewidth=2.4, path_effects=casing) for c in colours]
-
-    true = Line2D([], [], color="white", linestyle="--", linewidth=1.2)
-    true.set_path_effects([Stroke(linewidth=2.4, foreground=CASING), Normal()])
-    entries: dict[str, Any] = {
-        "right arm, trunk, leg": tuple(lines(COLOURS["right"].values())),
-        "left arm, trunk, leg": tuple(lines(COLOURS["left"].values())),
-        "head": lines(COLOURS["centre"].values())[0],
-        "true pose": true,
-    }
-    figure.legend(
-        entries.values(),
-        entries.keys(),
-        handler_map={tuple: HandlerTuple(ndivide=None, pad=0.25)},
-        loc="lower center",
-        ncols=len(entries),
-        handlelength=4,
-        frameon=False,
-        fontsize=8.5,
-    )

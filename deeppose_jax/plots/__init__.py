@@ -1,0 +1,26 @@
+"""Plots of poses: arrays and numbers in, a matplotlib Figure that belongs to the caller out.
+
+    from engine_jax.plots import save
+
+    figure = pose_grid(images, true, predicted, labelled, LSP, "Test images")
+    save(figure, "poses.png")
+
+The loss by epoch, which says nothing of poses, is `engine_jax.plots.loss_curves`.
+"""
+
+from deeppose_jax.plots.cascade import displacement_clouds, refiner_crops
+from deeppose_jax.plots.poses import pose_grid, samples_grid, stages_row
+from deeppose_jax.plots.scores import metric_curves, pdj_over_thresholds, scores_by_stage
+from deeppose_jax.plots.skeletons import draw_skeleton
+
+__all__ = [
+    "displacement_clouds",
+    "draw_skeleton",
+    "metric_curves",
+    "pdj_over_thresholds",
+    "pose_grid",
+    "refiner_crops",
+    "samples_grid",
+    "scores_by_stage",
+    "stages_row",
+]

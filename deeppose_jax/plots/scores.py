@@ -1,0 +1,202 @@
+"""Scores of a run: PCP and PDJ by epoch, PDJ over its threshold, both by stage."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from engine_jax import plots
+from engine_jax.errors import UserError
+from engine_jax.plots import FAINT, INK, SERIES, WIDTH, Row, style_axes
+
+Curve = tuple[Sequence[float], Sequence[float]]
+
+# The panels of metric_curves, row by row: metrics of metrics.jsonl and their titles.
+METRICS = (
+    {"pcp_strict": "PCP strict, four limbs", "pcp_loose": "PCP loose, four limbs"},
+    {"pdj_0.1": "PDJ at 0.1", "pdj_0.2": "PDJ at 0.2", "pdj_0.5": "PDJ at 0.5"},
+)
+PARTS = ("head", "torso", "upper_arm", "lower_arm", "upper_leg", "lower_leg", "four_limbs")
+# From a line's end to the left edge of its label.
+_LEADER = {"arrowstyle": "-", "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)}
+_DOTTED = {"color": INK, "linestyle": ":", "linewidth": 1.5}
+
+
+def metric_curves(
+    history: Sequence[Row],
+    floor: Mapping[str, float] | None = None,
+    best_epoch: float | None = None,
+) -> Figure:
+    """PCP (strict, loose; mean of the four limbs) and PDJ at 0.1, 0.2, 0.5 per epoch, in percent.
+
+    Args:
+        history: rows of metrics.jsonl, each with "epoch" and some of "<split>/<metric>", for the
+            splits train, validation, test and the metrics pcp_strict, pcp_loose, pdj_0.1, pdj_0.2,
+            pdj_0.5.
+        floor: what the mean training pose scores, by metric, drawn as a dotted line.
+        best_epoch: the epoch whose parameters were chosen, marked.
+
+    Raises:
+        UserError: the history is empty or holds none of these metrics.
+    """
+    return plots.metric_curves(history, METRICS, floor, "mean pose", best_epoch)
+
+
+def pdj_over_thresholds(
+    curves: Mapping[str, Curve],
+    reference: Mapping[str, Curve] | None = None,
+    floor: Curve | None = None,
+) -> Figure:
+    """PDJ over its threshold, one line for each method, named at its end.
+
+    Args:
+        curves: by name, thresholds in torso lengths and the percentage of joints within each.
+        reference: the same for published methods, drawn in grey.
+        floor: the same for the mean training pose, dotted.
+    """
+    lines = [(name, curve, FAINT, "-", 1.2) for name, curve in (reference or {}).items()]
+    if floor is not None:
+        lines.append(("mean pose", floor, INK, ":", 1.6))
+    for i, (name, curve) in enumerate(curves.items()):
+        lines.append((name, curve, SERIES[i % len(SERIES)], "-", 2.4))
+    if not lines:
+        raise UserError("PDJ over thresholds: there is no curve to draw")
+
+    figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
+    ax = figure.add_subplot()
+    style_axes(
+        ax, "Joints found within a distance (PDJ)", "threshold, torso lengths", "% of joints"
+    )
+    right = max(max(thresholds) for _, (thresholds, _), *_ in lines)
+    ax.set_xlim(0, right)
+    ax.set_ylim(0, 100)
+    for name, (thresholds, percent), colour, style, width in lines:
+        ax.plot(thresholds, percent, color=colour, linestyle=style, linewidth=width, label=name)
+
+    # A label of 9 points, with the air around it, is 4.6 % of the axes' height.
+    heights = _spread([percent[-1] for _, (_, percent), *_ in lines], gap=4.6, top=100.0)
+    for (name, (thresholds, percent), colour, _, width), height in zip(lines, heights, strict=True):
+        ax.annotate(
+            f"{name}  {percent[-1]:.0f}",
+            xy=(thresholds[-1], percent[-1]),
+            xytext=(1.04 * right, height),
+            arrowprops=_LEADER | {"color": colour},
+            annotation_clip=False,
+            color="#666666" if colour == FAINT else colour,
+            fontsize=9,
+            fontweight="bold" if width > 2 else "normal",
+            va="center",
+        )
+    return figure
+
+
+def scores_by_stage(stages: Sequence[Mapping[str, Any]], floor: Mapping[str, Any]) -> Figure:
+    """PCP of each part, strict and loose, and PDJ over all joints, by stage, with 95 % intervals.
+
+    Args:
+        stages: metric objects of results.json (see metrics.score), of stages 1, 2, ... What is None
+            or missing gets no bar, and no line where the interval is.
+        floor: the metric object of the mean training pose, dotted.
+
+    Raises:
+        UserError: there is no stage.
+    """
+    if not stages:
+        raise UserError("scores by stage: no stages; results.json holds them under 'stages'")
+    thresholds = sorted({t for stage in stages for t in stage.get("pdj", {})}, key=float)
+    parts = [part.replace("_", " ") for part in PARTS]
+    height = 0.12 + 0.16 * len(stages)  # inches of a group of bars
+    panels: dict[str, tuple[list[str], list[tuple[str, ...]]]] = {
+        "PCP strict": (parts, [("pcp_strict", part) for part in PARTS]),
+        "PCP loose": (parts, [("pcp_loose", part) for part in PARTS]),
+        "PDJ, all joints": (
+            [f"at {threshold}" for threshold in thresholds],
+            [("pdj", threshold, "total") for threshold in thresholds],
+        ),
+    }
+    ratios = [len(PARTS), max(len(thresholds), 1)]
+    figure = Figure(figsize=(WIDTH, 1.7 + sum(ratios) * height), layout="constrained")
+    grid = figure.subplots(2, 2, height_ratios=ratios)
+    for ax, (name, (rows, paths)) in zip(grid.flat, panels.items(), strict=False):
+        style_axes(ax, name, "% of sticks" if "PCP" in name else "% of joints")
+        _draw_bars(ax, paths, stages, floor)
+        ax.set_yticks(range(len(rows)), rows)
+        ax.set_ylim(len(rows) - 0.45, -0.55)
+    grid[0, 1].set_yticklabels([])
+    for ax in grid[0]:
+        ax.axhline(len(PARTS) - 1.5, color=FAINT, linewidth=0.8)  # Above the mean of four limbs.
+    entries = [Rectangle((0, 0), 1, 1, color=_colour(i)) for i in range(len(stages))]
+    labels = [f"stage {i}" for i in range(1, len(stages) + 1)]
+    lines = [Line2D([], [], color=INK, linewidth=1), Line2D([], [], **_DOTTED)]
+    labels += ["95 % interval", "mean pose"]
+    grid[1, 1].axis("off")
+    grid[1, 1].legend([*entries, *lines], labels, loc="center", frameon=False, fontsize=9)
+    return figure
+
+
+def _spread(heights: Sequence[float], gap: float, top: float) -> np.ndarray:
+    """Heights for labels: in the same order, at least a gap apart, within [0, top], moved least.
+
+    With gap times rank taken off, "a gap apart" becomes "in ascending order". That is isotonic
+    regression, which pools neighbours in the wrong order into their mean.
+    """
+    order = np.argsort(heights, kind="stable")
+    room = gap * np.arange(len(order))
+    means: list[float] = []
+    sizes: list[int] = []
+    for height in np.asarray(heights, float)[order] - room:
+        mean, size = float(height), 1
+        while means and means[-1] > mean:
+            mean = (mean * size + means.pop() * sizes[-1]) / (size + sizes[-1])
+            size += sizes.pop()
+        means.append(mean)
+        sizes.append(size)
+    placed = np.empty(len(order))
+    placed[order] = np.clip(np.repeat(means, sizes), 0, top - room[-1]) + room
+    return placed
+
+
+def _draw_bars(
+    ax: Axes,
+    paths: Sequence[tuple[str, ...]],
+    stages: Sequence[Mapping[str, Any]],
+    floor: Mapping[str, Any],
+) -> None:
+    """A group of bars for each path into the metric objects, a bar for each stage."""
+    ax.grid(axis="y", visible=False)
+    ax.set_xlim(0, 112)  # Room for a label beside a bar of 100.
+    ax.set_xticks(range(0, 101, 20))
+    thickness = 0.82 / len(stages)
+    for i, stage in enumerate(stages):
+        at = np.arange(len(paths)) + (i - (len(stages) - 1) / 2) * thickness
+        values = np.array([_look_up(stage, path) for path in paths], float)
+        ends = [_look_up(stage.get("intervals", {}), path) for path in paths]
+        low, high = np.array([(end or (math.nan,) * 2) for end in ends], float).reshape(-1, 2).T
+        ax.barh(at, values, 0.86 * thickness, color=_colour(i), label=f"stage {i + 1}")
+        ax.hlines(at, low, high, color=INK, linewidth=1.0)
+        for y, value, right in zip(at, values, np.fmax(values, high), strict=True):
+            if math.isfinite(value):
+                behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
+                look = {"fontsize": 7.5, "color": INK, "va": "center", "bbox": behind}
+                ax.text(right + 1.5, y, f"{value:.1f}", **look)
+    for row, path in enumerate(paths):
+        value = _look_up(floor, path)
+        if value is not None:
+            ax.plot([value, value], [row - 0.46, row + 0.46], **_DOTTED)
+
+
+def _look_up(score: Mapping[str, Any], path: Sequence[str]) -> Any:
+    """What a metric object holds under nested keys, None where it holds nothing."""
+    found: Any = score
+    for key in path:
+        found = (found or {}).get(key)
+    return found
+
+
+def _colour(i: int) -> str:
+    return SERIES[i % len(SERIES)]

@@ -1,0 +1,117 @@
+"""How a skeleton is drawn: the colours of its limbs and sides, a pose on an image, the legend."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import Normal, Stroke
+
+from deeppose_jax.skeleton import Skeleton
+
+# Warm is the person's right, cool the left: orange and blue stay apart in every common form of
+# colour blindness. Within a side, lightness tells arm, trunk and leg apart.
+COLOURS = {
+    "right": {"arm": "#FFC857", "trunk": "#FB8B24", "leg": "#D7370F"},
+    "left": {"arm": "#8FD8FF", "trunk": "#3BA0F0", "leg": "#1F5FD0"},
+    "centre": {"trunk": "#F7F3C4"},
+}
+CASING = "#101010"
+
+
+def limb_colours(skeleton: Skeleton) -> list[str]:
+    """The colour of each of the skeleton's limbs."""
+    parts = {frozenset(stick.start + stick.stop): stick.part for stick in skeleton.sticks}
+    colours = []
+    for start, stop, side in skeleton.limbs:
+        part = parts.get(frozenset((start, stop)), "")
+        group = part.rpartition("_")[2]  # "upper_arm" is an arm.
+        colours.append(COLOURS[side].get(group, COLOURS[side]["trunk"]))
+    return colours
+
+
+def joint_sides(skeleton: Skeleton) -> list[str]:
+    """Each joint's side, "left" or "right"; "centre" where limbs of several sides meet, or none."""
+    sides: list[set[str]] = [set() for _ in skeleton.joints]
+    for start, stop, side in skeleton.limbs:
+        sides[start].add(side)
+        sides[stop].add(side)
+    return [met.pop() if len(met) == 1 else "centre" for met in sides]
+
+
+def draw_skeleton(
+    ax: Axes,
+    joints: Float[np.ndarray, "k 2"],
+    labelled: Bool[np.ndarray, "k"],
+    skeleton: Skeleton,
+    *,
+    colour: str | None = None,
+    style: str = "-",
+    width: float = 2.2,
+) -> None:
+    """Draw a pose's limbs, with a thin dark casing that reads on any background.
+
+    Joints that are not labelled (or not finite), and the limbs that touch them, are left out. The
+    limits of the axes stay as they are.
+
+    Args:
+        ax: axes in pixel coordinates, as imshow leaves them.
+        joints: [k, 2] pixels.
+        labelled: [k] bool.
+        colour: of all limbs; by default limbs have the colours of their side and part, and joints
+            have dots.
+        width: of a limb, in points; the casing adds 0.6 on each side.
+
+    Raises:
+        ValueError: a shape is not the skeleton's.
+    """
+    joints, labelled = np.asarray(joints, float), np.asarray(labelled, bool)
+    if joints.shape != (skeleton.num_joints, 2) or labelled.shape != (skeleton.num_joints,):
+        raise ValueError(
+            f"joints {joints.shape} and labelled {labelled.shape}: this skeleton takes "
+            f"({skeleton.num_joints}, 2) and ({skeleton.num_joints},)"
+        )
+    drawn = labelled & np.isfinite(joints).all(-1)
+    casing = [Stroke(linewidth=width + 1.2, foreground=CASING), Normal()]
+    for (start, stop, _), limb_colour in zip(skeleton.limbs, limb_colours(skeleton), strict=True):
+        if drawn[start] and drawn[stop]:
+            ends = joints[[start, stop]]
+            look = {"color": colour or limb_colour, "linestyle": style, "linewidth": width}
+            look |= {"path_effects": casing, "solid_capstyle": "round"}
+            ax.add_line(Line2D(ends[:, 0], ends[:, 1], **look))
+    if colour is None:
+        look = {"color": "white", "markeredgecolor": CASING, "markeredgewidth": 0.6}
+        # Above the limbs of later poses: a small pose must show beneath a true one.
+        look |= {"marker": "o", "markersize": 1.3 * width, "linestyle": "", "zorder": 2.1}
+        ax.add_line(Line2D(joints[drawn, 0], joints[drawn, 1], **look))
+
+
+def limb_legend(figure: Figure) -> None:
+    """What the colours of draw_skeleton mean, and that the true pose is dashed, along the bottom."""
+    casing = [Stroke(linewidth=3.6, foreground=CASING), Normal()]
+
+    def lines(colours: Iterable[str]) -> list[Line2D]:
+        return [Line2D([], [], color=c, linewidth=2.4, path_effects=casing) for c in colours]
+
+    true = Line2D([], [], color="white", linestyle="--", linewidth=1.2)
+    true.set_path_effects([Stroke(linewidth=2.4, foreground=CASING), Normal()])
+    entries: dict[str, Any] = {
+        "right arm, trunk, leg": tuple(lines(COLOURS["right"].values())),
+        "left arm, trunk, leg": tuple(lines(COLOURS["left"].values())),
+        "head": lines(COLOURS["centre"].values())[0],
+        "true pose": true,
+    }
+    figure.legend(
+        entries.values(),
+        entries.keys(),
+        handler_map={tuple: HandlerTuple(ndivide=None, pad=0.25)},
+        loc="lower center",
+        ncols=len(entries),
+        handlelength=4,
+        frameon=False,
+        fontsize=8.5,
+    )
