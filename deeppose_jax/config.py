@@ -159,6 +159,8 @@ class RefinerConfig:
         sigma: side of a joint's box, in units of diam of the previous stage's pose.
         displacements: what training's boxes are displaced by: draws from the "normal" distributions that are fitted to
             the previous stage's errors (the paper), or the "observed" errors themselves.
+        measured_on: the part whose errors these are: "train" (the paper), or "validation", whose images the previous
+            stage has not learned by heart either.
         start: "random" weights, or those of the "previous" stage: its backbone, and its head where that has the same
             shape.
         combine: "replace" the previous stage's joint by the refiner's (the paper); or "weighted", the mean of both with
@@ -175,6 +177,7 @@ class RefinerConfig:
     form: Literal["per_joint", "shared"]
     sigma: Annotated[float, Positive]
     displacements: Literal["normal", "observed"]
+    measured_on: Literal["train", "validation"]
     start: Literal["random", "previous"]
     combine: Literal["replace", "weighted"]
     joints_per_image: Count

@@ -6,6 +6,10 @@
 holds `pred` [2, 14, n] in the same coordinates, joints in LSP's order, one pose for each image of
 --images, or for each image of --joints, of which those of --images are then taken.
 
+LSP's observer-centric joints name left and right as the viewer sees them. --observer-centric renames
+the predictions of a model that was trained on person-centric joints likewise, by where its hips and
+shoulders are.
+
 The mean-pose floor takes the images' sizes, which are in neither file: --image-folder says where
 the images are. Without it the floor is left out.
 """
@@ -15,7 +19,6 @@ import json
 import re
 import struct
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,8 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from deeppose_jax import metrics
-from deeppose_jax.skeleton import LSP
+from deeppose_jax.skeleton import LSP, observer_centric
+from deeppose_jax.tables import score_table
 from engine_jax import cli
 from engine_jax.errors import UserError
 
@@ -35,9 +39,6 @@ _UNREADABLE = (
     *(TypeError, ValueError, struct.error, zlib.error),
 )
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-
-# A column's title -> the keys under which a score holds it.
-Columns = dict[str, tuple[str, ...]]
 
 
 def load_joints(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -204,56 +205,14 @@ def image_sizes(folder: Path, count: int) -> np.ndarray:
     return np.array(sizes)
 
 
-def table(score: Mapping[str, Any], floor: Mapping[str, Any] | None = None) -> str:
-    """A score of `metrics.score` in lines of text, each with its 95 % interval and the floor's."""
-    intervals = score.get("intervals") or {}
-    pcp: Columns = {"strict": ("pcp_strict",), "loose": ("pcp_loose",)}
-    pdj: Columns = {f"at {t}": ("pdj", t) for t in score["pdj"]} | {"area 0-0.5": ("pdj_auc",)}
-    lines = _block("PCP at 0.5, %", pcp, score, intervals, floor)
-    lines += ["", *_block("PDJ, %", pdj, score, intervals, floor)]
-    legend = "[low, high]: 95 % bootstrap interval over images" if intervals else ""
-    if floor is not None:
-        legend += ("; " if legend else "") + "(n): the mean pose, a guess without looking"
-    return "\n".join([*lines, "", legend] if legend else lines)
-
-
-def _block(
-    title: str,
-    columns: Columns,
-    score: Mapping[str, Any],
-    intervals: Mapping[str, Any],
-    floor: Mapping[str, Any] | None,
-) -> list[str]:
-    def at(tree: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
-        for key in keys:
-            tree = tree[key]
-        return tree
-
-    def cell(keys: tuple[str, ...]) -> str:
-        value = at(score, keys)
-        if value is None:
-            return "not labelled"
-        text = f"{value:5.1f}"
-        if intervals:
-            low, high = at(intervals, keys)
-            text += f" [{low:.1f}, {high:.1f}]"
-        if floor is not None and (guess := at(floor, keys)) is not None:
-            text += f" ({guess:.1f})"
-        return text
-
-    rows = [[title, *columns]]
-    for name in at(score, next(iter(columns.values()))):
-        rows.append([name.replace("_", " "), *(cell((*keys, name)) for keys in columns.values())])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-
-
 def main(args: argparse.Namespace) -> None:
     """Scores the predictions and prints the table or the JSON."""
     thresholds = parse_thresholds(args.thresholds)
     joints, labelled = load_joints(args.joints)
     chosen = parse_images(args.images, len(joints))
     pred = load_predictions(args.predictions, chosen, len(joints))
+    if args.observer_centric:
+        pred = observer_centric(pred, LSP)
 
     def score(poses: np.ndarray) -> dict[str, Any]:
         return metrics.score(poses, joints[chosen], labelled[chosen], LSP, thresholds)
@@ -270,7 +229,7 @@ def main(args: argparse.Namespace) -> None:
     labels = {"PC": "person-centric", "OC": "observer-centric", None: "not stated (--labels)"}
     print(f"{args.predictions}: images {image_range} ({result['images']})")
     print(f"labels: {args.joints}, {labels[args.labels]}\n")
-    print(table(result, floor))
+    print(score_table(result, floor))
     if floor is None:
         print("mean-pose floor: left out; it takes the images' sizes (--image-folder)")
 
@@ -286,6 +245,12 @@ def parser() -> argparse.ArgumentParser:
     add("--predictions", type=Path, required=True, help=".mat file with pred [2, 14, n]")
     add("--images", metavar="FIRST:LAST", help="from 1, both included (default: all)")
     add("--labels", choices=("PC", "OC"), help="what --joints holds; only repeated in the output")
+    add(
+        "--observer-centric",
+        action="store_true",
+        help="first rename the predicted limbs by the viewer's sides, to score a person-centric "
+        "model against observer-centric joints",
+    )
     add("--thresholds", default="0.1,0.2,0.5", help="of PDJ (default: %(default)s)")
     add("--image-folder", type=Path, help="the data set's images, for the mean-pose floor")
     add("--json", action="store_true", help="print JSON and nothing else")

@@ -8,8 +8,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from matplotlib.figure import Figure
+from scipy.io import savemat
 
-from deeppose_jax import evaluate, metrics, plots, plots_cascade, plots_poses, published
+from deeppose_jax import metrics, plots, published, tables
 from deeppose_jax.config import PoseConfig
 from deeppose_jax.crops import crop_boxes
 from deeppose_jax.data.load import Part, Parts
@@ -17,7 +19,8 @@ from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.displacements import measure, observe, smallest_diam, to_frame
 from deeppose_jax.predictor import to_image_pixels
 from deeppose_jax.skeleton import Skeleton
-from deeppose_jax.stages import TrainedStage
+from deeppose_jax.stages import TrainedStage, measured
+from engine_jax.plots import loss_curves, save
 from engine_jax.run_folder import RunFolder
 from engine_jax.writer import read_metrics
 
@@ -88,9 +91,10 @@ def write_report(
         _write_poses(folder, "train", _first(parts.train, settings), stages[-1], skeleton)
         _write_cascade(folder, settings, parts, skeleton, stages)
         folder.write_results(results)
-        for entry in entries:
-            table = evaluate.table(entry, results["mean_pose"])
-            logging.info("Stage %d\n%s\n", entry["stage"], table)
+        _write_predictions(folder, stages)
+        last = tables.score_table(entries[-1], results["mean_pose"])
+        logging.info("Stage %d on test images\n%s\n", entries[-1]["stage"], last)
+        logging.info("%s\n", tables.stages_table(entries, results["mean_pose"]))
         logging.info("results in %s, pictures in %s", folder.path / "results.json", folder.plots)
     return results
 
@@ -101,6 +105,16 @@ def _first(train: Part, settings: PoseConfig) -> Part:
     return Part(jax.tree.map(lambda array: array[:count], train.poses), train.names[:count])
 
 
+def _write_predictions(folder: RunFolder, stages: Sequence[TrainedStage]) -> None:
+    """Each stage's poses on the test part as a MATLAB file for evaluate.py."""
+    folder.predictions.mkdir(exist_ok=True)
+    for stage in stages:
+        pred = (
+            stage.predictions["test"].joints.transpose(2, 1, 0) + 1
+        )  # MATLAB's pixels start at 1.
+        savemat(folder.predictions / f"stage_{stage.number}.mat", {"pred": pred})
+
+
 def _write_scores(folder: RunFolder, results: dict[str, Any]) -> None:
     """Each stage's losses and scores by epoch, and PCP and PDJ by stage."""
     floor = results["mean_pose"]
@@ -109,10 +123,10 @@ def _write_scores(folder: RunFolder, results: dict[str, Any]) -> None:
     for stage in results["stages"]:
         name = f"stage_{stage['stage']}"
         history = read_metrics(folder.metrics, name)
-        plots.save(plots.loss_curves(history), folder.plots / f"{name}_loss.png")
+        save(loss_curves(history), folder.plots / f"{name}_loss.png")
         figure = plots.metric_curves(history, dotted, stage["best_epoch"])
-        plots.save(figure, folder.plots / f"{name}_metrics.png")
-    plots.save(plots_cascade.scores_by_stage(results["stages"], floor), folder.plots / "scores.png")
+        save(figure, folder.plots / f"{name}_metrics.png")
+    save(plots.scores_by_stage(results["stages"], floor), folder.plots / "scores.png")
 
 
 def _write_pdj(
@@ -136,7 +150,7 @@ def _write_pdj(
         reference = {p.method: p.curve() for p in methods}
     curves = {f"stage {stage.number}": curve(stage.predictions["test"].joints) for stage in stages}
     figure = plots.pdj_over_thresholds(curves, reference, curve(floor))
-    plots.save(figure, folder.plots / "pdj.png")
+    save(figure, folder.plots / "pdj.png")
 
 
 def _write_poses(
@@ -144,7 +158,7 @@ def _write_poses(
 ) -> None:
     """A grid of images spread over the part, with true and predicted poses on their canvases."""
     chosen = _spread(part, _GRID)
-    figure = plots_poses.pose_grid(
+    figure = plots.pose_grid(
         list(part.poses.canvases[chosen]),
         part.poses.joints[chosen],
         stage.predictions[name].stage.joints[chosen],
@@ -153,7 +167,7 @@ def _write_poses(
         f"Poses on {name} images",
         names=[part.names[i] for i in chosen],
     )
-    plots.save(figure, folder.plots / f"poses_{name}.png")
+    save(figure, folder.plots / f"poses_{name}.png")
 
 
 def _write_cascade(
@@ -168,7 +182,7 @@ def _write_cascade(
         return
     test = parts.test.poses
     chosen = _spread(parts.test, _ROWS)
-    figure = plots_cascade.stages_row(
+    figure = plots.stages_row(
         list(test.canvases[chosen]),
         test.joints[chosen],
         [stage.predictions["test"].stage.joints[chosen] for stage in stages],
@@ -177,14 +191,14 @@ def _write_cascade(
         "Test images, stage by stage",
         names=[parts.test.names[i] for i in chosen],
     )
-    plots.save(figure, folder.plots / "stages.png")
+    save(figure, folder.plots / "stages.png")
     for before, stage in itertools.pairwise(stages):
         figure = _crops(
             settings, test, int(chosen[0]), parts.test.names[chosen[0]], stage, skeleton
         )
-        plots.save(figure, folder.plots / f"stage_{stage.number}_crops.png")
-        figure = _clouds(settings, parts.train.poses, before, skeleton)
-        plots.save(figure, folder.plots / f"stage_{stage.number}_displacements.png")
+        save(figure, folder.plots / f"stage_{stage.number}_crops.png")
+        figure = _clouds(settings, parts, before, skeleton)
+        save(figure, folder.plots / f"stage_{stage.number}_displacements.png")
 
 
 def _crops(
@@ -194,12 +208,12 @@ def _crops(
     name: str,
     stage: TrainedStage,
     skeleton: Skeleton,
-) -> plots.Figure:
+) -> Figure:
     found = stage.predictions["test"].stage
     boxes = found.boxes[image]
     size = settings.refiner.model.input_size
     crops = crop_boxes(test.canvases[image][None], boxes[None], size)[0]
-    return plots_cascade.refiner_crops(
+    return plots.refiner_crops(
         np.clip(crops, 0, 1),
         np.asarray(to_frame(found.joints[image], boxes)),
         np.asarray(to_frame(test.joints[image], boxes)),
@@ -209,19 +223,17 @@ def _crops(
     )
 
 
-def _clouds(
-    settings: PoseConfig, train: PoseSet, before: TrainedStage, skeleton: Skeleton
-) -> plots.Figure:
-    assert before.on_train is not None
-    floor = np.asarray(smallest_diam(train.boxes))
-    errors = (before.on_train.joints, train.joints, train.labelled, skeleton, floor)
+def _clouds(settings: PoseConfig, parts: Parts, before: TrainedStage, skeleton: Skeleton) -> Figure:
+    predicted, poses, part = measured(before, parts, settings)
+    floor = np.asarray(smallest_diam(poses.boxes))
+    errors = (predicted.joints, poses.joints, poses.labelled, skeleton, floor)
     observed, normal = observe(*errors), measure(*errors)
-    return plots_cascade.displacement_clouds(
+    return plots.displacement_clouds(
         {i: observed.deltas[:count, i] for i, count in enumerate(observed.counts)},
         normal.mean,
         normal.covariance,
         skeleton,
-        f"Stage {before.number} on its training images: what stage {before.number + 1} learns to correct",
+        f"Stage {before.number} on {part} images: what stage {before.number + 1} learns to correct",
         settings.refiner.sigma,
     )
 

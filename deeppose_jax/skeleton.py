@@ -7,6 +7,9 @@ Joint coordinates are (x, y) in pixels everywhere in this package, x to the righ
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+from jaxtyping import Float
+
 # A stick's end: one joint, or several whose mean it is.
 End = tuple[int, ...]
 
@@ -111,3 +114,27 @@ LSP = Skeleton(
     part_groups={"six_parts": _PARTS, "four_limbs": _LIMBS},
     stick_groups={"ten_sticks": tuple(range(10))},
 )
+
+
+def observer_centric(
+    joints: Float[np.ndarray, "n k 2"], skeleton: Skeleton
+) -> Float[np.ndarray, "n k 2"]:
+    """Poses with left and right renamed as a viewer sees them: a right hip or shoulder is left of the left one.
+
+    Legs are renamed as a whole by the hips, arms by the shoulders. Of LSP's 2,000 observer-centric labels 93 % follow
+    that at the hips and 92 % at the shoulders.
+    """
+    joints = np.asarray(joints)
+    renamed = joints.copy()
+    for girdle, limb in (
+        ("hip", ("hip", "knee", "ankle")),
+        ("shoulder", ("shoulder", "elbow", "wrist")),
+    ):
+        right, left = (skeleton.joints.index(f"{side}_{girdle}") for side in ("right", "left"))
+        members = [i for i, name in enumerate(skeleton.joints) if name.endswith(limb)]
+        partners = [skeleton.swap[i] for i in members]
+        crossed = joints[:, right, 0] > joints[:, left, 0]
+        renamed[:, members] = np.where(
+            crossed[:, None, None], joints[:, partners], joints[:, members]
+        )
+    return renamed

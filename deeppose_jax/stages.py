@@ -45,7 +45,7 @@ class TrainedStage:
         number: counted from 1.
         fitted: what came of training.
         predictions: of its best parameters, by the names of `evaluated_sets`.
-        on_train: the same for the whole training part, or None after the last stage.
+        on_train: its poses on the whole training part, or None where no later stage asks for them.
     """
 
     number: int
@@ -115,7 +115,7 @@ def train_stage(
 
     fitted = fit(state, train_call, evaluate, plan, folder, name)
     on_train = None
-    if number < settings.stages:
+    if number < settings.stages and settings.refiner.measured_on == "train":
         on_train = kept(
             folder.checkpoints / name / "train_poses.npz",
             lambda: (
@@ -147,20 +147,28 @@ def make_step(
     build = partial(stage_network, settings, skeleton, number)
     if number == 1:
         return partial(train_step, graphdef=graph_defs(build).train, **common)
-    assert before[-1].on_train is not None
-    common["displacements"] = training_displacements(
-        before[-1].on_train, parts.train.poses, settings, skeleton
-    )
+    common["displacements"] = training_displacements(before[-1], parts, settings, skeleton)
     if settings.refiner.form == "shared":
         return partial(shared_refiner_step, graphdef=graph_defs(build).train, **common)
     one = partial(Regressor, settings.refiner.model, 1)
     return partial(joint_refiners_step, graphdef=graph_defs(one).train, mesh=mesh, **common)
 
 
+def measured(
+    before: TrainedStage, parts: Parts, settings: PoseConfig
+) -> tuple[StagePoses, PoseSet, str]:
+    """The stage's poses on the part that the next stage's displacements come from, that part, and its name."""
+    if settings.refiner.measured_on == "validation":
+        return before.predictions["validation"].stage, parts.validation.poses, "validation"
+    assert before.on_train is not None
+    return before.on_train, parts.train.poses, "training"
+
+
 def training_displacements(
-    predicted: StagePoses, poses: PoseSet, settings: PoseConfig, skeleton: Skeleton
+    before: TrainedStage, parts: Parts, settings: PoseConfig, skeleton: Skeleton
 ) -> Displacements | ObservedDisplacements:
-    """What `settings.refiner.displacements` asks for, of a stage's poses on the training part."""
+    """What `settings.refiner.displacements` asks for, of a stage's errors."""
+    predicted, poses, _ = measured(before, parts, settings)
     gather = observe if settings.refiner.displacements == "observed" else measure
     floor = np.asarray(smallest_diam(poses.boxes))
     return gather(predicted.joints, poses.joints, poses.labelled, skeleton, floor)

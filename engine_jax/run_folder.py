@@ -12,12 +12,13 @@ from engine_jax.errors import UserError
 
 
 class RunFolder:
-    """`config.json`, `metrics.jsonl`, `checkpoints/`, `results.json`, `plots/` and `log.txt` under one path."""
+    """`config.json`, `metrics.jsonl`, `checkpoints/`, `results.json`, `plots/`, `predictions/`, `log.txt`."""
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
         self.checkpoints = self.path / "checkpoints"
         self.plots = self.path / "plots"
+        self.predictions = self.path / "predictions"
         self.metrics = self.path / "metrics.jsonl"
 
     def check(self, config: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from deeppose_jax import evaluate, metrics
-from deeppose_jax.skeleton import LSP
+from deeppose_jax.skeleton import LSP, observer_centric
 from engine_jax import cli
 
 N = 6
@@ -137,10 +137,30 @@ def test_table_shows_scores_intervals_and_floor(files, monkeypatch, capsys):
     assert "not stated" in out
 
 
-def test_table_says_what_nobody_labelled():
-    nothing = np.zeros((2, 14), bool)
-    score = metrics.score(np.zeros((2, 14, 2)), np.zeros((2, 14, 2)), nothing, LSP)
-    assert "not labelled" in evaluate.table(score)
+def test_person_centric_predictions_are_renamed_by_the_viewers_sides(files, monkeypatch, capsys):
+    folder, true, _ = files
+    joints = true[3:].copy()
+    # Images 4 and 5 show a back and a front; in image 6 the legs are crossed, the shoulders aren't.
+    for image, (hips, shoulders) in enumerate([(False, False), (True, True), (True, False)]):
+        for crossed, right, left in ((hips, 2, 3), (shoulders, 8, 9)):
+            joints[image, [right, left], 0] = (60, 40) if crossed else (40, 60)
+    expected = joints.copy()
+    legs, arms = [5, 4, 3, 2, 1, 0], [11, 10, 9, 8, 7, 6]
+    expected[1:, :6] = joints[1:, legs]
+    expected[1, 6:12] = joints[1, arms]
+    savemat(folder / "pred.mat", {"pred": joints.transpose(2, 1, 0)})
+    program(monkeypatch, folder, "--json", "--observer-centric")
+    found = json.loads(capsys.readouterr().out)
+    assert found["pdj"] == metrics.score(expected, true[3:], np.ones((3, 14), bool), LSP)["pdj"]
+
+
+def test_most_observer_centric_labels_are_the_renamed_person_centric_ones(real_data):
+    person = evaluate.load_joints(real_data / "lsp" / "joints.mat")[0]
+    observer = evaluate.load_joints(real_data / "lsp" / "joints_observer_centric.mat")[0]
+    renamed = observer_centric(person, LSP)
+    near = np.abs(renamed - observer).max((1, 2)) < 3
+    assert near.mean() > 0.8
+    assert (np.abs(person - observer).max((1, 2)) < 3).mean() < 0.65
 
 
 BAD = {

@@ -8,10 +8,12 @@ import time
 import numpy as np
 import pytest
 
-from deeppose_jax import load
+from deeppose_jax import load, metrics
 from deeppose_jax.config import PoseConfig
 from deeppose_jax.data import open_lsp, prepare
 from deeppose_jax.data.splits import splits
+from deeppose_jax.evaluate import load_joints, load_predictions
+from deeppose_jax.skeleton import LSP
 from engine_jax.config import from_mapping
 from tests.deeppose_jax.lsp_folder import tiny_lsp
 from tests.deeppose_jax.runs import ROOT, TINY, command, environment, launch
@@ -57,13 +59,20 @@ def finished(arguments, tmp_path_factory):
     return workdir
 
 
-def test_results_hold_an_entry_and_pictures_for_each_stage(finished):
+def test_results_hold_an_entry_poses_and_pictures_for_each_stage(finished, lsp):
     stages = json.loads((finished / "results.json").read_text())["stages"]
     assert [stage["stage"] for stage in stages] == [1, 2, 3]
     for stage in stages:
         assert stage["epochs"] == 2
         assert {"pcp_strict", "pcp_loose", "pdj", "intervals", "parameters"} <= stage.keys()
         assert len(losses(finished, f"stage_{stage['stage']}")) == 2 * (16 // 8)
+    joints, labelled = load_joints(lsp.path / "joints.mat")
+    for stage in stages:
+        pred = load_predictions(
+            finished / "predictions" / f"stage_{stage['stage']}.mat", slice(20, 40), 40
+        )
+        score = metrics.score(pred, joints[20:], labelled[20:], LSP)
+        assert score["pdj"] == {t: pytest.approx(row) for t, row in stage["pdj"].items()}
     pictures = {path.name for path in (finished / "plots").iterdir()}
     assert {
         *("stages.png", "scores.png", "stage_2_crops.png", "stage_3_crops.png"),

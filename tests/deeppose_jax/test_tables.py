@@ -1,0 +1,29 @@
+import numpy as np
+
+from deeppose_jax import metrics
+from deeppose_jax.skeleton import LSP
+from deeppose_jax.tables import score_table, stages_table
+
+
+def test_a_score_that_nobody_labelled_says_so():
+    nothing = np.zeros((2, 14), bool)
+    score = metrics.score(np.zeros((2, 14, 2)), np.zeros((2, 14, 2)), nothing, LSP)
+    assert "not labelled" in score_table(score)
+
+
+def test_stages_stand_under_the_mean_pose():
+    rng = np.random.default_rng(0)
+    true, labelled = rng.uniform(0, 100, (5, 14, 2)), np.ones((5, 14), bool)
+    scores = [
+        metrics.score(true + noise * rng.normal(size=true.shape), true, labelled, LSP)
+        for noise in (30, 10, 5)
+    ]
+    floor, *stages = scores
+    stages = [{"stage": number, **score} for number, score in enumerate(stages, 1)]
+    head, *rows = stages_table(stages, floor).splitlines()
+    assert head.split("  ")[0] == "%"
+    assert [row[:9].strip() for row in rows] == ["mean pose", "stage 1", "stage 2"]
+    for row, score in zip(rows, scores, strict=True):
+        low, high = score["intervals"]["pdj"]["0.2"]["total"]
+        assert f"{score['pdj']['0.2']['total']:.1f} [{low:.1f}, {high:.1f}]" in row
+        assert f"{score['pcp_strict']['four_limbs']:.1f} [" in row
