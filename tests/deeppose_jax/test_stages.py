@@ -4,19 +4,28 @@ import json
 import signal
 import subprocess
 import time
+from types import SimpleNamespace
+from typing import Any, cast
 
+import jax
 import numpy as np
 import pytest
 
 from deeppose_jax import load, metrics
+from deeppose_jax.cascade import StagePoses
 from deeppose_jax.config import PoseConfig
 from deeppose_jax.data import open_lsp, prepare
+from deeppose_jax.data.load import Part, Parts
+from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.data.splits import splits
+from deeppose_jax.displacements import measure
 from deeppose_jax.evaluate import load_joints, load_predictions
 from deeppose_jax.skeleton import LSP
+from deeppose_jax.stages import TrainedStage, training_displacements
 from engine_jax.config import from_mapping
 from tests.deeppose_jax.lsp_folder import tiny_lsp
 from tests.deeppose_jax.runs import ROOT, TINY, command, environment, launch
+from tests.deeppose_jax.settings import tiny
 from tests.deeppose_jax.test_train import last_arrays, losses
 
 REFINERS = (
@@ -121,12 +130,45 @@ def test_eight_devices_divide_joints_and_images_and_train_as_one(arguments, tmp_
     runs = []
     for devices, joints in ((1, 1), (8, 2)):
         runs.append(tmp_path / str(devices))
-        per_joint = ("--config.stages=2", "--config.refiner.form=per_joint")
-        divided = f"--config.refiner.joint_devices={joints}"
-        done = launch(*arguments, *per_joint, divided, f"--workdir={runs[-1]}", devices=devices)
+        changes = ("--config.stages=2", "--config.refiner.form=per_joint")
+        changes += ("--config.refiner.measured_on=validation",)
+        changes += (f"--config.refiner.joint_devices={joints}", f"--workdir={runs[-1]}")
+        done = launch(*arguments, *changes, devices=devices)
         assert done.returncode == 0, done.stderr
+        assert not (runs[-1] / "checkpoints" / "stage_1" / "train_poses.npz").exists()
     one, eight = (last_arrays(run, "stage_2") for run in runs)
     assert one.keys() == eight.keys()
     for name, array in one.items():
         np.testing.assert_allclose(eight[name], array, atol=1e-5, err_msg=name)
     np.testing.assert_allclose(*(losses(run, "stage_2") for run in runs), rtol=1e-4)
+
+
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_displacements_are_those_of_the_part_that_the_config_names(part):
+    rng = np.random.default_rng(0)
+    parts = {name: random_part(rng, count) for name, count in (("train", 5), ("validation", 4))}
+    found = {
+        name: StagePoses(part.poses.joints + rng.normal(0, 3, (1, 14, 2)), None, part.poses.boxes)
+        for name, part in parts.items()
+    }
+    predictions = {"validation": SimpleNamespace(stage=found["validation"])}
+    on_train = found["train"] if part == "train" else None
+    before = TrainedStage(1, cast(Any, None), cast(Any, predictions), on_train)
+    settings = tiny(refiner__displacements="normal", refiner__measured_on=part)
+    measured = training_displacements(
+        before, Parts(parts["train"], parts["validation"], parts["train"]), settings, LSP
+    )
+    poses = parts[part].poses
+    expected = measure(found[part].joints, poses.joints, poses.labelled, LSP, 10.0)
+    jax.tree.map(np.testing.assert_array_equal, measured, expected)
+
+
+def random_part(rng, count):
+    poses = PoseSet(
+        canvases=np.zeros((count, 100, 100, 3), np.uint8),
+        joints=rng.uniform(0, 100, (count, 14, 2)).astype(np.float32),
+        labelled=np.ones((count, 14), bool),
+        boxes=np.tile(np.float32([50, 50, 100, 100]), (count, 1)),
+        to_image=np.tile(np.eye(2, 3, dtype=np.float32), (count, 1, 1)),
+    )
+    return Part(poses, [str(i) for i in range(count)])
