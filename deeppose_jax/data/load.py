@@ -24,14 +24,19 @@ class Part:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run trains on, chooses its parameters by, and is tested on."""
+    """What a run trains on, chooses its parameters by, and is tested on.
+
+    Attributes:
+        added: so many of the training images, the last ones, are of a data set that isn't tested on.
+    """
 
     train: Part
     validation: Part
     test: Part
+    added: int = 0
 
     def sizes(self) -> dict[str, int]:
-        return {field.name: len(getattr(self, field.name).poses) for field in fields(self)}
+        return {name: len(getattr(self, name).poses) for name in ("train", "validation", "test")}
 
 
 def load_parts(config: DataConfig, seed: int) -> Parts:
@@ -48,10 +53,11 @@ def load_parts(config: DataConfig, seed: int) -> Parts:
         name: _prepare([records[i] for i in indices], config, "image")
         for name, indices in chosen.items()
     }
-    if config.dataset == "lsp_and_extended":
-        extended = _prepare(_extended_records(config), config, config.extended_box)
-        parts["train"] = _join(parts["train"], extended)
-    return Parts(**parts)
+    if config.dataset == "lsp":
+        return Parts(**parts)
+    extended = _prepare(_extended_records(config), config, config.extended_box)
+    parts["train"] = _join(parts["train"], extended)
+    return Parts(**parts, added=len(extended.poses))
 
 
 def _synthetic(config: DataConfig, seed: int) -> Parts:
