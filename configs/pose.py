@@ -157,7 +157,11 @@ def augmented(config: ConfigDict) -> None:
 
 
 def paper(config: ConfigDict) -> None:
-    """DeepPose's stage 1 on LSP and LSP Extended: random crop translations and flips."""
+    """DeepPose whole: three stages, a refiner for each joint, LSP and LSP Extended, random crop translations and flips.
+
+    Stages 2 and 3 are fourteen networks of 58 million parameters each: not to be run on a CPU, and not run yet.
+    """
+    config.stages = 3
     config.data.dataset = "lsp_and_extended"
     config.augment.translation = 0.1
     config.augment.flip = True

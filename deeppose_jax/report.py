@@ -90,8 +90,8 @@ def write_report(
         _write_poses(folder, "test", parts.test, stages[-1], skeleton)
         _write_poses(folder, "train", _first(parts.train, settings), stages[-1], skeleton)
         _write_cascade(folder, settings, parts, skeleton, stages)
-        folder.write_results(results)
         _write_predictions(folder, stages)
+        folder.write_results(results)
         last = tables.score_table(entries[-1], results["mean_pose"])
         logging.info("Stage %d on test images\n%s\n", entries[-1]["stage"], last)
         logging.info("%s\n", tables.stages_table(entries, results["mean_pose"]))
@@ -109,9 +109,8 @@ def _write_predictions(folder: RunFolder, stages: Sequence[TrainedStage]) -> Non
     """Each stage's poses on the test part as a MATLAB file for evaluate.py."""
     folder.predictions.mkdir(exist_ok=True)
     for stage in stages:
-        pred = (
-            stage.predictions["test"].joints.transpose(2, 1, 0) + 1
-        )  # MATLAB's pixels start at 1.
+        joints = stage.predictions["test"].joints
+        pred = joints.transpose(2, 1, 0) + 1  # MATLAB's pixels start at 1.
         savemat(folder.predictions / f"stage_{stage.number}.mat", {"pred": pred})
 
 
