@@ -1,0 +1,27 @@
+"""Data sets for anomaly detection: from the layout of MVTec AD to arrays.
+
+    parts = splits(open_mvtec("transistor"))
+    train, names = prepare(parts["train"], size=256)
+
+`anomaly_jax.data.tfds_builders` does the same through tensorflow-datasets.
+"""
+
+from anomaly_jax.data.image_set import GOOD, ImageSet
+from anomaly_jax.data.mvtec import Record, open_mvtec
+from anomaly_jax.data.pixels import decode, fit, fit_mask
+from anomaly_jax.data.prepare import Sample, prepare, read_sample
+from anomaly_jax.data.splits import splits
+
+__all__ = [
+    "GOOD",
+    "ImageSet",
+    "Record",
+    "Sample",
+    "decode",
+    "fit",
+    "fit_mask",
+    "open_mvtec",
+    "prepare",
+    "read_sample",
+    "splits",
+]

@@ -1,0 +1,46 @@
+"""Which good images are trained on and which are held out; the test set is left alone."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from anomaly_jax.data.mvtec import Record
+from engine_jax.errors import UserError
+
+
+def splits(
+    records: Sequence[Record], validation: float = 0.1, *, seed: int = 0
+) -> dict[str, list[Record]]:
+    """The parts of a category.
+
+    Validation images are good ones from train/good: early stopping and thresholds are chosen on
+    them, so that nothing is ever chosen on a faulty image or on the test set.
+
+    Args:
+        records: as `open_mvtec` gives them.
+        validation: share of train/good that is held out, above 0 and below 1; one image at least.
+        seed: chooses them, the same ones on every machine.
+
+    Returns:
+        "train", "validation" and "test", disjoint, each in the order of `records`.
+
+    Raises:
+        UserError: a share out of range, or no image left to train on.
+    """
+    if not 0 < validation < 1:
+        raise UserError(f"validation: got {validation}; expected a share above 0 and below 1")
+    good = [record for record in records if record.split == "train"]
+    count = max(1, round(validation * len(good)))
+    if count >= len(good):
+        raise UserError(
+            f"validation: a share of {validation} of {len(good)} good training images leaves none "
+            "to train on; expected at least 2 images, or a smaller share"
+        )
+    # Philox's raw bits are the same in every NumPy, which Generator's methods don't promise.
+    order = np.argsort(np.random.Philox(seed).random_raw(len(good)), kind="stable")
+    held_out = set(order[:count].tolist())
+    return {
+        "train": [record for i, record in enumerate(good) if i not in held_out],
+        "validation": [record for i, record in enumerate(good) if i in held_out],
+        "test": [record for record in records if record.split == "test"],
+    }
