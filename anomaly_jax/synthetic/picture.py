@@ -1,0 +1,125 @@
+"""Pictures of synthetic nuts, good ones and faulty ones, rendered by a JAX program from a seed."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
+
+from anomaly_jax.synthetic import nut, scene
+from anomaly_jax.synthetic.defects import DEFECTS, defect_of, paint
+from engine_jax.errors import UserError
+
+# Nuts are rendered so many at a time. A nut always has the same place in its chunk, so that it is the same to the last
+# bit however many are asked for.
+CHUNK = 16
+
+# A pixel is faulty where the defect changes one of its colours, in [0, 1], by more than this.
+VISIBLE = 0.03
+
+# Random numbers for each part of the scene: shape, light, cloth, shell and defect; each uses some of them.
+_DRAWS = 64
+
+# Of the noise on the shell, coarse and fine, and on the cloth; see `scene.noise`.
+_ROUGHNESS = (0.75, 1.5, 1.2)
+
+
+class Picture(NamedTuple):
+    """A picture of one nut and the pixels that its defect changed."""
+
+    image: UInt8[Array, "s s 3"]
+    mask: Bool[Array, "s s"]
+
+
+def render(key: PRNGKeyArray, kind: Array | int, size: int) -> Picture:
+    """Draws one nut, with a defect or without.
+
+    Args:
+        key: a typed random key; it decides the nut, and with `kind` its defect.
+        kind: an index into `DEFECTS`; len(DEFECTS) is a good nut.
+        size: side of the image in pixels, a Python integer.
+
+    Returns:
+        image [size, size, 3] uint8; mask [size, size], true where the picture before the camera's noise differs from
+        that of the same nut without its defect by more than `VISIBLE`.
+    """
+    scene_key, camera_key = jax.random.split(key)
+    parts, lattice = _numbers(scene_key)
+    rough = scene.noise(lattice, size, jnp.array(_ROUGHNESS))
+    clean, faulty = _scene(parts, rough, kind)
+    mask = jnp.max(jnp.abs(faulty - clean), 0) > VISIBLE
+    strength = 0.008 + 0.012 * parts[4, -1]
+    return Picture(scene.photograph(camera_key, faulty, strength), mask)
+
+
+def _numbers(key: PRNGKeyArray) -> tuple[Float[Array, "5 n"], Float[Array, "3 m m"]]:
+    """Uniform numbers in [0, 1) for the parts of the scene and for its noise."""
+    # One draw for all: each draw adds its own generator to the compiled program.
+    u = jax.random.uniform(key, (5 * _DRAWS + 3 * scene.NOISE**2,))
+    lattice = u[5 * _DRAWS :].reshape(3, scene.NOISE, scene.NOISE)
+    return u[: 5 * _DRAWS].reshape(5, _DRAWS), lattice
+
+
+def _scene(
+    parts: Float[Array, "5 n"], rough: Float[Array, "3 s s"], kind: Array | int
+) -> tuple[Float[Array, "3 s s"], Float[Array, "3 s s"]]:
+    """The nut without its defect and with it, in colours of [0, 1]."""
+    shape = nut.shape_of(parts[0])
+    light = scene.light_of(parts[1])
+    ground = scene.cloth(parts[2], shape, light, rough[2])
+    seen = nut.surface(shape, rough.shape[-1])
+    shell = nut.colour(parts[3], seen, rough[:2])
+    wounded, gloss = paint(shell, defect_of(parts[4], kind), seen, rough[1])
+
+    clean = scene.shade(shell, seen, light, jnp.ones_like(gloss))
+    faulty = scene.shade(wounded, seen, light, gloss)
+    clean, faulty = (ground + seen.cover * (top - ground) for top in (clean, faulty))
+    return jnp.clip(clean, 0, 1), jnp.clip(faulty, 0, 1)
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def _chunk(seed: Array, first: Array, kind: Array, size: int) -> Picture:
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), first + jnp.arange(CHUNK))
+    return jax.vmap(lambda key: render(key, kind, size))(keys)
+
+
+def nuts(
+    seed: int, count: int, size: int, defect: str | None = None, start: int = 0
+) -> tuple[UInt8[np.ndarray, "n s s 3"], Bool[np.ndarray, "n s s"]]:
+    """Synthetic nuts `start` to `start + count - 1` of a seed, as NumPy arrays: images and masks of their defects.
+
+    Nut i depends on the seed and i only, so that ranges of one seed that don't overlap are disjoint sets. A defect is
+    put on the same nut that is good without it.
+
+    Args:
+        seed: names a series of nuts.
+        count: how many.
+        size: side of the images in pixels.
+        defect: one of `DEFECTS`, or None for good nuts, whose masks are empty.
+        start: index of the first.
+
+    Raises:
+        UserError: a count below 1, a size below 8, a negative start or seed, or a defect that there is not.
+    """
+    for name, value, least in (
+        ("seed", seed, 0),
+        ("count", count, 1),
+        ("size", size, 8),
+        ("start", start, 0),
+    ):
+        if value < least:
+            raise UserError(f"synthetic nuts: {name} is {value}, must be at least {least}")
+    if defect is not None and defect not in DEFECTS:
+        accepted = ", ".join(DEFECTS)
+        raise UserError(f"synthetic nuts: defect is {defect!r}, must be None or one of {accepted}")
+    kind = len(DEFECTS) if defect is None else DEFECTS.index(defect)
+    images = np.empty((count, size, size, 3), np.uint8)
+    masks = np.empty((count, size, size), bool)
+    for first in range(start - start % CHUNK, start + count, CHUNK):
+        chunk = jax.device_get(_chunk(seed, first, kind, size))
+        skip, stop = max(start - first, 0), min(start + count - first, CHUNK)
+        rows = slice(first + skip - start, first + stop - start)
+        images[rows], masks[rows] = (leaf[skip:stop] for leaf in chunk)
+    return images, masks

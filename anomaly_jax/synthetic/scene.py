@@ -1,0 +1,112 @@
+"""What is around a nut: light, the cloth it lies on, its shadow, and the camera's noise."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+
+from anomaly_jax.synthetic.nut import Shape, Surface, pixel_grid
+
+# How many values each octave of the noise has along a picture's side.
+_PERIODS = (4, 8, 16, 32, 64)
+
+
+class Light(NamedTuple):
+    """A lamp and the light of the room.
+
+    Attributes:
+        direction: towards the lamp: right, down, towards the camera.
+        direct, ambient: colours of the lamp and of the room.
+        gloss: strength of the lamp's reflection.
+    """
+
+    direction: Float[Array, "3"]
+    direct: Float[Array, "3"]
+    ambient: Float[Array, "3"]
+    gloss: Float[Array, ""]
+
+
+def light_of(u: Float[Array, "n"]) -> Light:
+    """A lamp beside the camera, in any direction, white to warm, from uniform numbers in [0, 1)."""
+    around, aside = 2 * jnp.pi * u[0], jnp.radians(15 + 30 * u[1])
+    direction = jnp.stack(
+        [
+            jnp.sin(aside) * jnp.cos(around),
+            jnp.sin(aside) * jnp.sin(around),
+            jnp.cos(aside),
+        ]
+    )
+    tint = 1 + 0.06 * (u[2] - 0.3) * jnp.array([1.0, 0.0, -1.0])
+    return Light(direction, (0.75 + 0.25 * u[3]) * tint, (0.28 + 0.14 * u[4]) * tint, 0.22 * u[5])
+
+
+def noise(
+    u: Float[Array, "f n n"], size: int, roughness: Float[Array, "f"]
+) -> Float[Array, "f s s"]:
+    """Value noise in about [-1, 1] from uniform numbers, n = `NOISE`: octaves of amplitudes roughness^octave."""
+    matrix, octave = _octaves(size)
+    # The blocks on the diagonal are the octaves: two products interpolate and add up all of them.
+    amplitude = roughness[:, None] ** np.arange(len(_PERIODS))  # [f, octaves]
+    amplitude = amplitude / jnp.linalg.norm(amplitude, axis=1, keepdims=True)
+    amplitude = jnp.where(octave[:, None] == octave, amplitude[:, octave, None], 0)
+    lattice = 1.2 * amplitude * (2 * u - 1)
+    return jnp.asarray(matrix) @ lattice @ matrix.T
+
+
+NOISE = sum(_PERIODS)
+
+
+def _octaves(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """A matrix [size, n] that interpolates the values of all octaves over a line, and each value's octave [n]."""
+    at = (np.arange(size)[:, None] + 0.5) / size
+    hats = [np.maximum(1 - np.abs(at * (k - 1) - np.arange(k)), 0) for k in _PERIODS]
+    return np.concatenate(hats, 1).astype(np.float32), np.repeat(np.arange(len(hats)), _PERIODS)
+
+
+def cloth(
+    u: Float[Array, "n"], shape: Shape, light: Light, rough: Float[Array, "s s"]
+) -> Float[Array, "3 s s"]:
+    """Dark cloth with a faint weave, lit from the lamp's side, and the nut's soft shadow on it."""
+    x, y = pixel_grid(rough.shape[-1])
+    dark = (0.13 + 0.10 * u[0]) * (1 + 0.1 * (u[1:3, None, None] - 0.5))
+    blue, red = dark
+    dark = jnp.stack([red, (red + blue) / 2, blue])  # [3, 1, 1]
+    threads = 2 * jnp.pi * 23
+    weave = jnp.cos(threads * x) * jnp.cos(threads * y)
+    fall = light.direction[0] * x + light.direction[1] * y
+    lit = 1 + 0.8 * fall + 0.12 * rough + 0.08 * u[3] * weave
+
+    reach = 0.18 * light.direction[:2] / light.direction[2]
+    x, y = x - shape.centre[0], y - shape.centre[1]
+    shadow = 0.0
+    for share in (0.3, 1.0):  # close under the nut, and fallen away from the lamp
+        away = jnp.hypot(x + share * reach[0], y + share * reach[1]) / shape.radius
+        fallen = jnp.clip((1.3 - away) / 0.5, 0, 1)
+        shadow = jnp.maximum(shadow, fallen * fallen * (3 - 2 * fallen))
+    return dark * lit * (1 - 0.7 * shadow)
+
+
+def shade(
+    colour: Float[Array, "3 s s"], seen: Surface, light: Light, gloss: Float[Array, "s s"]
+) -> Float[Array, "3 s s"]:
+    """Colours under the light: the lamp, the room, and the lamp's reflection where there is gloss."""
+    lit = jnp.maximum(jnp.einsum("c,chw->hw", light.direction, seen.normal), 0)
+    halfway = light.direction + jnp.array([0.0, 0.0, 1.0])
+    halfway = halfway / jnp.linalg.norm(halfway)
+    shine = jnp.maximum(jnp.einsum("c,chw->hw", halfway, seen.normal), 0) ** 16
+    room = light.ambient[:, None, None] * (0.6 + 0.4 * seen.normal[2])
+    lamp = light.direct[:, None, None]
+    return colour * (room + lamp * lit) + lamp * (light.gloss * gloss * shine)
+
+
+def photograph(
+    key: PRNGKeyArray, picture: Float[Array, "3 s s"], strength: Float[Array, ""]
+) -> UInt8[Array, "s s 3"]:
+    """Adds the camera's noise to colours of [0, 1] and makes bytes of them."""
+    # Four bytes of one random word make three channels' noise and a common part.
+    word = jax.random.bits(key, picture.shape[1:], jnp.uint32)
+    grain = [((word >> shift) & 255).astype(jnp.float32) / 127.5 - 1 for shift in (0, 8, 16, 24)]
+    noisy = picture + strength * (jnp.stack(grain[:3]) + grain[3])
+    return jnp.round(jnp.clip(noisy, 0, 1) * 255).astype(jnp.uint8).transpose(1, 2, 0)
