@@ -131,8 +131,8 @@ def demo(config: ConfigDict) -> None:
         model.compact.out_channels = 64
         model.head = "integral"
     cascade_on_cpu(config)
-    config.train.epochs = 12
-    config.refiner.train.epochs = 3
+    config.train.epochs = 11
+    config.refiner.train.epochs = 2
 
 
 def report(config: ConfigDict) -> None:
@@ -190,7 +190,7 @@ def small(config: ConfigDict) -> None:
     config.refiner.model.input_size = 96
     cascade_on_cpu(config)
     config.train.epochs = 15
-    config.refiner.train.epochs = 9
+    config.refiner.train.epochs = 5
     config.evaluation.flip_test = True
 
 

@@ -54,10 +54,10 @@ def load_parts(config: DataConfig, seed: int) -> Parts:
         for name, indices in chosen.items()
     }
     if config.dataset == "lsp":
-        return Parts(**parts)
+        return Parts(parts["train"], parts["validation"], parts["test"])
     extended = _prepare(_extended_records(config), config, config.extended_box)
     parts["train"] = _join(parts["train"], extended)
-    return Parts(**parts, added=len(extended.poses))
+    return Parts(parts["train"], parts["validation"], parts["test"], len(extended.poses))
 
 
 def _synthetic(config: DataConfig, seed: int) -> Parts:
