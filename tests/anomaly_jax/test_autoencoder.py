@@ -1,0 +1,243 @@
+"""Autoencoders: published layers, the same sums as strided convolutions, shapes, training, errors."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from anomaly_jax.autoencoder import Autoencoder, AutoencoderConfig
+from anomaly_jax.strided import Down, Up
+from engine_jax.errors import UserError
+
+TINY = {
+    "input_size": 32,
+    "layers": ((4, 2, 8), (3, 1, 6), (4, 2, 12)),
+    "bottleneck": 10,
+    "dtype": "float32",
+}
+
+
+def _tiny(**changes):
+    return Autoencoder(AutoencoderConfig(**(TINY | changes)), rngs=nnx.Rngs(0))
+
+
+def _shapes(config):
+    return nnx.eval_shape(lambda: Autoencoder(config, rngs=nnx.Rngs(0)))
+
+
+def _sizes(layers):
+    return [sum(x.size for x in jax.tree.leaves(nnx.state(m, nnx.Param))) for m in layers]
+
+
+def _images(n=4, size=32, seed=0):
+    return np.random.default_rng(seed).uniform(size=(n, size, size, 3)).astype(np.float32)
+
+
+def _plain_kernel(layer, transposed=False):
+    """The kernel [k, k, c, c'] of a strided convolution from the cells' [m, m, ...]."""
+    kernel, s = np.asarray(layer.conv.kernel[...], np.float64), layer.stride
+    m = kernel.shape[0]
+    if transposed:  # cell a of the window is m - 1 - a cells before the one it adds to
+        kernel = kernel[::-1, ::-1].reshape(m, m, kernel.shape[2], s, s, -1)
+        return kernel.transpose(0, 3, 1, 4, 2, 5).reshape(m * s, m * s, kernel.shape[2], -1)
+    kernel = kernel.reshape(m, m, s, s, -1, kernel.shape[3])
+    return kernel.transpose(0, 2, 1, 3, 4, 5).reshape(m * s, m * s, -1, kernel.shape[-1])
+
+
+def _down(layer, x):
+    """A strided convolution, pixel by pixel."""
+    kernel, s = _plain_kernel(layer), layer.stride
+    k = len(kernel)
+    before = (k - s) // 2
+    x = np.pad(x, ((0, 0), (before, k - s - before), (before, k - s - before), (0, 0)))
+    out = np.zeros((len(x), (x.shape[1] - k) // s + 1, (x.shape[2] - k) // s + 1, kernel.shape[3]))
+    for i, j in np.ndindex(out.shape[1:3]):
+        window = x[:, s * i : s * i + k, s * j : s * j + k]
+        out[:, i, j] = np.tensordot(window, kernel, 3)
+    return out + (0 if layer.conv.bias is None else np.asarray(layer.conv.bias[...]))
+
+
+def _up(layer, x):
+    """A transposed convolution: every cell adds its kernel to the image."""
+    kernel, s = _plain_kernel(layer, transposed=True), layer.stride
+    k = len(kernel)
+    b, h, w, _ = x.shape
+    out = np.zeros((b, s * (h - 1) + k, s * (w - 1) + k, kernel.shape[3]))
+    for i, j in np.ndindex(h, w):
+        added = np.tensordot(x[:, i, j], kernel, (1, 2))
+        out[:, s * i : s * i + k, s * j : s * j + k] += added
+    before = (k - s) // 2
+    out = out[:, before : before + s * h, before : before + s * w]
+    return out + (0 if layer.bias is None else np.asarray(layer.bias[...]))
+
+
+KERNELS = [(4, 2), (3, 1), (8, 2), (2, 2), (6, 3), (8, 4), (1, 1), (5, 1), (6, 2), (2, 1)]
+
+
+@pytest.mark.parametrize(("kernel", "stride"), KERNELS)
+def test_cells_give_the_sums_of_a_strided_convolution(kernel, stride):
+    x = np.random.default_rng(1).normal(size=(2, 12, 24, 3)).astype(np.float32)
+    options = {"kernel_init": nnx.initializers.normal(1.0), "dtype": jnp.float32}
+    down = Down(3, 5, kernel, stride, **options, rngs=nnx.Rngs(2))
+    down.conv.bias[...] = jnp.arange(5.0)
+    assert down(x).shape == (2, 12 // stride, 24 // stride, 5)
+    np.testing.assert_allclose(down(x), _down(down, x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), KERNELS)
+def test_cells_give_the_sums_of_a_transposed_convolution(kernel, stride):
+    x = np.random.default_rng(1).normal(size=(2, 4, 5, 3)).astype(np.float32)
+    options = {"kernel_init": nnx.initializers.normal(1.0), "dtype": jnp.float32}
+    up = Up(3, 5, kernel, stride, **options, rngs=nnx.Rngs(2))
+    up.bias[...] = jnp.arange(5.0)
+    assert up(x).shape == (2, 4 * stride, 5 * stride, 5)
+    np.testing.assert_allclose(up(x), _up(up, x), rtol=1e-4, atol=1e-4)
+
+
+def test_parameters_of_every_published_layer():
+    model = _shapes(AutoencoderConfig.published())
+    encoder = [1_568, 16_416, 9_248, 32_832, 36_928, 131_200, 73_792, 18_464]
+    decoder = [18_496, 73_856, 131_136, 36_928, 32_800, 9_248, 16_416, 1_539]
+    assert _sizes(model.encoder) == encoder
+    assert _sizes(model.decoder) == decoder
+    # An 8 x 8 convolution on 8 x 8 cells, and its transpose with a bias for each cell.
+    assert _sizes([model.to_code, model.from_code]) == [2_048 * 100 + 100, 101 * 2_048]
+
+
+@pytest.mark.parametrize(
+    ("config", "size", "code"),
+    [
+        (AutoencoderConfig.small(), 128, 100),
+        (AutoencoderConfig.small("batch"), 128, 100),
+        (AutoencoderConfig.large(), 256, 500),
+        (AutoencoderConfig.published(256, 500), 256, 500),
+    ],
+)
+def test_the_presets_keep_the_shape(config, size, code):
+    model = _shapes(config)
+    images = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
+    assert nnx.eval_shape(lambda m, x: m.encode(x), model, images).shape == (2, code)
+    out = nnx.eval_shape(lambda m, x: m(x), model, images)
+    assert (out.shape, out.dtype) == ((2, size, size, 3), jnp.float32)
+    assert config.code_map == (8, 8, 32)
+
+
+def test_large_has_one_more_convolution_at_each_end():
+    small, large = _shapes(AutoencoderConfig.small()), _shapes(AutoencoderConfig.large())
+    assert len(large.encoder) == len(small.encoder) + 1 == 9
+    assert len(large.decoder) == len(small.decoder) + 1 == 9
+
+
+def test_the_network_is_its_layers_with_linear_code_and_sigmoid_output():
+    model, images = _tiny(slope=0.1), _images(2)
+
+    def leaky(x):
+        return np.where(x > 0, x, 0.1 * x)
+
+    x = images.astype(np.float64)
+    for down in model.encoder:
+        x = leaky(_down(down, x))
+    to_code, from_code = model.to_code, model.from_code
+    code = x.reshape(2, -1) @ np.asarray(to_code.kernel[...]) + np.asarray(to_code.bias[...])
+    np.testing.assert_allclose(model.encode(images), code, rtol=1e-4, atol=1e-5)
+    assert (code < 0).any()
+    x = code @ np.asarray(from_code.kernel[...]) + np.asarray(from_code.bias[...])
+    x = x.reshape(2, 8, 8, 12)
+    for up in model.decoder:
+        x = _up(up, leaky(x))
+    np.testing.assert_allclose(model(images), 1 / (1 + np.exp(-x)), atol=1e-5)
+
+
+def test_output_sigmoid_stays_in_range_and_linear_does_not():
+    codes = jnp.full((1, 10), 1e3)
+    sigmoid, linear = _tiny().decode(codes), _tiny(output="linear").decode(codes)
+    assert float(sigmoid.min()) >= 0
+    assert float(sigmoid.max()) <= 1
+    assert float(jnp.abs(linear).max()) > 1
+    np.testing.assert_allclose(nnx.sigmoid(linear), sigmoid, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_it_learns_and_every_parameter_takes_part(norm):
+    model, images = _tiny(norm=norm), jnp.asarray(_images(4)[:, ::8, ::8].repeat(8, 1).repeat(8, 2))
+    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    optimizer = optax.adam(1e-2)
+
+    @jax.jit
+    def step(params, rest, opt_state):
+        def loss_of(params):
+            model = nnx.merge(graphdef, params, rest, copy=True)
+            loss = jnp.square(model(images) - images).mean()
+            return loss, nnx.split(model, nnx.Param, ...)[2]
+
+        (loss, rest), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
+        updates, opt_state = optimizer.update(grads, opt_state)
+        return optax.apply_updates(params, updates), rest, opt_state, loss, grads
+
+    opt_state, losses = optimizer.init(params), []
+    for _ in range(30):
+        params, rest, opt_state, loss, grads = step(params, rest, opt_state)
+        losses.append(float(loss))
+        assert all(jnp.abs(g).max() > 0 for g in jax.tree.leaves(grads))
+    assert losses[-1] < losses[0] / 2
+
+
+def test_batch_norm_normalises_every_hidden_layer_and_has_two_modes():
+    model, images = _tiny(norm="batch"), _images(8)
+    activations = [*model.encoder_activations, *model.decoder_activations]
+    assert len(activations) == 6
+    assert all(len(a.norms) == 1 for a in activations)
+    # A bias before the norm would be idle.
+    assert [down.conv.bias for down in model.encoder] == [None] * 3
+    assert [up.bias is None for up in model.decoder] == [True, True, False]
+    before = nnx.view(model, use_running_average=True)(images)
+    nnx.view(model, use_running_average=False)(images)
+    after = nnx.view(model, use_running_average=True)
+    assert not np.allclose(before, after(images))
+    # In evaluation an image's reconstruction doesn't depend on its batch.
+    np.testing.assert_allclose(after(images[:3]), after(images)[:3], atol=1e-6)
+
+
+def test_bfloat16_is_for_activations_only():
+    model = _tiny(dtype="bfloat16")
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))}
+    assert dtypes == {jnp.dtype("float32")}
+    images = _images(2)
+    assert model.encode(images).dtype == model(images).dtype == jnp.float32
+    exact = _tiny()(images)
+    error = np.abs(model(images) - exact).max()
+    assert 0 < error < 0.05
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"norm": "layer"}, "AutoencoderConfig.norm is 'layer': use 'none', 'batch'"),
+        ({"output": "relu"}, "AutoencoderConfig.output is 'relu'"),
+        ({"dtype": "float64"}, "AutoencoderConfig.dtype is 'float64'"),
+        ({"layers": ()}, "AutoencoderConfig.layers is empty"),
+        ({"layers": ((3, 2, 8),)}, r"layers holds \(3, 2, 8\)"),
+        ({"layers": ((4, 2),)}, r"layers holds \(4, 2\)"),
+        ({"layers": ((4, 2, 0),)}, r"layers holds \(4, 2, 0\)"),
+        ({"input_size": 30}, "input_size is 30: use a multiple of 4"),
+        ({"input_size": 0}, "input_size is 0"),
+        ({"bottleneck": 0}, "bottleneck is 0: use 1 or more"),
+        ({"slope": 1.0}, r"slope is 1.0: use a number in \[0, 1\)"),
+    ],
+)
+def test_a_config_that_cannot_be_built_is_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        AutoencoderConfig(**(TINY | changes))
+
+
+def test_the_published_layers_take_two_sizes():
+    with pytest.raises(UserError, match="input_size is 64: the published layers take 128 or 256"):
+        AutoencoderConfig.published(64)
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 64, 3), (1, 32, 32, 1), (32, 32, 3), (1, 32, 16, 3)])
+def test_images_of_another_shape_are_refused(shape):
+    with pytest.raises(UserError, match=r"takes images \[b, 32, 32, 3\], it got an array of shape"):
+        _tiny()(jnp.zeros(shape))
