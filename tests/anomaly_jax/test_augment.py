@@ -1,5 +1,7 @@
 """Random changes to training images: what each does, how far it goes, and that it is off at 0."""
 
+from dataclasses import asdict
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,8 @@ import pytest
 from scipy import ndimage
 
 from anomaly_jax.augment import AugmentConfig, augment, move
+from engine_jax.config import from_mapping
+from engine_jax.errors import UserError
 
 ALL = AugmentConfig(
     rotation=180.0,
@@ -47,6 +51,14 @@ def test_the_shape_stays_values_stay_in_range_and_the_key_decides():
     assert not np.allclose(out, apply(ALL, batch, seed=1))
     same = apply(ALL, np.repeat(batch[:1], 8, 0))
     assert all(np.abs(same[0] - other).max() > 0.05 for other in same[1:])
+
+
+def test_a_config_comes_back_from_a_mapping_and_its_ranges_are_checked():
+    assert from_mapping(AugmentConfig, asdict(ALL)) == ALL
+    with pytest.raises(
+        UserError, match=r"config.rotation: 181.0 is out of range; accepted: >= 0 and"
+    ):
+        from_mapping(AugmentConfig, asdict(ALL) | {"rotation": 181.0})
 
 
 def test_a_shift_moves_right_and_down_and_repeats_the_edge():

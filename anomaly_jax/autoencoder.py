@@ -1,0 +1,239 @@
+"""Convolutional autoencoders: images to a short code and back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from engine_jax.errors import UserError
+
+Norm = Literal["none", "batch"]
+Output = Literal["sigmoid", "linear"]
+Dtype = Literal["auto", "float32", "bfloat16"]
+
+# Kernel, stride, channels: the encoder of Bergmann et al. 2019 from 128 px down to 8 x 8 x 32.
+PUBLISHED = (
+    (4, 2, 32),
+    (4, 2, 32),
+    (3, 1, 32),
+    (4, 2, 64),
+    (3, 1, 64),
+    (4, 2, 128),
+    (3, 1, 64),
+    (3, 1, 32),
+)
+_BATCH_NORM_MOMENTUM = 0.9
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """What an autoencoder is built from.
+
+    Attributes:
+        input_size: s, height and width of the images in pixels; a multiple of all strides together.
+        layers: (kernel, stride, channels) of the encoder's convolutions, with padding SAME. A kernel is no smaller than
+            its stride. The decoder has the same ones in reverse, transposed.
+        bottleneck: numbers in the code, which a linear layer makes of the last convolution's output.
+        slope: of the Leaky ReLU below 0.
+        norm: "batch" normalises before each Leaky ReLU, or "none".
+        output: "sigmoid", which keeps reconstructions in [0, 1], or "linear", which doesn't.
+        dtype: of the activations: "float32", "bfloat16", or "auto": float32 on CPU, else bfloat16. Parameters, codes
+            and reconstructions are float32.
+    """
+
+    input_size: int = 128
+    layers: tuple[tuple[int, int, int], ...] = PUBLISHED
+    bottleneck: int = 100
+    slope: float = 0.2
+    norm: Norm = "none"
+    output: Output = "sigmoid"
+    dtype: Dtype = "auto"
+
+    def __post_init__(self):
+        for name, kind in (("norm", Norm), ("output", Output), ("dtype", Dtype)):
+            if getattr(self, name) not in get_args(kind):
+                accepted = ", ".join(map(repr, get_args(kind)))
+                raise UserError(
+                    f"AutoencoderConfig.{name} is {getattr(self, name)!r}: use {accepted}"
+                )
+        if not self.layers:
+            raise UserError("AutoencoderConfig.layers is empty: give (kernel, stride, channels)")
+        for layer in self.layers:
+            if len(layer) != 3 or min(layer) < 1 or layer[0] < layer[1]:
+                raise UserError(
+                    f"AutoencoderConfig.layers holds {layer}: use (kernel, stride, channels) of at "
+                    "least 1, the kernel no smaller than the stride"
+                )
+        if self.input_size < 1 or self.input_size % self.stride:
+            raise UserError(
+                f"AutoencoderConfig.input_size is {self.input_size}: use a multiple of "
+                f"{self.stride}, the product of the strides"
+            )
+        if self.bottleneck < 1:
+            raise UserError(f"AutoencoderConfig.bottleneck is {self.bottleneck}: use 1 or more")
+        if not 0 <= self.slope < 1:
+            raise UserError(f"AutoencoderConfig.slope is {self.slope}: use a number in [0, 1)")
+
+    @property
+    def stride(self) -> int:
+        """Of all layers together."""
+        return prod(stride for _, stride, _ in self.layers)
+
+    @property
+    def code_map(self) -> tuple[int, int, int]:
+        """(h, w, c) of the last convolution's output."""
+        side = self.input_size // self.stride
+        return side, side, self.layers[-1][2]
+
+    @classmethod
+    def small(cls, norm: Norm = "none") -> "AutoencoderConfig":
+        """128 px, bottleneck 100, sigmoid; the layers are the published ones."""
+        return cls(norm=norm)
+
+    @classmethod
+    def large(cls, norm: Norm = "none") -> "AutoencoderConfig":
+        """256 px, one more convolution at each end, bottleneck 500, sigmoid."""
+        return cls(input_size=256, layers=((4, 2, 32), *PUBLISHED), bottleneck=500, norm=norm)
+
+    @classmethod
+    def published(cls, input_size: int = 128, bottleneck: int = 100) -> "AutoencoderConfig":
+        """The autoencoder of Bergmann et al. 2019, for 128 px, or 256 px as extended for MVTec AD (CVPR 2019).
+
+        "Improving Unsupervised Defect Segmentation by Applying Structural Similarity to Autoencoders", table 1: Leaky
+        ReLU with slope 0.2 after all layers but the code and the output, which are linear.
+        """
+        if input_size not in (128, 256):
+            raise UserError(f"input_size is {input_size}: the published layers take 128 or 256 px")
+        layers = PUBLISHED if input_size == 128 else ((4, 2, 32), *PUBLISHED)
+        return cls(input_size=input_size, layers=layers, bottleneck=bottleneck, output="linear")
+
+
+class Activation(nnx.Module):
+    """Leaky ReLU, after batch normalisation where the config has it."""
+
+    def __init__(
+        self, channels: int, config: AutoencoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs
+    ):
+        self.slope = config.slope
+        self.norms = nnx.List([])
+        if config.norm == "batch":
+            self.norms.append(
+                nnx.BatchNorm(channels, momentum=_BATCH_NORM_MOMENTUM, dtype=dtype, rngs=rngs)
+            )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for norm in self.norms:
+            x = norm(x)
+        return nnx.leaky_relu(x, self.slope)
+
+
+class Autoencoder(nnx.Module):
+    """Images [b, s, s, 3] in [0, 1] -> reconstructions of the same shape, float32.
+
+    With batch normalisation, `train()` and `eval()`, or `nnx.view(model, use_running_average=...)`, choose between the
+    statistics of the batch and the running ones.
+
+    Args:
+        config: the network.
+        rngs: draws the parameters.
+    """
+
+    def __init__(self, config: AutoencoderConfig, *, rngs: nnx.Rngs):
+        self.config = config
+        dtype = _activation_dtype(config.dtype)
+        # He et al. 2015, equation 14, for what a Leaky ReLU follows.
+        hidden, linear = partial(_normal, 2 / (1 + config.slope**2)), partial(_normal, 1)
+        use_bias = config.norm == "none"
+        self.encoder, self.decoder = nnx.List([]), nnx.List([])
+        self.encoder_activations, self.decoder_activations = nnx.List([]), nnx.List([])
+
+        widths = [3, *(channels for _, _, channels in config.layers)]
+        for i, (kernel, stride, _) in enumerate(config.layers):
+            down = nnx.Conv(
+                widths[i],
+                widths[i + 1],
+                (kernel, kernel),
+                strides=stride,
+                use_bias=use_bias,
+                kernel_init=hidden,
+                dtype=dtype,
+                rngs=rngs,
+            )
+            self.encoder.append(down)
+            self.encoder_activations.append(
+                Activation(widths[i + 1], config, dtype=dtype, rngs=rngs)
+            )
+        features = prod(config.code_map)
+        self.to_code = nnx.Linear(
+            features, config.bottleneck, kernel_init=linear, dtype=dtype, rngs=rngs
+        )
+        self.from_code = nnx.Linear(
+            config.bottleneck,
+            features,
+            use_bias=use_bias,
+            kernel_init=hidden,
+            dtype=dtype,
+            rngs=rngs,
+        )
+        for i, (kernel, stride, _) in reversed([*enumerate(config.layers)]):
+            self.decoder_activations.append(
+                Activation(widths[i + 1], config, dtype=dtype, rngs=rngs)
+            )
+            up = nnx.ConvTranspose(
+                widths[i + 1],
+                widths[i],
+                (kernel, kernel),
+                strides=stride,
+                use_bias=use_bias or i == 0,
+                kernel_init=hidden if i else linear,
+                dtype=dtype,
+                rngs=rngs,
+            )
+            self.decoder.append(up)
+
+    def __call__(self, images: Float[Array, "b s s 3"]) -> Float[Array, "b s s 3"]:
+        """Reconstructions; in [0, 1] with sigmoid output.
+
+        Raises UserError for an array of another shape or size.
+        """
+        return self.decode(self.encode(images))
+
+    def encode(self, images: Float[Array, "b s s 3"]) -> Float[Array, "b d"]:
+        """Codes. Raises UserError for an array of another shape or size."""
+        size = self.config.input_size
+        if images.ndim != 4 or images.shape[1:] != (size, size, 3):
+            raise UserError(
+                f"this autoencoder takes images [b, {size}, {size}, 3], "
+                f"it got an array of shape {images.shape}"
+            )
+        x = images
+        for down, activation in zip(self.encoder, self.encoder_activations, strict=True):
+            x = activation(down(x))
+        return self.to_code(x.reshape(len(x), -1)).astype(jnp.float32)
+
+    def decode(self, codes: Float[Array, "b d"]) -> Float[Array, "b s s 3"]:
+        """Reconstructions from codes."""
+        x = self.from_code(codes).reshape(-1, *self.config.code_map)  # [b, h, w, c]
+        for activation, up in zip(self.decoder_activations, self.decoder, strict=True):
+            x = up(activation(x))
+        x = x.astype(jnp.float32)
+        return nnx.sigmoid(x) if self.config.output == "sigmoid" else x
+
+
+def _normal(gain: float, key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Array:
+    """Normal with variance gain / fan-in. Drawn as one row, which XLA compiles faster than four axes on CPU."""
+    deviation = (gain / prod(shape[:-1])) ** 0.5
+    return deviation * jax.random.normal(key, (prod(shape),), dtype).reshape(shape)
+
+
+def _activation_dtype(name: Dtype) -> DTypeLike:
+    if name == "auto":
+        return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+    return jnp.dtype(name)

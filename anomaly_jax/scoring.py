@@ -1,0 +1,150 @@
+"""From images and reconstructions to anomaly maps, image scores and decisions."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+from PIL import Image
+
+from anomaly_jax import filters, losses
+from anomaly_jax.thresholds import Thresholds
+
+Residual = Literal["absolute", "squared", "ssim"]
+ImageScore = Literal["max", "mean", "top"]
+
+_REACH = 4  # standard deviations from the centre of a Gaussian to its last weight.
+
+
+def residual_map(
+    images: Float[Array, "b h w c"],
+    reconstructions: Float[Array, "b h w c"],
+    kind: Residual,
+    *,
+    window: int = 11,
+) -> Float[Array, "b h w"]:
+    """How much each pixel differs from its reconstruction, in [0, 1], as the mean over the channels.
+
+    Args:
+        images: values in [0, 1].
+        reconstructions: what lies beyond [0, 1], where no image has a value, is clipped.
+        kind: "absolute" |x - y|, "squared" (x - y)^2, or "ssim" (1 - SSIM) / 2.
+        window: side of SSIM's Gaussian window in pixels.
+
+    Raises:
+        ValueError: the shapes are not the same [b, h, w, c], or the kind is not one of these.
+    """
+    if images.ndim != 4 or images.shape != reconstructions.shape:
+        raise ValueError(
+            "images and reconstructions must be of one shape [b, h, w, c], "
+            f"not {images.shape} and {reconstructions.shape}"
+        )
+    reconstructions = jnp.clip(reconstructions, 0, 1)
+    if kind == "absolute":
+        return jnp.abs(images - reconstructions).mean(-1)
+    if kind == "squared":
+        return jnp.square(images - reconstructions).mean(-1)
+    if kind == "ssim":
+        similarity = losses.ssim_map(images, reconstructions, window=window)
+        return jnp.clip((1 - similarity) / 2, 0, 1)  # Rounding alone leaves the range.
+    raise ValueError(f"kind: {kind!r}; accepted: {', '.join(get_args(Residual))}")
+
+
+def smooth(maps: Float[Array, "n h w"], sigma: float) -> Float[Array, "n h w"]:
+    """Gaussian smoothing with a standard deviation of `sigma` pixels, over mirrored edges; 0 leaves maps as they are.
+
+    Raises:
+        ValueError: sigma is negative or not finite, or its Gaussian is wider than the map.
+    """
+    if not 0 <= sigma < np.inf:
+        raise ValueError(f"sigma: {sigma}; accepted: 0 or more pixels")
+    radius = int(_REACH * sigma + 0.5)
+    if radius > min(maps.shape[1:]):
+        raise ValueError(
+            f"sigma: {sigma} reaches over {radius} px; the maps are of {maps.shape[1:]} px"
+        )
+    if radius == 0:
+        return maps
+    return filters.separable(filters.reflect(maps, radius), filters.gaussian(sigma, radius))
+
+
+@partial(jax.jit, static_argnames=("residual", "window", "sigma"))
+def anomaly_maps(
+    images: Float[Array, "b h w c"],
+    reconstructions: Float[Array, "b h w c"],
+    *,
+    residual: Residual,
+    window: int = 11,
+    sigma: float = 0.0,
+) -> Float[Array, "b h w"]:
+    """The smoothed residual maps, in one compilation: see `residual_map` and `smooth`."""
+    return smooth(residual_map(images, reconstructions, residual, window=window), sigma)
+
+
+def image_score(
+    maps: Float[Array, "n h w"], kind: ImageScore, *, part: float = 0.01
+) -> Float[Array, " n"]:
+    """One number for each image: the "max" of its anomaly map, the "mean", or the mean of its "top" pixels.
+
+    Args:
+        maps: anomaly maps, smoothed or not.
+        kind: one of these.
+        part: of the map's pixels that are its top, in (0, 1]; rounded, at least one pixel.
+
+    Raises:
+        ValueError: the kind is not one of these, or the part is out of its range.
+    """
+    if kind == "max":
+        return maps.max((1, 2))
+    if kind == "mean":
+        return maps.mean((1, 2))
+    if kind != "top":
+        raise ValueError(f"kind: {kind!r}; accepted: {', '.join(get_args(ImageScore))}")
+    if not 0 < part <= 1:
+        raise ValueError(f"part: {part}; accepted: above 0 and at most 1")
+    n, h, w = maps.shape
+    return jax.lax.top_k(maps.reshape(n, h * w), max(1, round(part * h * w)))[0].mean(-1)
+
+
+def resize_map(
+    anomaly_map: Float[Array, "h w"] | Float[np.ndarray, "h w"], shape: tuple[int, int]
+) -> Float[np.ndarray, "h' w'"]:
+    """One map at an image's own size (h', w'), bilinear, anti-aliased where it shrinks.
+
+    On the host: images come in any size, and each new one would be compiled on a device.
+    """
+    height, width = shape
+    image = Image.fromarray(np.asarray(anomaly_map, np.float32))
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is found in one image.
+
+    Attributes:
+        anomaly_map: how unlike a good image each pixel is.
+        pred_score: how unlike one the whole image is.
+        pred_label: whether the image is faulty; None without a threshold for images.
+        pred_mask: which pixels are; None without a threshold for pixels.
+    """
+
+    anomaly_map: Float[np.ndarray, "h w"]
+    pred_score: float
+    pred_label: bool | None
+    pred_mask: Bool[np.ndarray, "h w"] | None
+
+
+def decide(
+    anomaly_map: Float[np.ndarray, "h w"], pred_score: float, thresholds: Thresholds
+) -> Prediction:
+    """Applies thresholds to one image's float32 map and score; what is at least the threshold is faulty."""
+    anomaly_map, pred_score = np.asarray(anomaly_map, np.float32), float(pred_score)
+    pixel, image = thresholds.pixel, thresholds.image
+    # Compared in float32, as the metrics do: a score of 0.7 reaches 0.7.
+    label = None if image is None else bool(np.float32(pred_score) >= np.float32(image))
+    mask = None if pixel is None else anomaly_map >= np.float32(pixel)
+    return Prediction(anomaly_map, pred_score, label, mask)
