@@ -149,7 +149,8 @@ class Autoencoder(nnx.Module):
         self.config = config
         dtype = _activation_dtype(config.dtype)
         # He et al. 2015, equation 14, for what a Leaky ReLU follows.
-        hidden, linear = partial(_normal, 2 / (1 + config.slope**2)), partial(_normal, 1)
+        gain = 2 / (1 + config.slope**2)
+        hidden, linear = partial(_normal, gain), partial(_normal, 1)
         use_bias = config.norm == "none"
         self.encoder, self.decoder = nnx.List([]), nnx.List([])
         self.encoder_activations, self.decoder_activations = nnx.List([]), nnx.List([])
@@ -192,7 +193,8 @@ class Autoencoder(nnx.Module):
                 (kernel, kernel),
                 strides=stride,
                 use_bias=use_bias or i == 0,
-                kernel_init=hidden if i else linear,
+                # A pixel meets one in stride^2 of the weights that a cell does.
+                kernel_init=partial(_normal, (gain if i else 1) * stride**2),
                 dtype=dtype,
                 rngs=rngs,
             )

@@ -135,6 +135,14 @@ def test_output_sigmoid_stays_in_range_and_linear_does_not():
     np.testing.assert_allclose(nnx.sigmoid(linear), sigmoid, atol=1e-6)
 
 
+def test_codes_and_pixels_start_at_the_scale_of_the_input():
+    model = _tiny(layers=((4, 2, 16),) * 4, output="linear", bottleneck=64)
+    codes = _code(model, np.random.default_rng(0).normal(size=(8, 32, 32, 3)))
+    assert 0.5 < float(codes.std()) < 2
+    pixels = model.decode(np.random.default_rng(1).normal(size=(8, 64)))
+    assert 0.5 < float(pixels.std()) < 2
+
+
 @pytest.mark.parametrize("norm", ["none", "batch"])
 def test_it_learns_and_every_parameter_takes_part(norm):
     model, images = _tiny(norm=norm), jnp.asarray(_images(4)[:, ::8, ::8].repeat(8, 1).repeat(8, 2))
@@ -153,7 +161,7 @@ def test_it_learns_and_every_parameter_takes_part(norm):
         return optax.apply_updates(params, updates), rest, opt_state, loss, grads
 
     opt_state, losses = optimizer.init(params), []
-    for _ in range(30):
+    for _ in range(60):
         params, rest, opt_state, loss, grads = step(params, rest, opt_state)
         losses.append(float(loss))
         assert all(jnp.abs(g).max() > 0 for g in jax.tree.leaves(grads))
