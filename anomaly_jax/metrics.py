@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float
 
 from anomaly_jax import curves
 from anomaly_jax.curves import FALSE_POSITIVE_LIMIT, Reached
+from anomaly_jax.data.image_set import GOOD
 
-GOOD = "good"  # the defect of an image without one, as MVTec AD names its folder.
 INTERVAL = (2.5, 97.5)  # percentiles: 95 % intervals.
 BINS = 1000  # thresholds that intervals look at, see curves.thin.
 

@@ -142,7 +142,7 @@ def displacement_clouds(
             axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         ax.tick_params(labelbottom=i + COLUMNS >= len(clouds), labelleft=i % COLUMNS == 0)
         beyond = 100 * np.mean(np.abs(points).max(-1) > reach) if len(points) else 0.0
-        if beyond >= 0.5:
+        if round(beyond) >= 1:
             look = {"fontsize": 7.5, "color": INK, "ha": "right", "transform": ax.transAxes}
             ax.text(0.98, 0.03, f"{beyond:.0f} % beyond", **look)
     for ax in panels.flat[len(clouds) :]:

@@ -157,6 +157,11 @@ def test_person_centric_predictions_are_renamed_by_the_viewers_sides(files, monk
 def test_most_observer_centric_labels_are_the_renamed_person_centric_ones(real_data):
     person = evaluate.load_joints(real_data / "lsp" / "joints.mat")[0]
     observer = evaluate.load_joints(real_data / "lsp" / "joints_observer_centric.mat")[0]
+    for side, share in (("hip", 0.93), ("shoulder", 0.92)):
+        right, left = (LSP.joints.index(f"{name}_{side}") for name in ("right", "left"))
+        assert (observer[:, right, 0] < observer[:, left, 0]).mean() == pytest.approx(
+            share, abs=0.005
+        )
     renamed = observer_centric(person, LSP)
     near = np.abs(renamed - observer).max((1, 2)) < 3
     assert near.mean() > 0.8
