@@ -29,7 +29,7 @@ from deeppose_jax.displacements import Displacements
 from deeppose_jax.heads import head_loss
 from deeppose_jax.regressor import Regressor
 from deeppose_jax.skeleton import LSP
-from deeppose_jax.stages import by_joint
+from engine_jax.stacked import stacked
 from deeppose_jax.train_step import joint_refiners_step
 from engine_jax.config import from_mapping
 from engine_jax.sharding import device_mesh, replicated
@@ -82,7 +82,7 @@ def all_joints(settings: PoseConfig, batch: int, backend: str) -> Step:
     optimizer = optax.adam(1e-4)
     build = partial(stage_network, settings, LSP, 2)
     state = create_state(
-        build, by_joint(optimizer), jax.random.key(0), replicated(device_mesh(joint=1))
+        build, stacked(optimizer), jax.random.key(0), replicated(device_mesh(joint=1))
     )
     step = partial(
         joint_refiners_step,

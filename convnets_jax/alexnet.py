@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from convnets_jax import layers
+from convnets_jax import initializers, layers
 from engine_jax.errors import UserError
 
 Norm = Literal["lrn", "batch", "none"]
@@ -132,8 +132,8 @@ class AlexNetConfig:
 
 def _kernel_init(init: Init) -> nnx.Initializer:
     if init == "alexnet":
-        return nnx.initializers.normal(0.01)
-    return nnx.initializers.he_normal() if init == "he" else nnx.initializers.lecun_normal()
+        return initializers.normal(0.01)
+    return initializers.he_normal() if init == "he" else initializers.lecun_normal()
 
 
 def _bias_init(init: Init, one: bool) -> nnx.Initializer:

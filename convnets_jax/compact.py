@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from convnets_jax import initializers
 from engine_jax.errors import UserError
 
 _FIRST_STRIDE = 4
@@ -66,7 +67,7 @@ def _conv(
         (kernel, kernel),
         use_bias=False,
         dtype=dtype,
-        kernel_init=nnx.initializers.he_normal(),
+        kernel_init=initializers.he_normal(),
         rngs=rngs,
     )
 

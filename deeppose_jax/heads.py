@@ -14,6 +14,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
+from convnets_jax import initializers
 from deeppose_jax.skeleton import Skeleton
 
 # The range of predicted scales, in box sides: half a pixel of 100, and a guess that covers the box several times. Its
@@ -61,7 +62,7 @@ class RegressionHead(nnx.Module):
         self.num_joints = num_joints
         self.hidden = nnx.List([])
         for width in hidden:
-            init = nnx.initializers.he_normal()
+            init = initializers.he_normal()
             self.hidden.append(
                 nnx.Linear(in_features, width, dtype=dtype, kernel_init=init, rngs=rngs)
             )
@@ -69,7 +70,7 @@ class RegressionHead(nnx.Module):
         self.dropout = nnx.Dropout(dropout)
         # Poses start near the boxes' centres: wider ones would first have to be unlearnt.
         self.joints = nnx.Linear(
-            in_features, 2 * num_joints, kernel_init=nnx.initializers.normal(1e-3), rngs=rngs
+            in_features, 2 * num_joints, kernel_init=initializers.normal(1e-3), rngs=rngs
         )
 
     def __call__(self, features: Float[Array, "b h w c"], rngs: nnx.Rngs | None = None) -> Estimate:
@@ -103,7 +104,14 @@ class IntegralHead(nnx.Module):
         rngs: nnx.Rngs,
     ):
         # One vector of weights a joint: a 1x1 convolution. No bias, which softmax would cancel.
-        self.heat = nnx.Linear(in_channels, num_joints, use_bias=False, dtype=dtype, rngs=rngs)
+        self.heat = nnx.Linear(
+            in_channels,
+            num_joints,
+            use_bias=False,
+            dtype=dtype,
+            kernel_init=initializers.lecun_normal(),
+            rngs=rngs,
+        )
         zeros = nnx.initializers.zeros_init()
         self.scale_kernel = nnx.Param(zeros(rngs.params(), (num_joints, in_channels)))
         self.scale_bias = nnx.Param(jnp.zeros(num_joints))

@@ -4,6 +4,7 @@ Both forms take crops [n, k, s, s, 3], one around each joint, and estimate [n, k
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from jaxtyping import Array, Float, Int
 from deeppose_jax.config import ModelConfig
 from deeppose_jax.heads import Estimate
 from deeppose_jax.regressor import Regressor
+from engine_jax.stacked import over_stack
 
 
 class SharedRefiner(nnx.Module):
@@ -81,21 +83,13 @@ def joint_networks(config: ModelConfig, num_joints: int, *, rngs: nnx.Rngs) -> R
 def over_joints(function: Callable[..., Any], *trees: Any, mesh: Mesh | None = None) -> Any:
     """`function` of each joint's part of the trees' arrays, which have a leading joint axis, as its results have.
 
-    On CPU joint after joint, since the grouped convolutions that `vmap` makes are slow there; elsewhere by `vmap`.
-
     Args:
         function: of one joint.
         trees: its arguments.
         mesh: devices with an axis "joint", among which the joints are divided.
     """
 
-    def local(*trees: Any) -> Any:
-        if jax.default_backend() != "cpu":
-            return jax.vmap(function)(*trees)
-        count = jax.tree.leaves(trees)[0].shape[0]
-        results = [function(*jax.tree.map(lambda x, j=j: x[j], trees)) for j in range(count)]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
-
+    local = partial(over_stack, function)
     if mesh is None or mesh.shape["joint"] == 1:
         return local(*trees)
     by_joint = PartitionSpec("joint")

@@ -34,6 +34,7 @@ from engine_jax.feed import Step, make_train_call
 from engine_jax.loop import Fit, Plan, fit, steps_per_call
 from engine_jax.optimizer import make_optimizer
 from engine_jax.run_folder import RunFolder
+from engine_jax.stacked import stacked
 from engine_jax.state import TrainState, abstract_variables, create_state, graph_defs
 
 
@@ -88,7 +89,7 @@ def train_stage(
     seed = stage_seed(settings, number)
     per_joint = number > 1 and settings.refiner.form == "per_joint"
     state = create_state(
-        build, by_joint(optimizer) if per_joint else optimizer, jax.random.key(seed), placed
+        build, stacked(optimizer) if per_joint else optimizer, jax.random.key(seed), placed
     )
     if number > 1 and settings.refiner.start == "previous":
         state = started_from(state, before[-1].fitted.best, placed, number)
@@ -216,11 +217,6 @@ def copied(new: Any, old: Any, number: int) -> Any:
         return leaf
 
     return jax.tree_util.tree_map_with_path(copy, new)
-
-
-def by_joint(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The optimiser with a state for each entry of the parameters' leading axis."""
-    return optax.GradientTransformation(jax.vmap(optimizer.init), jax.vmap(optimizer.update))
 
 
 def make_mesh(settings: PoseConfig, skeleton: Skeleton) -> Mesh:

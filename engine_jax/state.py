@@ -55,17 +55,22 @@ def graph_defs(build: Callable[..., nnx.Module]) -> GraphDefs:
     return GraphDefs(train, nnx.graphdef(model))
 
 
-def abstract_variables(build: Callable[..., nnx.Module], sharding: Sharding) -> tuple[Any, Any]:
-    """Shapes and shardings of a model's parameters and other variables, to restore a checkpoint into."""
+def abstract_variables(
+    build: Callable[..., nnx.Module], sharding: Sharding, stack: int | None = None
+) -> tuple[Any, Any]:
+    """Shapes and shardings of a model's parameters and other variables, to restore a checkpoint into.
 
-    def init() -> tuple[Any, Any]:
-        _, params, model_state = nnx.split(build(rngs=nnx.Rngs(0)), nnx.Param, ...)
+    `stack` is that of `create_state`.
+    """
+
+    def init(key: jax.Array) -> tuple[Any, Any]:
+        _, params, model_state = nnx.split(build(rngs=nnx.Rngs(key)), nnx.Param, ...)
         return params, model_state
 
     def placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
-    return jax.tree.map(placed, jax.eval_shape(init))
+    return jax.tree.map(placed, jax.eval_shape(*_stacked(init, jax.random.key(0), stack)))
 
 
 def create_state(
@@ -73,6 +78,7 @@ def create_state(
     optimizer: optax.GradientTransformation,
     key: jax.Array,
     sharding: Sharding,
+    stack: int | None = None,
 ) -> TrainState:
     """A model's first state, made on the devices that `sharding` names.
 
@@ -81,10 +87,23 @@ def create_state(
         optimizer: whose state is made with the parameters.
         key: the seed of the parameters.
         sharding: where every array goes.
+        stack: so many models side by side, each with its own random weights, along a leading axis of all arrays but
+            the step; None is one model without such an axis.
     """
 
-    def init(key: jax.Array) -> TrainState:
+    def init(key: jax.Array) -> tuple[Any, Any, Any]:
         _, params, model_state = nnx.split(build(rngs=nnx.Rngs(key)), nnx.Param, ...)
-        return TrainState(jnp.zeros((), jnp.int32), params, model_state, optimizer.init(params))
+        return params, model_state, optimizer.init(params)
 
-    return jax.jit(init, out_shardings=sharding)(key)
+    def first(key: jax.Array) -> TrainState:
+        function, keys = _stacked(init, key, stack)
+        return TrainState(jnp.zeros((), jnp.int32), *function(keys))
+
+    return jax.jit(first, out_shardings=sharding)(key)
+
+
+def _stacked(
+    init: Callable[[jax.Array], Any], key: jax.Array, stack: int | None
+) -> tuple[Callable[[jax.Array], Any], jax.Array]:
+    """`init` of one model or of several, and its argument."""
+    return (init, key) if stack is None else (jax.vmap(init), jax.random.split(key, stack))

@@ -17,10 +17,11 @@ from deeppose_jax.displacements import Displacements
 from deeppose_jax.heads import head_loss
 from deeppose_jax.refiners import over_joints
 from deeppose_jax.regressor import Regressor
-from deeppose_jax.stages import by_joint, copied
+from deeppose_jax.stages import copied
 from deeppose_jax.train_step import joint_refiners_step, shared_refiner_step
 from engine_jax import sharding
 from engine_jax.errors import UserError
+from engine_jax.stacked import stacked
 from engine_jax.state import create_state, graph_defs
 from tests.deeppose_jax.settings import TORSO, settings, tiny
 
@@ -56,16 +57,13 @@ def dotted(seed=0, count=8):
 AUGMENTED = {"augment__rotation": 30.0, "augment__scale": 0.2, "augment__flip": True}
 
 
-def samples_of(batch, config, seed=0, displacements=SPREAD):
-    return jax.jit(
-        partial(
-            refiner_samples,
-            config=config.refiner,
-            augment=config.augment,
-            displacements=displacements,
-            skeleton=TORSO,
-        )
-    )(jax.random.key(seed), batch)
+# One function for all tests, so that those with the same settings and shapes compile it once.
+sampled = jax.jit(refiner_samples, static_argnames=("config", "augment", "skeleton"))
+
+
+def samples_of(batch, config, key=None, displacements=SPREAD):
+    key = jax.random.key(0) if key is None else key
+    return sampled(key, batch, config.refiner, config.augment, displacements, TORSO)
 
 
 def test_a_samples_target_is_where_its_crop_shows_the_joint():
@@ -96,7 +94,7 @@ def test_a_samples_target_is_where_its_crop_shows_the_joint():
 
 def test_samples_are_a_function_of_the_key_and_differ_from_step_to_step():
     batch, config = dotted(), tiny(**AUGMENTED)
-    first, again, other = (samples_of(batch, config, seed) for seed in (0, 0, 1))
+    first, again, other = (samples_of(batch, config, jax.random.key(i)) for i in (0, 0, 1))
     jax.tree.map(np.testing.assert_array_equal, first, again)
     assert (np.asarray(first.targets) != other.targets).all()
 
@@ -174,71 +172,81 @@ def refiner_state(config, optimizer):
     )
 
 
-def joint_step(config, optimizer):
-    return partial(
+RATE, DECAY = 1e-2, 0.1
+JOINT_OPTIMIZER = optax.adamw(
+    RATE, weight_decay=DECAY, mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p)
+)
+
+
+@pytest.fixture(scope="module")
+def joint_training():
+    """Settings, the first state of a refiner for each joint, and their step, compiled once."""
+    config = tiny(stages=2)
+    step = partial(
         joint_refiners_step,
         graphdef=graph_defs(partial(Regressor, config.refiner.model, 1)).train,
-        optimizer=optimizer,
+        optimizer=JOINT_OPTIMIZER,
         settings=config,
         skeleton=TORSO,
         key=jax.random.key(1),
         displacements=SPREAD,
     )
+    return config, refiner_state(config, stacked(JOINT_OPTIMIZER)), jax.jit(step)
 
 
-def test_joint_refiners_train_as_networks_of_their_own():
-    """A step of all is a step of each, with plain Adam on one joint's network and crops."""
-    config = tiny(stages=2)
-    optimizer = optax.adamw(
-        1e-2, weight_decay=0.1, mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p)
-    )
-    state, batch = refiner_state(config, by_joint(optimizer)), dotted()
-    new, loss = joint_step(config, optimizer)(state, batch)
+def test_joint_refiners_train_as_networks_of_their_own(joint_training):
+    """A step of all is a step of each, with the plain optimiser on one joint's network and crops."""
+    config, state, step = joint_training
+    batch = dotted()
+    new, loss = step(state, batch)
     assert int(new.step) == 1
 
     samples_key, _ = jax.random.split(jax.random.fold_in(jax.random.key(1), 0))
-    samples = refiner_samples(samples_key, batch, config.refiner, config.augment, SPREAD, TORSO)
+    samples = samples_of(batch, config, samples_key)
     graphdef = graph_defs(partial(Regressor, config.refiner.model, 1)).train
-    losses = []
-    for joint in range(K):
-        params, model_state = jax.tree.map(
-            lambda x, j=joint: x[j], (state.params, state.model_state)
-        )
 
-        def loss_of(params, model_state=model_state, j=joint):
-            estimate = nnx.merge(graphdef, params, model_state)(samples.inputs[:, j])
-            target, labelled = samples.targets[:, j : j + 1], samples.labelled[:, j : j + 1]
-            return head_loss(estimate, target, labelled).mean()
+    @jax.jit
+    def step_alone(params, model_state, crops, targets, labelled):
+        def loss_of(params):
+            estimate = nnx.merge(graphdef, params, model_state)(crops)
+            return head_loss(estimate, targets[:, None], labelled[:, None]).mean()
 
         value, grads = jax.value_and_grad(loss_of)(params)
-        updates, _ = optimizer.update(grads, optimizer.init(params), params)
-        expected = optax.apply_updates(params, updates)
-        got = jax.tree.map(lambda x, j=joint: x[j], new.params)
+        updates, _ = JOINT_OPTIMIZER.update(grads, JOINT_OPTIMIZER.init(params), params)
+        return optax.apply_updates(params, updates), value
+
+    losses = []
+    for joint in range(K):
+        variables, got = jax.tree.map(
+            lambda x, j=joint: x[j], ((state.params, state.model_state), new.params)
+        )
+        crops, targets, labelled = (
+            x[:, joint] for x in (samples.inputs, samples.targets, samples.labelled)
+        )
+        expected, value = step_alone(*variables, crops, targets, labelled)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got, expected)
         losses.append(value)
     np.testing.assert_allclose(loss, sum(losses), rtol=1e-5)
 
 
-def test_a_joint_that_no_image_labels_is_not_trained():
-    config = tiny(stages=2)
-    optimizer = optax.adam(1e-2)
-    state, batch = refiner_state(config, by_joint(optimizer)), dotted()
+def test_a_joint_that_no_image_labels_is_not_trained(joint_training):
+    """Its weights decay, and that is all: Adam would turn any gradient into a step of the learning rate."""
+    _, state, step = joint_training
+    batch = dotted()
     labelled = batch.labelled.copy()
     labelled[:, 4] = False
     joints = batch.joints.copy()
     joints[:, 4] = 1e4
-    new, loss = joint_step(config, optimizer)(
-        state, replace(batch, labelled=labelled, joints=joints)
-    )
+    new, loss = step(state, replace(batch, labelled=labelled, joints=joints))
     assert np.isfinite(loss)
+    # Matrices and filters [k, ...] of more than one axis decay, biases [k, c] don't.
+    decayed = jax.tree.map(lambda x: x * (1 - RATE * DECAY * (x.ndim > 2)), state.params)
 
     def moved(joint):
-        changes = jax.tree.map(
-            lambda a, b: np.abs(a[joint] - b[joint]).max(), new.params, state.params
-        )
+        changes = jax.tree.map(lambda a, b: np.abs(a[joint] - b[joint]).max(), new.params, decayed)
         return max(jax.tree.leaves(changes))
 
-    assert moved(4) == 0
+    assert moved(4) < 1e-6
     assert min(moved(joint) for joint in range(4)) > 1e-3
 
 

@@ -1,0 +1,25 @@
+"""Networks of one kind side by side: their arrays are stacked along a leading axis, a network for each entry."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def over_stack(function: Callable[..., Any], *trees: Any) -> Any:
+    """`function` of each entry of the trees' leading axis, as `jax.vmap` computes it; the results are stacked likewise.
+
+    On CPU one after the other, since the grouped convolutions that `vmap` makes of networks are slow there.
+    """
+    if jax.default_backend() != "cpu":
+        return jax.vmap(function)(*trees)
+    count = jax.tree.leaves(trees)[0].shape[0]
+    results = [function(*jax.tree.map(lambda x, i=i: x[i], trees)) for i in range(count)]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
+
+
+def stacked(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The optimiser with a state for each entry of the parameters' leading axis."""
+    return optax.GradientTransformation(jax.vmap(optimizer.init), jax.vmap(optimizer.update))
