@@ -33,7 +33,7 @@ from engine_jax.run_folder import RunFolder
 from engine_jax.state import abstract_variables, graph_defs
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-_BATCH = 32  # images a call
+_BATCH = 32  # images a call, at most
 
 Box = tuple[float, float, float, float]
 
@@ -69,7 +69,9 @@ class PoseModel:
             return np.zeros((0, self.skeleton.num_joints, 2))
         poses = self._pose_set(images, boxes)
         found = []
-        for indices, valid in zip(*padded_batches(len(images), _BATCH), strict=True):
+        # A power of two: few sizes to compile, and a single image isn't padded to a whole batch.
+        batch_size = min(_BATCH, 1 << (len(images) - 1).bit_length())
+        for indices, valid in zip(*padded_batches(len(images), batch_size), strict=True):
             stages = self.cascade.predict(poses.canvases[indices], poses.boxes[indices])
             found.append(np.asarray(stages[-1].joints)[:valid])
         return to_image_pixels(np.concatenate(found), poses)
@@ -128,7 +130,7 @@ def load(workdir: str | Path) -> PoseModel:
 def main(args: argparse.Namespace) -> None:
     """Writes predictions.json and an overlay for each image."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    paths = _image_paths(args.images)
+    paths = cli.image_paths(args.images, _SUFFIXES)
     model = load(args.workdir)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -149,23 +151,6 @@ def main(args: argparse.Namespace) -> None:
     written = {"joint_names": list(model.skeleton.joints), "predictions": found}
     (out / "predictions.json").write_text(json.dumps(written, indent=2) + "\n")
     print(f"{len(found)} poses in {out / 'predictions.json'}, one picture each beside it")
-
-
-def _image_paths(arguments: Sequence[str]) -> list[Path]:
-    """Files as given, and the images of folders in the order of their names."""
-    paths = []
-    for argument in arguments:
-        path = Path(argument)
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES)
-            if not inside:
-                raise UserError(f"{path}: no images here; accepted: {', '.join(_SUFFIXES)}")
-            paths += inside
-        elif path.is_file():
-            paths.append(path)
-        else:
-            raise UserError(f"{path}: no such file or folder")
-    return paths
 
 
 def _overlay(image: np.ndarray, joints: np.ndarray, skeleton: Skeleton) -> Figure:

@@ -90,7 +90,7 @@ def write_report(
         _write_poses(folder, "test", parts.test, stages[-1], skeleton)
         _write_poses(folder, "train", _first(parts.train, settings), stages[-1], skeleton)
         _write_cascade(folder, settings, parts, skeleton, stages)
-        _write_predictions(folder, stages)
+        _write_predictions(folder, stages, floor)
         folder.write_results(results)
         last = tables.score_table(entries[-1], results["mean_pose"])
         logging.info("Stage %d on test images\n%s\n", entries[-1]["stage"], last)
@@ -105,13 +105,15 @@ def _first(train: Part, settings: PoseConfig) -> Part:
     return Part(jax.tree.map(lambda array: array[:count], train.poses), train.names[:count])
 
 
-def _write_predictions(folder: RunFolder, stages: Sequence[TrainedStage]) -> None:
-    """Each stage's poses on the test part as a MATLAB file for evaluate.py."""
+def _write_predictions(
+    folder: RunFolder, stages: Sequence[TrainedStage], floor: np.ndarray
+) -> None:
+    """Each stage's poses on the test part, and the mean pose, as MATLAB files for evaluate.py."""
     folder.predictions.mkdir(exist_ok=True)
-    for stage in stages:
-        joints = stage.predictions["test"].joints
+    found = {f"stage_{stage.number}": stage.predictions["test"].joints for stage in stages}
+    for name, joints in (found | {"mean_pose": floor}).items():
         pred = joints.transpose(2, 1, 0) + 1  # MATLAB's pixels start at 1.
-        savemat(folder.predictions / f"stage_{stage.number}.mat", {"pred": pred})
+        savemat(folder.predictions / f"{name}.mat", {"pred": pred})
 
 
 def _write_scores(folder: RunFolder, results: dict[str, Any]) -> None:

@@ -69,19 +69,19 @@ def finished(arguments, tmp_path_factory):
 
 
 def test_results_hold_an_entry_poses_and_pictures_for_each_stage(finished, lsp):
-    stages = json.loads((finished / "results.json").read_text())["stages"]
+    results = json.loads((finished / "results.json").read_text())
+    stages = results["stages"]
     assert [stage["stage"] for stage in stages] == [1, 2, 3]
     for stage in stages:
         assert stage["epochs"] == 2
         assert {"pcp_strict", "pcp_loose", "pdj", "intervals", "parameters"} <= stage.keys()
         assert len(losses(finished, f"stage_{stage['stage']}")) == 2 * (16 // 8)
     joints, labelled = load_joints(lsp.path / "joints.mat")
-    for stage in stages:
-        pred = load_predictions(
-            finished / "predictions" / f"stage_{stage['stage']}.mat", slice(20, 40), 40
-        )
+    scored = {f"stage_{stage['stage']}": stage for stage in stages}
+    for name, expected in (scored | {"mean_pose": results["mean_pose"]}).items():
+        pred = load_predictions(finished / "predictions" / f"{name}.mat", slice(20, 40), 40)
         score = metrics.score(pred, joints[20:], labelled[20:], LSP)
-        assert score["pdj"] == {t: pytest.approx(row) for t, row in stage["pdj"].items()}
+        assert score["pdj"] == {t: pytest.approx(row) for t, row in expected["pdj"].items()}
     pictures = {path.name for path in (finished / "plots").iterdir()}
     assert {
         *("stages.png", "scores.png", "stage_2_crops.png", "stage_3_crops.png"),
