@@ -52,8 +52,10 @@ def task(name: str) -> Callable:
     """The program behind a config's task."""
     if name == "pose":
         from deeppose_jax.train import train_and_evaluate
+    elif name == "anomaly":
+        from anomaly_jax.train import train_and_evaluate
     else:
-        raise UserError(f"config.task: {name!r}; accepted: pose")
+        raise UserError(f"config.task: {name!r}; accepted: pose, anomaly")
     return train_and_evaluate
 
 

@@ -1,8 +1,7 @@
 """Convolutional autoencoders: images to a short code and back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from math import prod
 from typing import Literal, get_args
 
@@ -12,6 +11,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from convnets_jax.initializers import fan_in_normal
+from convnets_jax.strided import strided_conv, transposed_conv
 from engine_jax.errors import UserError
 
 Norm = Literal["none", "batch"]
@@ -147,10 +148,10 @@ class Autoencoder(nnx.Module):
 
     def __init__(self, config: AutoencoderConfig, *, rngs: nnx.Rngs):
         self.config = config
-        dtype = _activation_dtype(config.dtype)
+        dtype = activation_dtype(config.dtype)
         # He et al. 2015, equation 14, for what a Leaky ReLU follows.
         gain = 2 / (1 + config.slope**2)
-        hidden, linear = partial(_normal, gain), partial(_normal, 1)
+        hidden, linear = fan_in_normal(gain), fan_in_normal(1)
         use_bias = config.norm == "none"
         self.encoder, self.decoder = nnx.List([]), nnx.List([])
         self.encoder_activations, self.decoder_activations = nnx.List([]), nnx.List([])
@@ -194,7 +195,7 @@ class Autoencoder(nnx.Module):
                 strides=stride,
                 use_bias=use_bias or i == 0,
                 # A pixel meets one in stride^2 of the weights that a cell does.
-                kernel_init=partial(_normal, (gain if i else 1) * stride**2),
+                kernel_init=fan_in_normal((gain if i else 1) * stride**2),
                 dtype=dtype,
                 rngs=rngs,
             )
@@ -216,26 +217,38 @@ class Autoencoder(nnx.Module):
                 f"it got an array of shape {images.shape}"
             )
         x = images
-        for down, activation in zip(self.encoder, self.encoder_activations, strict=True):
-            x = activation(down(x))
+        for (_, stride, _), down, activation in zip(
+            self.config.layers, self.encoder, self.encoder_activations, strict=True
+        ):
+            x = activation(_apply(strided_conv, down, stride, x))
         return self.to_code(x.reshape(len(x), -1)).astype(jnp.float32)
 
     def decode(self, codes: Float[Array, "b d"]) -> Float[Array, "b s s 3"]:
         """Reconstructions from codes."""
         x = self.from_code(codes).reshape(-1, *self.config.code_map)  # [b, h, w, c]
-        for activation, up in zip(self.decoder_activations, self.decoder, strict=True):
-            x = up(activation(x))
+        for (_, stride, _), activation, up in zip(
+            self.config.layers[::-1], self.decoder_activations, self.decoder, strict=True
+        ):
+            x = _apply(transposed_conv, up, stride, activation(x))
         x = x.astype(jnp.float32)
         return nnx.sigmoid(x) if self.config.output == "sigmoid" else x
 
 
-def _normal(gain: float, key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Array:
-    """Normal with variance gain / fan-in. Drawn as one row, which XLA compiles faster than four axes on CPU."""
-    deviation = (gain / prod(shape[:-1])) ** 0.5
-    return deviation * jax.random.normal(key, (prod(shape),), dtype).reshape(shape)
+def _apply(
+    convolution: Callable[[jax.Array, jax.Array, int], jax.Array],
+    layer: nnx.Conv | nnx.ConvTranspose,
+    stride: int,
+    x: jax.Array,
+) -> jax.Array:
+    """The layer, with padding SAME, by a form of its convolution that is faster on CPU."""
+    bias = None if layer.bias is None else layer.bias[...]
+    x, kernel, bias = layer.promote_dtype((x, layer.kernel[...], bias), dtype=layer.dtype)
+    y = convolution(x, kernel, stride)
+    return y if bias is None else y + bias
 
 
-def _activation_dtype(name: Dtype) -> DTypeLike:
+def activation_dtype(name: Dtype) -> DTypeLike:
+    """The type that `AutoencoderConfig.dtype` names, on this machine."""
     if name == "auto":
         return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
     return jnp.dtype(name)

@@ -130,16 +130,21 @@ class Prediction:
         pred_score: how unlike one the whole image is.
         pred_label: whether the image is faulty; None without a threshold for images.
         pred_mask: which pixels are; None without a threshold for pixels.
+        spread: standard deviation of the anomaly map between a run's members; None where it is not known.
     """
 
     anomaly_map: Float[np.ndarray, "h w"]
     pred_score: float
     pred_label: bool | None
     pred_mask: Bool[np.ndarray, "h w"] | None
+    spread: Float[np.ndarray, "h w"] | None = None
 
 
 def decide(
-    anomaly_map: Float[np.ndarray, "h w"], pred_score: float, thresholds: Thresholds
+    anomaly_map: Float[np.ndarray, "h w"],
+    pred_score: float,
+    thresholds: Thresholds,
+    spread: Float[np.ndarray, "h w"] | None = None,
 ) -> Prediction:
     """Applies thresholds to one image's float32 map and score; what is at least the threshold is faulty."""
     anomaly_map, pred_score = np.asarray(anomaly_map, np.float32), float(pred_score)
@@ -147,4 +152,4 @@ def decide(
     # Compared in float32, as the metrics do: a score of 0.7 reaches 0.7.
     label = None if image is None else bool(np.float32(pred_score) >= np.float32(image))
     mask = None if pixel is None else anomaly_map >= np.float32(pixel)
-    return Prediction(anomaly_map, pred_score, label, mask)
+    return Prediction(anomaly_map, pred_score, label, mask, spread)

@@ -29,10 +29,10 @@ from deeppose_jax.displacements import Displacements
 from deeppose_jax.heads import head_loss
 from deeppose_jax.regressor import Regressor
 from deeppose_jax.skeleton import LSP
-from engine_jax.stacked import stacked
 from deeppose_jax.train_step import joint_refiners_step
 from engine_jax.config import from_mapping
 from engine_jax.sharding import device_mesh, replicated
+from engine_jax.stacked import stacked
 from engine_jax.state import create_state, graph_defs
 
 Step = Callable[[], float]  # takes one step and returns its seconds

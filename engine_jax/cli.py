@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from engine_jax.errors import UserError
 
@@ -36,3 +37,24 @@ def run(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentPar
     parser.add_argument("--debug", action="store_true", help="show tracebacks of user errors")
     args = parser.parse_args()
     guard(lambda: main(args), debug=args.debug)
+
+
+def image_paths(arguments: Sequence[str], suffixes: Sequence[str]) -> list[Path]:
+    """Files as given, and the images of folders in the order of their names.
+
+    Raises:
+        UserError: for a name that isn't there, or a folder that holds no file with one of the suffixes.
+    """
+    paths = []
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in suffixes)
+            if not inside:
+                raise UserError(f"{path}: no images here; accepted: {', '.join(suffixes)}")
+            paths += inside
+        elif path.is_file():
+            paths.append(path)
+        else:
+            raise UserError(f"{path}: no such file or folder")
+    return paths

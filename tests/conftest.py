@@ -3,6 +3,10 @@ from pathlib import Path
 
 import pytest
 
+# Compilation is most of what the tests take, and LLVM's optimisations are most of that; here and in
+# the programs that tests start.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:

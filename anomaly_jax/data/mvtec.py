@@ -27,6 +27,25 @@ from engine_jax.errors import UserError
 Read = Callable[[], bytes]
 Files = dict[str, Read]  # by file name, or by path below the root
 
+# Those that are published.
+Category = Literal[
+    "bottle",
+    "cable",
+    "capsule",
+    "carpet",
+    "grid",
+    "hazelnut",
+    "leather",
+    "metal_nut",
+    "pill",
+    "screw",
+    "tile",
+    "toothbrush",
+    "transistor",
+    "wood",
+    "zipper",
+]
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 _TRAIN, _PARTS = "train/good", ("train", "test", "ground_truth")

@@ -12,21 +12,16 @@ import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
 from anomaly_jax.data.image_set import GOOD
-from anomaly_jax.data.mvtec import Record, open_mvtec, read_bytes
+from anomaly_jax.data.mvtec import Category, Record, open_mvtec, read_bytes
 from anomaly_jax.data.pixels import decode
 from engine_jax.errors import UserError
-
-CATEGORIES = (
-    *("bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut", "pill"),
-    *("screw", "tile", "toothbrush", "transistor", "wood", "zipper"),
-)
 
 _CITATION = """
 @inproceedings{bergmann2019mvtec,
@@ -52,7 +47,7 @@ class MvtecAd(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in CATEGORIES]  # noqa: RUF012
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in get_args(Category)]  # noqa: RUF012
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
     Download the category from https://www.mvtec.com/company/research/datasets/mvtec-ad and put its
     archive (hazelnut.tar.xz) or its folder (hazelnut) into the manual directory.

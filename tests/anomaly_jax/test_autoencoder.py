@@ -198,6 +198,20 @@ def test_bfloat16_is_for_activations_only():
     assert 0 < error < 0.05
 
 
+def test_on_cpu_no_convolution_runs_over_a_spread_out_input():
+    graphdef, params = nnx.split(_shapes(AutoencoderConfig.small()))
+    images = jax.ShapeDtypeStruct((2, 128, 128, 3), jnp.float32)
+
+    @jax.jit
+    @jax.grad
+    def gradient(params, images):
+        return jnp.sum(nnx.merge(graphdef, params)(images))
+
+    text = gradient.trace(params, images).lower(lowering_platforms=("cpu",)).as_text()
+    assert text.count("stablehlo.convolution") >= 3 * 16 - 1
+    assert "lhs_dilate = [2, 2]" not in text
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
