@@ -1,0 +1,94 @@
+"""The parts of a run: what is trained on, what thresholds are chosen by, what is tested."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from anomaly_jax import synthetic
+from anomaly_jax.config import DataConfig
+from anomaly_jax.data.image_set import GOOD, ImageSet
+from anomaly_jax.data.mvtec import Record, open_mvtec
+from anomaly_jax.data.prepare import prepare
+from anomaly_jax.data.splits import splits
+
+
+@dataclass(frozen=True)
+class Part:
+    """The images of one part of a data set, and their names."""
+
+    images: ImageSet
+    names: list[str]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Good images to train on, good images that thresholds are chosen by, and images to test on."""
+
+    train: Part
+    validation: Part
+    test: Part
+
+    def sizes(self) -> dict[str, int]:
+        return {name: len(getattr(self, name).images) for name in ("train", "validation", "test")}
+
+
+def load_parts(config: DataConfig, size: int, seed: int) -> Parts:
+    """Renders or reads the data set that `config` names, as images of `size` x `size` pixels.
+
+    Raises:
+        UserError: when it is not there or can't be used.
+    """
+    if config.dataset == "synthetic":
+        return _nuts(config, size, seed)
+    chosen = splits(_records(config), config.validation)
+    return Parts(
+        **{
+            name: Part(*prepare(records, size, skip_unreadable=config.skip_unreadable))
+            for name, records in chosen.items()
+        }
+    )
+
+
+def _records(config: DataConfig) -> Sequence[Record]:
+    if config.dir:
+        return open_mvtec(config.dir)
+    # Imported here: tensorflow-datasets takes seconds to load, and most runs name a folder.
+    from anomaly_jax.data import tfds_builders
+
+    return tfds_builders.prepared_records(tfds_builders.MvtecAd(config=config.category))
+
+
+def _nuts(config: DataConfig, size: int, seed: int) -> Parts:
+    """No nut is in two parts: each kind takes the next ones of the seed's series."""
+    held_out = max(1, round(config.validation * config.train))
+    train = config.train - held_out
+    kinds = (None, *synthetic.DEFECTS)
+    tested = [
+        _rendered(seed, config.test, size, kind, config.train + i * config.test)
+        for i, kind in enumerate(kinds)
+    ]
+    images = {
+        field: np.concatenate([getattr(part.images, field) for part in tested])
+        for field in ("images", "masks", "labelled", "defects", "sizes")
+    }
+    test = ImageSet(**images, defect_names=(GOOD, *synthetic.DEFECTS))
+    return Parts(
+        _rendered(seed, train, size, None, 0),
+        _rendered(seed, held_out, size, None, train),
+        Part(test, [name for part in tested for name in part.names]),
+    )
+
+
+def _rendered(seed: int, count: int, size: int, kind: str | None, start: int) -> Part:
+    images, masks = synthetic.nuts(seed, count, size, kind, start)
+    defect = 0 if kind is None else 1 + synthetic.DEFECTS.index(kind)
+    rendered = ImageSet(
+        images,
+        masks,
+        labelled=np.ones(count, bool),
+        defects=np.full(count, defect, np.int32),
+        sizes=np.full((count, 2), size, np.int32),
+        defect_names=(GOOD, *synthetic.DEFECTS),
+    )
+    return Part(rendered, [f"{kind or GOOD} nut {i}" for i in range(start, start + count)])

@@ -1,0 +1,214 @@
+"""Faults painted on good images, and the masks of what they changed: examples for a network that learns to find faults.
+
+Zavrtanik et al., "DRAEM - A discriminatively trained reconstruction embedding for surface anomaly detection", ICCV
+2021, section 3.3 (textures through noise masks); Li et al., "CutPaste: Self-Supervised Learning for Anomaly Detection
+and Localization", CVPR 2021 (patches and scars). Displaced parts and strokes are added. A fault is a shape, in [0, 1]
+at each pixel, through which a source shows.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from engine_jax.config import AtLeastZero, Fraction, Range
+from engine_jax.errors import UserError
+
+_TEXTURE, _PATCH, _DISPLACED, _STROKE = range(4)
+_DRAWS = 48  # uniform numbers for each image's choices
+_CELLS = (1.5, 16.0)  # of the noise's coarsest octave along a side, from .. to
+# Corners of cells that the octaves need along a side.
+_NODES = tuple(2 + int(_CELLS[1] * 2**octave) for octave in range(3))
+
+
+@dataclass(frozen=True)
+class FaultsConfig:
+    """Faults painted on good images; a share of 0 switches them off.
+
+    Attributes:
+        share: of the images that get a fault; the others stay as they are.
+        texture: how often, against the other kinds, a fault is another image, noise or a flat colour through a mask of
+            noise.
+        patch: how often it is a piece of the same image, or a scar of it, that lies elsewhere.
+        displaced: how often a large part of the image is shifted, turned or mirrored.
+        stroke: how often it is a thin dark or light line.
+        opacity: least part of a texture, a stroke or a recoloured patch that hides what is under it.
+        visible: least change of a colour channel at which a pixel counts as faulty.
+    """
+
+    share: Annotated[float, Fraction] = 0.0
+    texture: Annotated[float, AtLeastZero] = 1.0
+    patch: Annotated[float, AtLeastZero] = 1.0
+    displaced: Annotated[float, AtLeastZero] = 1.0
+    stroke: Annotated[float, AtLeastZero] = 1.0
+    opacity: Annotated[float, Fraction] = 0.2
+    visible: Annotated[float, Range(0, 1, open_high=True)] = 0.04
+
+    def __post_init__(self):
+        if not sum(self.weights) > 0:
+            raise UserError(
+                "FaultsConfig: texture, patch, displaced and stroke are all 0; "
+                "set share to 0 to paint no faults"
+            )
+
+    @property
+    def weights(self) -> tuple[float, float, float, float]:
+        """Of the kinds, in the order of their numbers."""
+        return self.texture, self.patch, self.displaced, self.stroke
+
+
+def paint_faults(
+    key: jax.Array, images: Float[Array, "n s s 3"], config: FaultsConfig
+) -> tuple[Float[Array, "n s s 3"], Float[Array, "n s s"]]:
+    """Paints at most one fault on each image in [0, 1].
+
+    Args:
+        key: decides about everything.
+        images: good ones. Textures of an image come from the one before it.
+        config: how many and which.
+
+    Returns:
+        The painted images, in [0, 1], and masks that are 1 where a fault changed its image visibly, else 0.
+    """
+    n = len(images)
+    if not config.share:
+        return images, jnp.zeros(images.shape[:3], images.dtype)
+    # One draw for all: each draw adds its own generator to the compiled program.
+    u = jax.random.uniform(key, (n, _DRAWS + lattice_size(1, 3) + lattice_size(3, 2)))
+    return jax.vmap(lambda i, u: _paint(i, u, images, config))(jnp.arange(n), u)
+
+
+def _paint(i, u, images, config: FaultsConfig):
+    """Image i with its fault, [s, s, 3], and the mask, [s, s]."""
+    size = images.shape[1]
+    bounds = jnp.cumsum(jnp.array(config.weights)) / sum(config.weights)
+    kind = (u[0] >= bounds[:-1]).sum()
+    lattice, colours = jnp.split(u[_DRAWS:], [lattice_size(1, 3)])
+    rough = noise(u[1:5], lattice, 1, 3, size)[0]
+    # Colours need less detail.
+    cloud = noise(u[43:47], colours, 3, 2, size).transpose(1, 2, 0)
+    shape = _shape(kind, u[5:21], rough)
+    source = _source(kind, i, u[21:40], images, cloud)
+    # Displaced parts hide what was there; so do half of the patches.
+    opaque = (kind == _DISPLACED) | ((kind == _PATCH) & (u[40] < 0.5))
+    opacity = jnp.where(opaque, 1.0, config.opacity + (1 - config.opacity) * u[41])
+    cover = jnp.where(u[42] < config.share, opacity * shape, 0)[..., None]
+    image = images[i]
+    painted = jnp.clip(image + cover * (source - image), 0, 1)
+    changed = jnp.abs(painted - image).max(-1) > config.visible
+    return painted, changed.astype(image.dtype)
+
+
+def lattice_size(fields: int, octaves: int) -> int:
+    """How many numbers `noise` makes that many fields of."""
+    return fields * sum(nodes**2 for nodes in _NODES[:octaves])
+
+
+def noise(u, lattice, fields: int, octaves: int, size: int) -> Float[Array, "f s s"]:
+    """Fractal value noise of about unit variance: fields of the same frequencies.
+
+    Args:
+        u: 4 uniform numbers in [0, 1), for the cells' height and width, the octaves' amplitudes and the phase.
+        lattice: `lattice_size` uniform numbers in [0, 1), the values at the cells' corners.
+        fields: f, how many.
+        octaves: of each, 3 at most.
+        size: s, their side in pixels.
+    """
+    low, high = _CELLS
+    cells = low * (high / low) ** u[:2]
+    persistence = 0.3 + 0.5 * u[2]
+    ticks = (jnp.arange(size) + 0.5) / size
+    total, power = jnp.zeros(()), jnp.zeros(())
+    for octave, nodes in enumerate(_NODES[:octaves]):
+        at = (cells * 2**octave)[:, None] * ticks + (7.3 * (octave + 1) * u[3]) % 1  # [2, s]
+        near = jnp.maximum(1 - jnp.abs(at[..., None] - jnp.arange(nodes)), 0)
+        down, across = near * near * (3 - 2 * near)  # [s, k] each
+        values, lattice = jnp.split(lattice, [fields * nodes**2])
+        values = 2 * values.reshape(fields, nodes, nodes) - 1
+        amplitude = persistence**octave
+        total = total + amplitude * jnp.einsum("sk,fkl,tl->fst", down, values, across)
+        power = power + amplitude**2
+    # Uniform numbers in [-1, 1] have a variance of 1/3, of which this interpolation leaves 26/35 in either axis.
+    return total * jnp.sqrt(3 * (35 / 26) ** 2 / power)
+
+
+def _shape(kind, u, rough: Float[Array, "s s"]) -> Float[Array, "s s"]:
+    """Where the fault is, in [0, 1]."""
+    size = rough.shape[-1]
+    ticks = (jnp.arange(size) + 0.5) / size
+    angle = 2 * jnp.pi * u[2]
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    x, y = ticks[None, :] - u[0], ticks[:, None] - u[1]
+    along, aside = cos * x + sin * y, cos * y - sin * x  # [s, s], in sides
+
+    # Depths are in sides, above 0 inside.
+    spread = 0.02 + 0.1 * u[3]
+    islands = spread * (rough - (0.2 + 1.3 * u[4]))
+    near = _between(0.1, 0.8, u[5]) - jnp.hypot(x, y)
+    islands = jnp.where(u[6] < 0.5, islands, jnp.minimum(islands, near))
+    wide, high = _between(0.01, 0.25, u[7]), _between(0.01, 0.25, u[8])
+    box = jnp.minimum(wide - jnp.abs(along), high - jnp.abs(aside))
+    wide, high = 0.12 + 0.4 * u[9], 0.12 + 0.4 * u[10]
+    blob = (1 - jnp.hypot(along / wide, aside / high)) * jnp.minimum(wide, high)
+    blob = blob + 0.04 * u[11] * rough
+    reach, width = _between(0.03, 0.4, u[12]), _between(0.003, 0.02, u[13])
+    bend = 0.3 * reach * u[14] * jnp.sin(4 * along / reach + 6.3 * u[11]) + 0.01 * u[9] * rough
+    line = width * (1 - jnp.square(along / reach)) - jnp.abs(aside - bend)
+
+    depth = jnp.stack([islands, box, blob, line])[kind]
+    soft = 1 + 2 * u[15]  # pixels
+    return jnp.clip(0.5 + depth * size / soft, 0, 1)
+
+
+def _source(kind, i, u, images, cloud: Float[Array, "s s 3"]) -> Float[Array, "s s 3"]:
+    """What shows through the shape."""
+    angle = jnp.where(u[1] < 0.5, 0.0, 2 * jnp.pi * u[2])
+    far = 0.4 * (2 * u[3:5] - 1)
+    other = jnp.where(kind == _TEXTURE, i - 1, i) % len(images)
+    elsewhere = moved(images, other, u[0] < 0.25, angle, far)
+    gain, add = 0.6 + 0.8 * u[5:8], 0.4 * (u[8:11] - 0.5)
+    recoloured = (kind == _TEXTURE) | ((kind == _PATCH) & (u[11] < 0.5))
+    elsewhere = jnp.where(recoloured, gain * elsewhere + add, elsewhere)
+
+    flat = u[12:15]
+    cloud = flat + (0.05 + 0.25 * u[15]) * cloud
+    plain = (kind == _STROKE) | ((kind == _TEXTURE) & (u[16] < 0.6))
+    # A stroke is dark or light rather than coloured.
+    grey = jnp.clip(jnp.where(u[17] < 0.5, 0.25, 0.75) * jnp.ones(3) + 0.5 * (flat - 0.5), 0, 1)
+    cloud = jnp.where(kind == _STROKE, grey, jnp.where(u[18] < 0.3, flat, cloud))
+    return jnp.where(plain, cloud, elsewhere)
+
+
+def _between(low: float, high: float, u):
+    """Log-uniform."""
+    return low * (high / low) ** u
+
+
+def moved(images: Float[Array, "n s s 3"], i, mirrored, angle, shift) -> Float[Array, "s s 3"]:
+    """Image i, mirrored left to right or not, turned by radians about its centre, then shifted by (x, y) sides.
+
+    A shift is rounded to whole pixels. Around the image lies its mirror image.
+    """
+    size = images.shape[1]
+    centre = (size - 1) / 2
+    ticks = jnp.arange(size) - centre
+    # Where nothing is turned, nothing is blurred either, which would give the fault away.
+    shift = jnp.round(size * shift)
+    x, y = ticks[None, :] - shift[0], ticks[:, None] - shift[1]
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    column, row = cos * x + sin * y, cos * y - sin * x + centre
+    column = jnp.where(mirrored, -column, column) + centre
+    left, top = jnp.floor(column), jnp.floor(row)
+    across, down = (column - left)[..., None], (row - top)[..., None]
+    pixels = images.reshape(-1, 3)
+
+    def at(row, column):
+        row, column = (ticks.astype(jnp.int32) % (2 * size) for ticks in (row, column))
+        row, column = (jnp.minimum(ticks, 2 * size - 1 - ticks) for ticks in (row, column))
+        return pixels[(i * size + row) * size + column]
+
+    upper = (1 - across) * at(top, left) + across * at(top, left + 1)
+    lower = (1 - across) * at(top + 1, left) + across * at(top + 1, left + 1)
+    return (1 - down) * upper + down * lower

@@ -1,0 +1,179 @@
+"""What a finished run leaves behind: results.json and its plots."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from anomaly_jax import curves, metrics, plots, tables, thresholds
+from anomaly_jax.config import AnomalyConfig
+from anomaly_jax.curves import Reached
+from anomaly_jax.data.image_set import GOOD, ImageSet
+from anomaly_jax.data.load import Part, Parts
+from anomaly_jax.predictor import Detections
+from anomaly_jax.thresholds import Thresholds
+from anomaly_jax.training import PART, TrainedDetector
+from engine_jax.plots import loss_curves, save
+from engine_jax.run_folder import RunFolder
+from engine_jax.writer import read_metrics
+
+GOOD_ONLY = "good_only"  # the name of the thresholds from good images, in results.json
+
+_SHOWN = 4  # images of each defect in its picture
+_PIXELS = 200_000  # of each histogram
+_PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def write_report(
+    folder: RunFolder, settings: AnomalyConfig, parts: Parts, trained: TrainedDetector
+) -> dict[str, Any]:
+    """Scores the test part, writes results.json and the plots, prints the tables; returns the results."""
+    test, found, fitted = parts.test.images, trained.test, trained.fitted
+    known = test.labelled
+    oracle = thresholds.oracle(found.maps[known], test.masks[known], found.scores, test.faulty)
+    grid = {f"{t:g}": t for t in settings.thresholds.grid}
+    pixel = grid | _known({GOOD_ONLY: trained.good_only.pixel})
+    score = metrics.score(
+        found.maps,
+        test.masks,
+        found.scores,
+        [test.defect_names[i] for i in test.defects],
+        pixel,
+        _known({GOOD_ONLY: trained.good_only.image}),
+        has_mask=known,
+        resamples=settings.evaluation.bootstrap,
+        seed=settings.seed,
+    )
+    members = jax.tree.leaves(fitted.best.params)
+    results = {
+        "task": settings.task,
+        "preset": settings.preset,
+        "dataset": settings.data.name,
+        "method": settings.method,
+        "members": settings.members,
+        "input_size": settings.model.input_size,
+        "splits": parts.sizes(),
+        "parameters": sum(leaf.size for leaf in members) // settings.members,
+        "epochs": fitted.epochs,
+        "best_epoch": fitted.best_epoch,
+        "seconds": round(fitted.seconds, 1),
+        "images_per_second": round(fitted.images_per_second, 1),
+        **score,
+        "thresholds": {
+            "grid": list(settings.thresholds.grid),
+            GOOD_ONLY: asdict(trained.good_only),
+            "oracle": asdict(oracle),
+        },
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "seed": settings.seed,
+        "versions": {package: version(package) for package in _PACKAGES},
+    }
+    if jax.process_index() == 0:  # Every process predicts; one of them draws and writes.
+        _write_history(folder, settings, test, fitted.best_epoch)
+        _write_rankings(folder, test, found)
+        _write_histograms(folder, parts, trained, oracle)
+        _write_detections(folder, parts.test, found, pixel)
+        folder.write_results(results)
+        logging.info("\n%s\n", tables.ranking_table(results, GOOD_ONLY))
+        logging.info("%s\n", tables.accuracy_table(results, [*pixel]))
+        logging.info("results in %s, pictures in %s", folder.path / "results.json", folder.plots)
+    return results
+
+
+def _write_history(
+    folder: RunFolder, settings: AnomalyConfig, test: ImageSet, best_epoch: int
+) -> None:
+    """The loss, and each defect's three accuracies, by epoch."""
+    history = read_metrics(folder.metrics, PART)
+    save(loss_curves(history), folder.plots / "loss.png")
+    defects = [name for name in test.defect_names[1:] if _labelled(test, name).any()]
+    if defects:
+        grid = [f"{t:g}" for t in settings.thresholds.grid]
+        figure = plots.accuracies_by_epoch(history, defects, grid, best_epoch)
+        save(figure, folder.plots / "accuracies.png")
+
+
+def _write_rankings(folder: RunFolder, test: ImageSet, found: Detections) -> None:
+    """ROC, per-region overlap and precision-recall of each defect's pixels, and of all."""
+    weights = curves.region_weights(test.masks)
+
+    def table(chosen: np.ndarray) -> Reached:
+        return curves.reached(found.maps[chosen], test.masks[chosen], weights[chosen])
+
+    good = test.defects == 0
+    tables_by_defect = {
+        name: table(good | _labelled(test, name))
+        for name in test.defect_names[1:]
+        if _labelled(test, name).any()
+    }
+    if tables_by_defect:
+        figure = plots.ranking_curves({"all": table(test.labelled)} | tables_by_defect)
+        save(figure, folder.plots / "curves.png")
+
+
+def _write_histograms(
+    folder: RunFolder, parts: Parts, trained: TrainedDetector, oracle: Thresholds
+) -> None:
+    """Scores of images and of pixels, good and faulty, with the thresholds between them."""
+    test, found = parts.test.images, trained.test
+    kinds = {name: test.defects == i for i, name in enumerate(test.defect_names)}
+    good = kinds.pop(GOOD)
+    images = {
+        "good": {"held-out good": trained.validation.scores, "test good": found.scores[good]},
+        "faulty": {name: found.scores[chosen] for name, chosen in kinds.items()},
+    }
+    pixels = {
+        "good": {"held-out good": trained.validation.maps, "test good": found.maps[good]},
+        "faulty": {name: found.maps[chosen][test.masks[chosen]] for name, chosen in kinds.items()},
+    }
+    levels: dict[Literal["image", "pixel"], Any] = {"image": images, "pixel": pixels}
+    for level, groups in levels.items():
+        lines = {GOOD_ONLY: getattr(trained.good_only, level), "oracle": getattr(oracle, level)}
+        sampled = {
+            side: {name: _sample(scores) for name, scores in of.items()}
+            for side, of in groups.items()
+        }
+        figure = plots.score_histograms(sampled["good"], sampled["faulty"], _known(lines), level)
+        save(figure, folder.plots / f"{level}_scores.png")
+
+
+def _write_detections(
+    folder: RunFolder, part: Part, found: Detections, thresholds: dict[str, float]
+) -> None:
+    """Some images of each kind, spread over the part, with what is found in them at each threshold."""
+    test = part.images
+    for kind, name in enumerate(test.defect_names):
+        indices = np.flatnonzero(test.defects == kind)
+        if not len(indices):
+            continue
+        chosen = np.unique(indices[np.linspace(0, len(indices) - 1, _SHOWN).round().astype(int)])
+        figure = plots.detections(
+            test.images[chosen],
+            found.reconstructions[chosen],
+            found.maps[chosen],
+            [test.masks[i] if test.labelled[i] else None for i in chosen],
+            thresholds,
+            [part.names[i] for i in chosen],
+            name,
+        )
+        save(figure, folder.plots / f"detections_{name}.png")
+
+
+def _known(values: Mapping[str, float | None]) -> dict[str, float]:
+    """Those that there are: without a fault, say, there is no oracle's."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _labelled(test: ImageSet, defect: str) -> np.ndarray:
+    """Which images are of this defect and have a mask."""
+    return test.labelled & (test.defects == test.defect_names.index(defect))
+
+
+def _sample(scores: np.ndarray) -> np.ndarray:
+    """Some of very many scores, evenly spread."""
+    scores = np.ravel(scores)
+    return scores[:: -(-len(scores) // _PIXELS) or 1]

@@ -1,0 +1,127 @@
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from anomaly_jax import predict
+from anomaly_jax.data.load import load_parts
+from anomaly_jax.thresholds import Thresholds
+from anomaly_jax.train import train_and_evaluate
+from engine_jax import cli
+from tests.anomaly_jax.settings import tiny_config
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("runs") / "run"
+    train_and_evaluate(tiny_config(members=2, train__epochs=1), workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    """Three pictures, each of another size and kind of file."""
+    folder = tmp_path_factory.mktemp("images")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "a.png")
+    Image.fromarray(pixels[:20, :30, 0]).save(folder / "b.bmp")  # grey
+    Image.fromarray(pixels.repeat(3, 0)).save(folder / "c.jpg")
+    return folder
+
+
+def call(monkeypatch, *arguments):
+    """The program's exit status."""
+    monkeypatch.setattr(sys, "argv", ["predict", *map(str, arguments)])
+    try:
+        cli.run(predict.main, predict.parser())
+    except SystemExit as stopped:
+        return stopped.code
+    return 0
+
+
+def test_a_folder_gives_decisions_heat_maps_and_masks_of_each_image(
+    run, images, tmp_path, monkeypatch
+):
+    assert call(monkeypatch, images, "--workdir", run, "--out", tmp_path) == 0
+    written = json.loads((tmp_path / "predictions.json").read_text())
+    model = predict.load(run)
+    assert written["thresholds"]["pixel"] == model.thresholds.pixel
+    assert [Path(entry["file"]).name for entry in written["predictions"]] == [
+        *("a.png", "b.bmp", "c.jpg")
+    ]
+    sizes = [(60, 40), (30, 20), (60, 120)]
+    for i, (entry, size) in enumerate(zip(written["predictions"], sizes, strict=True), start=1):
+        (heat,), (mask,), (_,) = (
+            list(tmp_path.glob(f"{i:05d}_?_{kind}.png")) for kind in ("heat", "mask", "spread")
+        )
+        with Image.open(heat) as opened:
+            assert opened.size == size
+        with Image.open(mask) as opened:
+            assert opened.size == size
+            assert np.asarray(opened).mean() == pytest.approx(entry["faulty_part"])
+    with Image.open(images / "a.png") as opened:
+        (found,) = model.predict([np.asarray(opened)])
+    assert written["predictions"][0]["pred_score"] == pytest.approx(found.pred_score, rel=1e-5)
+
+
+def test_thresholds_change_without_training(run, images, tmp_path, monkeypatch):
+    arguments = ("--workdir", run, "--out", tmp_path, "--threshold", 0, "--image-threshold", 2)
+    assert call(monkeypatch, images / "a.png", *arguments) == 0
+    (entry,) = json.loads((tmp_path / "predictions.json").read_text())["predictions"]
+    assert entry["faulty_part"] == 1
+    assert entry["pred_label"] is False
+    model = predict.load(run)
+    image = np.zeros((50, 50, 3), np.uint8)
+    score = model.predict([image])[0].pred_score
+    assert model.predict([image], Thresholds(None, score))[0].pred_label is True
+    assert model.predict([image], Thresholds(None, score + 1e-3))[0].pred_mask is None
+
+
+def test_a_loaded_model_gives_the_scores_that_the_run_reported(run):
+    model = predict.load(run)
+    test = load_parts(model.settings.data, 32, model.settings.seed).test.images
+    found = model.predict(list(test.images))
+    faulty = [i for i, prediction in enumerate(found) if prediction.pred_label]
+    results = json.loads((run / "results.json").read_text())
+    at = results["image_level"]["good_only"]
+    hits = sum(bool(test.faulty[i]) for i in faulty)
+    assert at["recall"] == pytest.approx(hits / test.faulty.sum())
+    assert found[3].spread.max() > 0
+
+
+def test_images_of_any_number(run):
+    model = predict.load(run)
+    assert model.predict([]) == []
+    images = list(np.random.default_rng(0).integers(0, 256, (19, 32, 32, 3), np.uint8))
+    many = model.predict(images)
+    (last,) = model.predict(images[-1:])
+    np.testing.assert_allclose(many[-1].anomaly_map, last.anomaly_map, atol=1e-5)
+
+
+def test_errors_are_one_line(run, images, tmp_path, monkeypatch, capsys):
+    def error(*arguments):
+        assert call(monkeypatch, *arguments, "--out", tmp_path / "out") == 1
+        return capsys.readouterr().err
+
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    assert "no such file or folder" in error("/nowhere", "--workdir", run)
+    assert "not a run's folder" in error(images, "--workdir", tmp_path)
+    assert "broken.png: can't be read" in error(broken, "--workdir", run)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "no images here" in error(empty, "--workdir", run)
+    skipped = ("--workdir", run, "--out", tmp_path / "out", "--skip-unreadable")
+    assert call(monkeypatch, broken, images / "a.png", *skipped) == 0
+    assert "left out" in capsys.readouterr().out
+
+
+def test_an_unfinished_run_and_other_arrays_are_refused(run, tmp_path):
+    (tmp_path / "config.json").write_text((run / "config.json").read_text())
+    with pytest.raises(predict.UserError, match="not finished"):
+        predict.load(tmp_path)
+    with pytest.raises(predict.UserError, match=r"images\[1\]: float64"):
+        predict.load(run).predict([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3))])
