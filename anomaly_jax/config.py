@@ -12,7 +12,7 @@ from anomaly_jax.losses import Window
 from anomaly_jax.scoring import ImageScore, Residual
 from anomaly_jax.segmenter import SegmenterConfig
 from anomaly_jax.thresholds import Rule
-from engine_jax.config import AtLeastOne, AtLeastZero, Range
+from engine_jax.config import AtLeastOne, AtLeastZero, Fraction, Range
 from engine_jax.errors import UserError
 from engine_jax.optimizer import OptimizerConfig
 
@@ -54,17 +54,20 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """How far a reconstruction is from its image, for training.
+    """How far a reconstruction is from its image, and a segmentation from the painted faults, for training.
 
     Attributes:
         kind: "l2", the mean squared error; or "ssim", 1 - the structural similarity.
         window: side of SSIM's window in pixels, odd.
         shape: of that window's weights.
+        area: part of the image that a painted fault counts as in the segmenter's loss, however large it is; 0 counts
+            every pixel the same.
     """
 
     kind: Literal["l2", "ssim"]
     window: Size
     shape: Window
+    area: Annotated[float, Fraction]
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,9 @@ def detector_losses(
         found = losses.ssim(
             targets, output.reconstructions, window=config.window, kind=config.shape
         )
-    return found if output.logits is None else found + focal(output.logits, faults)
+    if output.logits is None:
+        return found
+    return found + focal(output.logits, faults, area=config.area or None)
 
 
 def detector_maps(

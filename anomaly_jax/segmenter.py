@@ -23,6 +23,7 @@ from convnets_jax.compact import Block, Stage, upsample
 from engine_jax.errors import UserError
 
 _STRIDE = 4  # of the finest stage
+_LEAST_AREA = 0.001  # below which a fault's pixels don't gain more weight
 _PRIOR = 0.01  # of a fault, at first; Lin et al. 2017, section 3.3.
 
 
@@ -141,16 +142,24 @@ class Segmenter(nnx.Module):
 
 
 def focal(
-    logits: Float[Array, "b h w"], masks: Float[Array, "b h w"], *, gamma: float = 2.0
+    logits: Float[Array, "b h w"],
+    masks: Float[Array, "b h w"],
+    *,
+    gamma: float = 2.0,
+    area: float | None = None,
 ) -> Float[Array, " b"]:
     """Focal loss, the mean over each image's pixels of -(1 - p)^gamma log p, p the probability of what the mask says.
 
     Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, equation 4. With gamma = 0 it is the cross entropy.
+    A fault counts as its area, so that a thin stroke is hardly heard beside a displaced part, unless `area` gives all
+    faults one: the weight of faulty pixels, alpha in equation 5, then follows from the image's mask.
 
     Args:
         logits: of a pixel being faulty.
         masks: 1 where it is, else 0.
-        gamma: how much less pixels count that are found already.
+        gamma: 0 or more; how much less pixels count that are found already.
+        area: the part of the image that its faulty pixels together count as, whatever their number; fewer than a
+            thousandth of the pixels count less. None: every pixel counts the same.
 
     Raises:
         ValueError: the shapes are not the same [b, h, w].
@@ -161,5 +170,8 @@ def focal(
         )
     towards = jnp.where(masks > 0, logits, -logits)  # Its sigmoid is p.
     # As an exponential, (1 - p)^gamma has a finite gradient where p rounds to 1.
-    weight = jnp.exp(gamma * nnx.log_sigmoid(-towards))
-    return -(weight * nnx.log_sigmoid(towards)).mean((1, 2))
+    losses = -jnp.exp(gamma * nnx.log_sigmoid(-towards)) * nnx.log_sigmoid(towards)
+    if area is not None:
+        covered = masks.mean((1, 2), keepdims=True)
+        losses = losses * jnp.where(masks > 0, area / jnp.maximum(covered, _LEAST_AREA), 1)
+    return losses.mean((1, 2))

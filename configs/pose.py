@@ -175,7 +175,8 @@ def small(config: ConfigDict) -> None:
     """LSP and LSP Extended on two CPU cores: integral heads on a compact residual network, three stages.
 
     1 hour 45 minutes, most of it beside other programs. On LSP's test half strict PCP over the four limbs is 46.0 %
-    after stage 1, 48.5 after stage 2, 49.3 after stage 3, PDJ at 0.1 27.1, 30.9 and 32.5; the mean pose scores 17.9 and 4.9.
+    after stage 1, 48.5 after stage 2 and 49.3 after stage 3, PDJ at 0.1 is 27.1, 30.9 and 32.5; the mean pose scores
+    17.9 and 4.9.
     """
     config.stages = 3
     config.data.dataset = "lsp_and_extended"

@@ -58,10 +58,11 @@ def test_arrows_run_one_way(path):
             assert str(relative) in importers
 
 
-def test_importing_the_package_is_light():
-    """`import deeppose_jax` pays for jax and flax, not for plotting, checkpoints or data sets."""
+@pytest.mark.parametrize("package", ["deeppose_jax", "anomaly_jax"])
+def test_importing_a_package_is_light(package):
+    """It pays for jax and flax, not for plotting, checkpoints or data sets."""
     program = (
-        "import sys, deeppose_jax; "
+        f"import sys, {package}; "
         "print([m for m in ('matplotlib', 'orbax', 'grain', 'tensorflow_datasets', 'tensorflow') if m in sys.modules])"
     )
     done = subprocess.run(

@@ -123,6 +123,17 @@ def test_focal_is_its_equation(gamma):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def test_with_an_area_a_small_fault_counts_as_a_large_one():
+    masks = np.zeros((4, 50, 50), np.float32)
+    masks[0, :25] = 1  # half of the image
+    masks[1, :5, :5] = 1  # a hundredth
+    masks[2, 0, 0] = 1  # 1 / 2500, which counts as 0.4 of a thousandth does
+    # Logits of 0 everywhere: each pixel's loss is log(2) / 4, each faulty one's weighed.
+    found = focal(jnp.zeros((4, 50, 50)), jnp.asarray(masks), area=0.05)
+    share = np.array([0.5 + 0.05, 0.99 + 0.05, 1 - 1 / 2500 + 0.4 * 0.05, 1])
+    np.testing.assert_allclose(found, share * np.log(2) / 4, rtol=1e-5)
+
+
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 def test_focal_stays_finite_where_the_network_is_sure(gamma):
     logits = jnp.array([[[200.0, -200.0, 200.0, -200.0, 0.0]]])
