@@ -55,6 +55,24 @@ def test_bad_flags_and_fields_get_one_line(arguments, message, lsp, tmp_path):
     assert message in error_of(done)
 
 
+@pytest.mark.parametrize(
+    ("preset", "arguments", "message"),
+    [
+        ("best", [], "unknown preset 'best'; accepted: demo, base"),
+        (
+            "demo",
+            ["--config.model.norm=group"],
+            "config.model.norm: 'group' is not one of none, batch",
+        ),
+        ("large", ["--config.data.dataset=mvtec", "--config.data.dir=/nowhere"], "/nowhere"),
+    ],
+)
+def test_anomaly_detection_is_launched_alike(preset, arguments, message, tmp_path):
+    workdir = f"--workdir={tmp_path / 'run'}"
+    done = launch(*arguments, workdir, preset=preset, config="configs/anomaly.py")
+    assert message in error_of(done)
+
+
 def test_debug_shows_the_traceback(tmp_path):
     done = launch("--config.data.dir=/nowhere", f"--workdir={tmp_path}", "--debug")
     assert done.returncode == 1

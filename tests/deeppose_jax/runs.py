@@ -26,9 +26,11 @@ TINY = (
 )
 
 
-def command(*arguments: object, preset: str = "augmented") -> list[str]:
-    config = f"--config={ROOT}/configs/pose.py:{preset}"
-    return [sys.executable, str(ROOT / "launch.py"), config, *map(str, arguments)]
+def command(
+    *arguments: object, preset: str = "augmented", config: str = "configs/pose.py"
+) -> list[str]:
+    named = f"--config={ROOT / config}:{preset}"
+    return [sys.executable, str(ROOT / "launch.py"), named, *map(str, arguments)]
 
 
 def environment(devices: int = 1) -> dict[str, str]:
@@ -43,10 +45,14 @@ def environment(devices: int = 1) -> dict[str, str]:
 
 
 def launch(
-    *arguments: object, preset: str = "augmented", devices: int = 1, cwd: Path = ROOT
+    *arguments: object,
+    preset: str = "augmented",
+    config: str = "configs/pose.py",
+    devices: int = 1,
+    cwd: Path = ROOT,
 ) -> subprocess.CompletedProcess:
     return subprocess.run(
-        command(*arguments, preset=preset),
+        command(*arguments, preset=preset, config=config),
         cwd=cwd,
         env=environment(devices),
         capture_output=True,
