@@ -123,7 +123,7 @@ def demo(config: ConfigDict) -> None:
     config.model.layers = ((4, 2, 32), *ENCODER[1:])
     config.model.bottleneck = 100
     config.segmenter.widths = (16, 32, 64, 64)
-    config.train.epochs = 30
+    config.train.epochs = 24
     config.evaluation.every = 10
     config.evaluation.batch_size = 40
     config.scoring.sigma = 2.0
