@@ -20,7 +20,7 @@ from engine_jax import sharding
 from engine_jax.errors import UserError
 from engine_jax.feed import make_train_call
 from engine_jax.loop import Fit, Plan, fit, steps_per_call
-from engine_jax.optimizer import make_optimizer
+from engine_jax.optimizer import make_optimizer, observe_validation
 from engine_jax.run_folder import RunFolder
 from engine_jax.state import TrainState, create_state, graph_defs
 
@@ -85,7 +85,15 @@ def train_detector(
             **epoch_metrics(found, test, settings.thresholds.grid),
         }
 
-    fitted = fit(state, train_call, evaluate, plan, folder, PART)
+    fitted = fit(
+        state,
+        train_call,
+        evaluate,
+        plan,
+        folder,
+        PART,
+        partial(observe_validation, settings.optimizer),
+    )
     variables = fitted.best.params, fitted.best.model_state
     validation = predictor.detect(*variables, good.images)
     rule = settings.thresholds

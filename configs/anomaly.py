@@ -96,7 +96,14 @@ def base() -> ConfigDict:
                 "blocks": (1, 1, 1, 1),
                 "up_blocks": 1,
             },
-            "optimizer": {"learning_rate": 5e-5, "schedule": "constant", "weight_decay": 0.0},
+            "optimizer": {
+                "kind": "adam",
+                "learning_rate": 5e-5,
+                "schedule": "constant",
+                "plateau": 5,
+                "momentum": 0.9,
+                "weight_decay": 0.0,
+            },
             "train": {"epochs": 400, "batch_size": 32, "steps_per_call": 8, "patience": 0},
             "scoring": {
                 "residual": "absolute",

@@ -109,7 +109,14 @@ def network() -> dict[str, Any]:
 
 def adam() -> dict[str, Any]:
     """The report's optimiser."""
-    return {"learning_rate": 5e-5, "schedule": "constant", "weight_decay": 0.0}
+    return {
+        "kind": "adam",
+        "learning_rate": 5e-5,
+        "schedule": "constant",
+        "plateau": 5,
+        "momentum": 0.9,
+        "weight_decay": 0.0,
+    }
 
 
 def training() -> dict[str, Any]:

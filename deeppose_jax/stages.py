@@ -32,7 +32,7 @@ from engine_jax import sharding
 from engine_jax.errors import UserError
 from engine_jax.feed import Step, make_train_call
 from engine_jax.loop import Fit, Plan, fit, steps_per_call
-from engine_jax.optimizer import make_optimizer
+from engine_jax.optimizer import make_optimizer, observe_validation
 from engine_jax.run_folder import RunFolder
 from engine_jax.stacked import stacked
 from engine_jax.state import TrainState, abstract_variables, create_state, graph_defs
@@ -114,7 +114,15 @@ def train_stage(
         found = {key: predictor(state, poses, previous[key]) for key, poses in sets.items()}
         return epoch_metrics(found, sets, skeleton)
 
-    fitted = fit(state, train_call, evaluate, plan, folder, name)
+    fitted = fit(
+        state,
+        train_call,
+        evaluate,
+        plan,
+        folder,
+        name,
+        partial(observe_validation, optimizer_config),
+    )
     on_train = None
     if number < settings.stages and settings.refiner.measured_on == "train":
         on_train = kept(

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import jax
@@ -20,6 +20,8 @@ from engine_jax.writer import MetricsWriter
 TrainCall = Callable[[TrainState, int], tuple[TrainState, jax.Array]]
 # Takes the state; returns named metrics, among them "validation/loss".
 Evaluate = Callable[[TrainState], Mapping[str, float]]
+# Takes the optimiser's state and the validation loss; returns the optimiser's state after that news.
+Observe = Callable[[Any, float], Any]
 
 MONITORED = "validation/loss"
 
@@ -74,6 +76,7 @@ def fit(
     plan: Plan,
     folder: RunFolder,
     part: str,
+    observe: Observe = lambda opt_state, loss: opt_state,
 ) -> Fit:
     """Trains `state`, going on from the folder's last checkpoint of this part if there is one.
 
@@ -87,6 +90,7 @@ def fit(
         plan: how long.
         folder: where checkpoints and metrics go.
         part: what is trained, where a run trains several networks one after the other.
+        observe: tells the optimiser about evaluations, see Observe.
 
     Raises:
         UserError: when the folder's checkpoint holds another architecture.
@@ -116,6 +120,8 @@ def fit(
                     state, step = _train_epoch(state, step, train_call, plan, writer, bar)
                 trained = time.monotonic() - start
                 metrics = evaluate(state)
+                opt_state = observe(state.opt_state, metrics[MONITORED])
+                state = replace(state, opt_state=opt_state)
                 epoch = step // plan.steps_per_epoch
                 writer.write(step, epoch, metrics)
                 bar.line(f"{part}, epoch {epoch}/{plan.epochs}: {_validation(metrics)}")

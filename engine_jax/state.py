@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from flax.nnx import filterlib
 from jax.sharding import Sharding
 from jaxtyping import Array, Int
 
@@ -19,8 +20,8 @@ class TrainState:
 
     Attributes:
         step: how many steps have been taken.
-        params: the trained parameters (`nnx.Param`).
-        model_state: the model's other variables, such as batch norm's running statistics.
+        params: the trained parameters: all of `nnx.Param`, or those that a filter `trained` lets through.
+        model_state: the model's other variables: batch norm's running statistics, frozen parameters.
         opt_state: the optimiser's.
     """
 
@@ -46,25 +47,41 @@ class GraphDefs:
     evaluate: nnx.GraphDef
 
 
-def graph_defs(build: Callable[..., nnx.Module]) -> GraphDefs:
-    """Both graph definitions of the model that `build` makes, without allocating its arrays."""
+def graph_defs(
+    build: Callable[..., nnx.Module], trained: filterlib.Filter = nnx.Param
+) -> GraphDefs:
+    """Both graph definitions of the model that `build` makes, without allocating its arrays.
+
+    Batch norm whose scale and bias are not `trained` works with its running statistics in training too, and keeps them.
+    """
     model = nnx.eval_shape(lambda: build(rngs=nnx.Rngs(0)))
     model.train()
+    for module in _frozen_norms(model, trained):
+        module.eval()
     train = nnx.graphdef(model)
     model.eval()
     return GraphDefs(train, nnx.graphdef(model))
 
 
-def abstract_variables(
-    build: Callable[..., nnx.Module], sharding: Sharding, stack: int | None = None
-) -> tuple[Any, Any]:
-    """Shapes and shardings of a model's parameters and other variables, to restore a checkpoint into.
+def _frozen_norms(model: nnx.Module, trained: filterlib.Filter) -> list[nnx.BatchNorm]:
+    norms = {path: node for path, node in nnx.iter_graph(model) if isinstance(node, nnx.BatchNorm)}
+    learnt = {path[:-1] for path, _ in nnx.to_flat_state(nnx.state(model, trained))}
+    return [norm for path, norm in norms.items() if path not in learnt]
 
-    `stack` is that of `create_state`.
+
+def abstract_variables(
+    build: Callable[..., nnx.Module],
+    sharding: Sharding,
+    stack: int | None = None,
+    trained: filterlib.Filter = nnx.Param,
+) -> tuple[Any, Any]:
+    """Shapes and shardings of a model's trained parameters and other variables, to restore a checkpoint into.
+
+    `stack` and `trained` are those of `create_state`.
     """
 
     def init(key: jax.Array) -> tuple[Any, Any]:
-        _, params, model_state = nnx.split(build(rngs=nnx.Rngs(key)), nnx.Param, ...)
+        _, params, model_state = nnx.split(build(rngs=nnx.Rngs(key)), trained, ...)
         return params, model_state
 
     def placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
@@ -79,6 +96,7 @@ def create_state(
     key: jax.Array,
     sharding: Sharding,
     stack: int | None = None,
+    trained: filterlib.Filter = nnx.Param,
 ) -> TrainState:
     """A model's first state, made on the devices that `sharding` names.
 
@@ -89,10 +107,11 @@ def create_state(
         sharding: where every array goes.
         stack: so many models side by side, each with its own random weights, along a leading axis of all arrays but
             the step; None is one model without such an axis.
+        trained: which variables are `params`; all others are frozen and have no state of the optimiser.
     """
 
     def init(key: jax.Array) -> tuple[Any, Any, Any]:
-        _, params, model_state = nnx.split(build(rngs=nnx.Rngs(key)), nnx.Param, ...)
+        _, params, model_state = nnx.split(build(rngs=nnx.Rngs(key)), trained, ...)
         return params, model_state, optimizer.init(params)
 
     def first(key: jax.Array) -> TrainState:

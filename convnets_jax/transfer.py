@@ -1,0 +1,90 @@
+"""Transfer learning: what a network starts from, and which of its parts are trained.
+
+The three ways of the usual lecture: only a new last layer, `train=("logits",)`; named blocks beside it,
+`train=("features.stages.3", "logits")`; and a new head of several layers, `train=("head", "logits")` with the layers
+given in the model's config.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from flax import nnx
+from flax.nnx import filterlib
+
+from engine_jax.config import AtLeastZero
+from engine_jax.errors import UserError
+from engine_jax.optimizer import block_of
+
+
+@dataclass(frozen=True)
+class TransferConfig:
+    """What a network starts from, and which of its parts are trained.
+
+    A block is named by its place in the network, as in "features.stages.3"; "" is the whole network.
+
+    Attributes:
+        weights: torchvision's weights for the features, a .safetensors or .pth file; "" leaves them random.
+        train: the blocks that are trained. The others are frozen: their parameters stay and have no state of the
+            optimiser, and their batch norms keep the running statistics.
+        frozen_epochs: epochs after which the freeze ends and all is trained; 0 never ends it.
+        rates: factors of the learning rate, as (block, factor); that of the longest name that fits counts, 1 elsewhere.
+    """
+
+    weights: str
+    train: tuple[str, ...]
+    frozen_epochs: Annotated[int, AtLeastZero]
+    rates: tuple[tuple[str, Annotated[float, AtLeastZero]], ...]
+
+    @property
+    def freezes(self) -> bool:
+        """Whether anything is frozen."""
+        return "" not in self.train
+
+
+def trained_by(blocks: tuple[str, ...]) -> filterlib.Filter:
+    """The filter that lets the parameters of these blocks through."""
+    if "" in blocks:
+        return nnx.Param
+
+    def chosen(path: tuple[Any, ...], value: Any) -> bool:
+        del value
+        return block_of(".".join(map(str, path)), blocks) is not None
+
+    return nnx.All(nnx.Param, chosen)
+
+
+def check_blocks(model: nnx.Module, config: TransferConfig, field: str = "config.transfer") -> None:
+    """Finds names of blocks that the model doesn't have.
+
+    Args:
+        model: which may be abstract.
+        config: whose names are checked.
+        field: what to call `config` in an error.
+
+    Raises:
+        UserError: naming the field, the block, and the blocks that there are.
+    """
+    paths = [path for path, _ in nnx.to_flat_state(nnx.state(model, nnx.Param))]
+    names = [".".join(map(str, path)) for path in paths]
+    given = [("train", block) for block in config.train]
+    given += [("rates", block) for block, _ in config.rates]
+    for attribute, block in given:
+        if not any(block_of(name, (block,)) is not None for name in names):
+            parent = _longest_parent(block, names)
+            depth = parent.count(".") + 2 if parent else 1
+            below = [name for name in names if block_of(name, (parent,)) is not None]
+            accepted = dict.fromkeys(".".join(name.split(".")[:depth]) for name in below)
+            raise UserError(
+                f"{field}.{attribute}: the network has no block {block!r} with parameters; "
+                f"accepted: {', '.join(accepted)}"
+            )
+
+
+def _longest_parent(block: str, names: list[str]) -> str:
+    """The longest beginning of a block's name that is a block."""
+    parts = block.split(".")
+    for count in range(len(parts) - 1, 0, -1):
+        parent = ".".join(parts[:count])
+        if any(block_of(name, (parent,)) is not None for name in names):
+            return parent
+    return ""
