@@ -1,7 +1,8 @@
-"""AlexNet (Krizhevsky, Sutskever and Hinton, NIPS 2012) in one tower, as DeepPose (CVPR 2014) has it.
+"""AlexNet (Krizhevsky, Sutskever and Hinton, NIPS 2012), in one tower as DeepPose (CVPR 2014) has it, or in two.
 
 C(96) - LRN - P - C(256) - LRN - P - C(384) - C(384) - C(256) - P - F(4096) - F(4096) - F(outputs).
 Every C and every hidden F ends in a ReLU, every P is the maximum over 3x3 windows at stride 2.
+torchvision's `alexnet` is narrower, after Krizhevsky's "One weird trick" (arXiv 1404.5997), and has no normalisation.
 """
 
 import math
@@ -14,16 +15,18 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from convnets_jax import initializers, layers
+from convnets_jax.layers import Window
 from engine_jax.errors import UserError
 
 Norm = Literal["lrn", "batch", "none"]
-Padding = Literal["SAME", "VALID"]
+Padding = Literal["SAME", "VALID"] | int
 Init = Literal["alexnet", "he", "lecun"]
 
 _KERNELS = (5, 3, 3, 3)  # of the second convolution and on; all have stride 1 and padding SAME
 _POOLED = (True, True, False, False, True)  # a pool follows the convolution
 _LRN = (True, True, False, False, False)  # local response normalisation follows the convolution
-_POOL_WINDOW, _POOL_STRIDE = 3, 2
+_POOL = Window(3, stride=2)
+_GROUPED = (False, True, False, True, True)  # with two towers, the convolution sees one of them
 _BATCH_NORM_MOMENTUM = 0.9
 
 
@@ -32,12 +35,13 @@ class AlexNetConfig:
     """What an AlexNet is built from.
 
     Attributes:
-        input_size: height and width in pixels of the images that the F layers are made for. The
-            features alone take any size.
+        input_size: height and width in pixels of the images that the F layers are made for.
         widths: channels of the five convolutions.
         first_kernel: height and width of the first convolution's filters.
         first_stride: stride of the first convolution.
-        first_padding: "SAME" takes 220 pixels to 55, as in DeepPose; "VALID" takes 227 to 55.
+        first_padding: "SAME" takes 220 pixels to 55, as in DeepPose; "VALID" takes 227 to 55; or
+            pixels on each side, 2 in torchvision, which takes 224 to 55.
+        towers: 1, or 2 as in the paper: convolutions 2, 4 and 5 then join only the maps of one half.
         norm: "lrn" after the ReLU of the first two convolutions, "batch" before the ReLU of every
             hidden layer, or "none".
         hidden: widths of the hidden F layers.
@@ -53,6 +57,7 @@ class AlexNetConfig:
     first_kernel: int = 11
     first_stride: int = 4
     first_padding: Padding = "VALID"
+    towers: int = 1
     norm: Norm = "lrn"
     hidden: tuple[int, ...] = (4096, 4096)
     dropout: float = 0.5
@@ -60,13 +65,23 @@ class AlexNetConfig:
     init: Init = "alexnet"
 
     def __post_init__(self):
-        for name, kind in (("norm", Norm), ("first_padding", Padding), ("init", Init)):
+        for name, kind in (("norm", Norm), ("init", Init)):
             if getattr(self, name) not in get_args(kind):
                 accepted = ", ".join(map(repr, get_args(kind)))
                 raise UserError(f"AlexNetConfig.{name} is {getattr(self, name)!r}: use {accepted}")
+        padding = self.first_padding
+        if padding not in ("SAME", "VALID") and not (isinstance(padding, int) and padding >= 0):
+            raise UserError(
+                f"AlexNetConfig.first_padding is {padding!r}: use 'SAME', 'VALID' or pixels, 0 or more"
+            )
         if len(self.widths) != 5:
             raise UserError(
                 f"AlexNetConfig.widths is {self.widths}: give the channels of five convolutions"
+            )
+        if self.towers not in (1, 2) or any(width % self.towers for width in self.widths):
+            raise UserError(
+                f"AlexNetConfig.towers is {self.towers} for widths of {self.widths}: use 1, or 2 "
+                "with even widths"
             )
         if not 0 <= self.dropout < 1:
             raise UserError(f"AlexNetConfig.dropout is {self.dropout}: use a part in [0, 1)")
@@ -97,6 +112,27 @@ class AlexNetConfig:
     def alexnet_bn(cls, num_classes: int = 1000) -> "AlexNetConfig":
         """AlexNet with batch normalisation after each hidden layer."""
         return cls(norm="batch", num_classes=num_classes, init="he")
+
+    @classmethod
+    def two_towers(cls, num_classes: int = 1000) -> "AlexNetConfig":
+        """AlexNet as the paper spreads it over two GPUs: 60,965,224 parameters for 1000 classes."""
+        return cls(towers=2, num_classes=num_classes)
+
+    @classmethod
+    def alexnet(cls, num_classes: int = 1000) -> "AlexNetConfig":
+        """torchvision's AlexNet: 61,100,840 parameters for 1000 classes.
+
+        Dropout follows the hidden F layers, as in the paper; in torchvision it precedes them, which
+        is the same network in evaluation.
+        """
+        return cls(
+            input_size=224,
+            widths=(64, 192, 384, 256, 256),
+            first_padding=2,
+            norm="none",
+            num_classes=num_classes,
+            init="he",
+        )
 
     @classmethod
     def narrow(
@@ -172,6 +208,7 @@ class AlexNetFeatures(nnx.Module):
                     (kernel, kernel),
                     strides=config.first_stride if i == 0 else 1,
                     padding=config.first_padding if i == 0 else "SAME",
+                    feature_group_count=config.towers if _GROUPED[i] else 1,
                     dtype=dtype,
                     kernel_init=_kernel_init(config.init),
                     bias_init=_bias_init(config.init, one=i in (1, 3, 4)),
@@ -187,40 +224,21 @@ class AlexNetFeatures(nnx.Module):
 
         Raises UserError for an image that is too small for the strides.
         """
-        height, width = (size, size) if isinstance(size, int) else size
-        return self._output_size(height), self._output_size(width), self.out_channels
-
-    def _output_size(self, size: int) -> int:
         config = self.config
         if config.first_padding == "SAME":
-            out = -(-size // config.first_stride)
+            first = Window(1, config.first_stride)  # only the stride counts
         else:
-            out = (size - config.first_kernel) // config.first_stride + 1
-        for _ in range(sum(_POOLED)):
-            out = (out - _POOL_WINDOW) // _POOL_STRIDE + 1
-        if out < 1:
-            raise UserError(
-                f"an image side of {size} px is too small for this AlexNet: its strides "
-                f"need at least {self._smallest_input()} px"
-            )
-        return out
-
-    def _smallest_input(self) -> int:
-        side = 1
-        for _ in range(sum(_POOLED)):
-            side = (side - 1) * _POOL_STRIDE + _POOL_WINDOW
-        side = (side - 1) * self.config.first_stride
-        return side + (1 if self.config.first_padding == "SAME" else self.config.first_kernel)
+            padding = 0 if config.first_padding == "VALID" else config.first_padding
+            first = Window(config.first_kernel, config.first_stride, padding)
+        windows = [first, *[_POOL] * sum(_POOLED)]
+        return layers.feature_shape(size, windows, self.out_channels, "AlexNet")
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Features [b, h', w', c] of images [b, h, w, 3].
 
         Raises UserError for an array of another shape and for images that are too small.
         """
-        if x.ndim != 4 or x.shape[-1] != 3:
-            raise UserError(
-                f"AlexNet takes images [b, h, w, 3], it got an array of shape {x.shape}"
-            )
+        layers.check_images(x, "AlexNet")
         _, height, width, _ = x.shape
         self.output_shape((height, width))
         x = jnp.pad(x, ((0, 0), (0, self._unread(height)), (0, self._unread(width)), (0, 0)))
@@ -232,7 +250,7 @@ class AlexNetFeatures(nnx.Module):
             if self.config.norm == "lrn" and _LRN[i]:
                 x = layers.local_response_norm(x)
             if _POOLED[i]:
-                x = layers.max_pool(x, _POOL_WINDOW, _POOL_STRIDE)
+                x = layers.max_pool(x, *_POOL)
         return x  # [b, h', w', c]
 
     def _unread(self, size: int) -> int:
@@ -247,10 +265,18 @@ class AlexNetFeatures(nnx.Module):
 
 
 class AlexNet(nnx.Module):
-    """AlexNet with its F layers: images [b, s, s, 3] of the config's size -> logits [b, num_classes].
+    """AlexNet with its F layers: images [b, h, w, 3] -> logits [b, num_classes].
 
-    Parameters and logits are float32, activations are `dtype`. `train()` and `eval()`, or `nnx.view`,
-    switch dropout and the statistics of batch normalisation.
+    Features of images of another size than the config's are averaged to the cells that the F layers
+    are made for, as in torchvision. Parameters and logits are float32, activations are `dtype`.
+    `train()` and `eval()`, or `nnx.view`, switch dropout and the statistics of batch normalisation.
+
+    Attributes:
+        config: what it was built from.
+        features: the convolutions.
+        hidden: the hidden F layers.
+        norms: their batch normalisation, where there is one.
+        logits: the last layer.
     """
 
     def __init__(self, config: AlexNetConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs):
@@ -276,25 +302,21 @@ class AlexNet(nnx.Module):
             if config.norm == "batch":
                 self.norms.append(_batch_norm(fan_out, dtype, rngs))
             fan_in = fan_out
-        self.dropout = nnx.Dropout(config.dropout, rngs=rngs)
+        self.dropout = nnx.Dropout(config.dropout)
         self.logits = nnx.Linear(fan_in, config.num_classes, kernel_init=kernel_init, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Logits [b, num_classes] of images [b, s, s, 3].
+    def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Logits [b, num_classes] of images [b, h, w, 3]; in training, dropout draws from `rngs`.
 
-        Raises UserError for an array of another shape or size.
+        Raises UserError for an array of another shape and for images that are too small.
         """
-        size = self.config.input_size
-        if x.shape[1:] != (size, size, 3):
-            raise UserError(
-                f"this AlexNet takes images [b, {size}, {size}, 3], "
-                f"it got an array of shape {x.shape}"
-            )
         x = self.features(x)
-        x = x.reshape(x.shape[0], -1)  # [b, h' w' c]
+        height, width, _ = self.features.output_shape(self.config.input_size)
+        x = layers.adaptive_avg_pool(x, (height, width))
+        x = x.reshape(len(x), -1)  # [b, h' w' c]
         for i, hidden in enumerate(self.hidden):
             x = hidden(x)
             if self.norms:
                 x = self.norms[i](x)
-            x = self.dropout(nnx.relu(x))
+            x = self.dropout(nnx.relu(x), rngs=rngs)
         return self.logits(x.astype(jnp.float32))  # [b, num_classes]

@@ -51,11 +51,18 @@ def test_parameters_of_deeppose():
     assert model.dropout.rate == 0.6
 
 
+def test_parameters_of_torchvisions_form_and_of_two_towers():
+    assert _count(_shapes(AlexNetConfig.alexnet()), nnx.Param) == 61_100_840
+    # Half the weights of convolutions 2, 4 and 5: 62,378,344 - 307,200 - 663,552 - 442,368.
+    assert _count(_shapes(AlexNetConfig.two_towers()), nnx.Param) == 60_965_224
+
+
 @pytest.mark.parametrize(
     ("config", "size", "expected"),
     [
         (AlexNetConfig.alexnet_lrn(), 227, (6, 6, 256)),
         (AlexNetConfig.deeppose(), 220, (6, 6, 256)),
+        (AlexNetConfig.alexnet(), (224, 63), (6, 1, 256)),
         (AlexNetConfig.narrow(0.25), (112, 144), (6, 8, 64)),
         (AlexNetConfig.narrow(0.25), 96, (5, 5, 64)),
         (AlexNetConfig.narrow(0.25), 29, (1, 1, 64)),
@@ -77,21 +84,28 @@ def test_output_shape_is_the_shape_of_the_features(config, size, expected):
 
 # With 11x11 filters at stride 4, one more column leaves 127 px' features as they are; two more would add
 # a feature to 130 px'.
-@pytest.mark.parametrize("padding", ["SAME", "VALID"])
-def test_features_are_conv_relu_lrn_pool(padding):
-    config = _tiny(first_stride=4, first_padding=padding, first_kernel=11, init="he")
+@pytest.mark.parametrize(("padding", "towers"), [("SAME", 1), ("VALID", 1), (2, 2)])
+def test_features_are_conv_relu_lrn_pool(padding, towers):
+    config = _tiny(first_stride=4, first_padding=padding, first_kernel=11, init="he", towers=towers)
     module = AlexNetFeatures(config, rngs=nnx.Rngs(0))
     x = image = jax.random.normal(jax.random.key(1), (2, 127, 130, 3)) * 30
     for i, conv in enumerate(module.convs):
         stride = 4 if i == 0 else 1
-        x = jax.lax.conv_general_dilated(
-            x,
-            conv.kernel[...],
-            (stride, stride),
-            padding if i == 0 else "SAME",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-        x = jnp.maximum(x, 0)
+        first = [(padding, padding)] * 2 if padding == 2 else padding
+        # The first tower's maps come first, in what a convolution reads and in what it makes.
+        halves = 2 if towers == 2 and i in (1, 3, 4) else 1
+        parts = zip(jnp.split(x, halves, -1), jnp.split(conv.kernel[...], halves, -1), strict=True)
+        made = [
+            jax.lax.conv_general_dilated(
+                part,
+                kernel,
+                (stride, stride),
+                first if i == 0 else "SAME",
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            )
+            for part, kernel in parts
+        ]
+        x = jnp.maximum(jnp.concatenate(made, -1), 0)
         if i < 2:
             neighbours = jnp.pad(x**2, ((0, 0),) * 3 + ((2, 2),))
             total = sum(neighbours[..., j : j + x.shape[-1]] for j in range(5))
@@ -104,24 +118,25 @@ def test_features_are_conv_relu_lrn_pool(padding):
 def test_train_and_eval_switch_dropout_and_batch_norm():
     model = AlexNet(_tiny(norm="batch", init="he"), rngs=nnx.Rngs(0))
     images = jax.random.normal(jax.random.key(1), (4, 64, 64, 3))
-    forward = nnx.jit(lambda model, images: model(images))
+    forward = nnx.jit(lambda model, images, key: model(images, nnx.Rngs(key)))
+    one, other = jax.random.split(jax.random.key(2))
     model.eval()
-    before = forward(model, images)
-    assert jnp.array_equal(before, forward(model, images))
+    before = forward(model, images, one)
+    assert jnp.array_equal(before, forward(model, images, other))
 
     model.train()
     # After one step of momentum 0.9 the running average is a tenth of the batch's mean.
     first = model.features.convs[0](images)
-    assert not jnp.array_equal(forward(model, images), forward(model, images))
+    assert not jnp.array_equal(forward(model, images, one), forward(model, images, other))
     expected = (0.1 + 0.9 * 0.1) * np.mean(first, (0, 1, 2))
     np.testing.assert_allclose(model.features.norms[0].mean[...], expected, rtol=1e-3, atol=1e-5)
     assert len(jax.tree.leaves(nnx.state(model, nnx.BatchStat))) == 2 * 7
 
     evaluated = nnx.view(model, deterministic=True, use_running_average=True)
-    after = forward(evaluated, images)
+    after = forward(evaluated, images, one)
     assert not jnp.allclose(after, before)
     # A running average does not depend on the rest of the batch.
-    np.testing.assert_allclose(forward(evaluated, images[:2]), after[:2], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(forward(evaluated, images[:2], one), after[:2], rtol=1e-4, atol=1e-5)
 
 
 def test_a_functional_training_step_lowers_the_loss():
@@ -196,11 +211,30 @@ def test_an_image_that_is_too_small_is_one_clear_line():
         module(jnp.zeros((1, 64, 34, 3)))
 
 
-@pytest.mark.parametrize("shape", [(64, 64, 3), (1, 64, 64, 1), (1, 64, 80, 3)])
+@pytest.mark.parametrize("shape", [(64, 64, 3), (1, 64, 64, 1)])
 def test_an_array_of_another_shape_is_refused(shape):
     model = AlexNet(_tiny(), rngs=nnx.Rngs(0))
-    with pytest.raises(UserError, match=r"\[b, 64, 64, 3\], it got an array of shape"):
+    with pytest.raises(UserError, match=r"\[b, h, w, 3\], it got an array of shape"):
         model(jnp.zeros(shape))
+
+
+def test_other_sizes_are_averaged_to_the_cells_of_the_configs():
+    config = _tiny(
+        input_size=31,
+        first_stride=1,
+        first_padding="SAME",
+        norm="none",
+        hidden=(16,),
+        init="he",
+        dropout=0.0,
+    )
+    model = AlexNet(config, rngs=nnx.Rngs(0))
+    assert model.features.output_shape(31) == (3, 3, 6)
+    images = jax.random.normal(jax.random.key(1), (2, 55, 31, 3))
+    features = model.features(images)  # [2, 6, 3, 6]
+    row = features.reshape(2, 3, 2, 3, 6).mean(2).reshape(2, 54)
+    expected = model.logits(jnp.maximum(model.hidden[0](row), 0))
+    np.testing.assert_allclose(model(images), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +242,9 @@ def test_an_array_of_another_shape_is_refused(shape):
     [
         ({"norm": "layer"}, "norm is 'layer': use 'lrn', 'batch', 'none'"),
         ({"first_padding": "same"}, "first_padding is 'same'"),
+        ({"first_padding": -1}, "first_padding is -1: use 'SAME', 'VALID' or pixels"),
+        ({"towers": 3}, "towers is 3"),
+        ({"towers": 2, "widths": (4, 8, 8, 8, 7)}, "towers is 2 .* even widths"),
         ({"init": "xavier"}, "init is 'xavier'"),
         ({"widths": (96, 256)}, "widths is"),
         ({"dropout": 1.0}, "dropout is 1.0"),

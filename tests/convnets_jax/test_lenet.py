@@ -1,0 +1,76 @@
+"""LeNet-5: parameters, both forms against the layers written out, channels, errors."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from convnets_jax.lenet import LeNet, LeNetConfig, LeNetFeatures
+from engine_jax.errors import UserError
+
+
+def _count(model):
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+
+
+def test_parameters_of_gray_digits():
+    config = LeNetConfig.lenet5(num_classes=10, in_channels=1)
+    model = nnx.eval_shape(lambda: LeNet(config, rngs=nnx.Rngs(0)))
+    assert _count(model) == 156 + 2_416 + 48_120 + 10_164 + 850 == 61_706
+
+
+@pytest.mark.parametrize("form", ["tanh", "relu"])
+def test_logits_are_the_layers_one_after_the_other(form):
+    model = LeNet(LeNetConfig(num_classes=5, in_channels=1, form=form), rngs=nnx.Rngs(0))
+    x = images = jax.random.normal(jax.random.key(1), (2, 32, 32, 1)) * 2
+
+    def activation(x):
+        return np.maximum(x, 0) if form == "relu" else 1.7159 * np.tanh(2 * x / 3)
+
+    def quarters(x):
+        return [x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+
+    for i, conv in enumerate(model.features.convs):
+        windows = jax.lax.conv_general_dilated(
+            x, conv.kernel[...], (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        x = activation(windows + conv.bias[...])
+        if i < 2:
+            x = np.max(quarters(x), axis=0) if form == "relu" else np.mean(quarters(x), axis=0)
+    x = activation(x.reshape(2, 120) @ model.hidden.kernel[...] + model.hidden.bias[...])
+    expected = x @ model.logits.kernel[...] + model.logits.bias[...]
+    np.testing.assert_allclose(model(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_larger_images_are_averaged_to_the_hidden_layers_cell():
+    model = LeNet(LeNetConfig(num_classes=5), rngs=nnx.Rngs(0))
+    images = jax.random.normal(jax.random.key(1), (2, 40, 44, 3))
+    cell = model.features(images).mean((1, 2))
+    hidden = 1.7159 * jnp.tanh(2 / 3 * model.hidden(cell))
+    np.testing.assert_allclose(model(images), model.logits(hidden), rtol=1e-4, atol=1e-5)
+
+
+def test_a_wrong_image_is_one_clear_line():
+    config = LeNetConfig(in_channels=1)
+    model = nnx.eval_shape(lambda: LeNetFeatures(config, rngs=nnx.Rngs(0)))
+    with pytest.raises(UserError, match=r"takes images \[b, h, w, 1\]"):
+        model(jnp.zeros((1, 32, 32, 3)))
+    # One cell comes of 5, 10 before the second pool, 14, 28 before the first.
+    assert model.output_shape(32) == (1, 1, 120)
+    with pytest.raises(UserError, match=r"side of 31 px is too small .* at least 32 px$"):
+        model.output_shape((40, 31))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"form": "sigmoid"}, "form is 'sigmoid': use 'tanh', 'relu'"),
+        ({"in_channels": 2}, "in_channels is 2: use 1 or 3"),
+        ({"widths": (6, 16)}, "widths is"),
+        ({"hidden": 0}, "below 1"),
+    ],
+)
+def test_a_wrong_config_names_its_field(change, message):
+    with pytest.raises(UserError, match=message):
+        LeNetConfig(**change)

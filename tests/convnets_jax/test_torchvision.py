@@ -1,0 +1,247 @@
+"""torchvision's weights: every tensor has a place, logits equal torchvision's, and what doesn't fit is refused."""
+
+import gzip
+import json
+import os
+import re
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+from flax import nnx
+
+from convnets_jax import torchvision, zoo
+from convnets_jax.densenet import DenseNet, DenseNetConfig, DenseNetFeatures
+from convnets_jax.googlenet import GoogLeNet, GoogLeNetConfig
+from convnets_jax.resnet import ResNet, ResNetConfig
+from convnets_jax.vgg import VGG, VGGConfig
+from engine_jax.errors import UserError
+from tests.convnets_jax.make_torchvision_references import (
+    LOGITS,
+    MODELS,
+    NAMES,
+    NUM_CLASSES,
+    SIZES,
+    SMALL,
+    images,
+    tensor,
+)
+
+# PARITY=all compares all of torchvision's networks, which takes minutes and gigabytes.
+COMPARED = MODELS if os.environ.get("PARITY") == "all" else ("alexnet", "googlenet", "resnet18")
+SMALL_MODULES = {
+    "small_vgg_bn": (
+        VGG,
+        VGGConfig(
+            kernels=((3,), (3,), (3, 3), (3,), (3,)),
+            widths=(8, 12, 16, 24, 32),
+            norm="batch",
+            hidden=(48, 40),
+            num_classes=NUM_CLASSES,
+        ),
+    ),
+    "small_bottleneck_resnet": (
+        ResNet,
+        ResNetConfig((1, 2, 1, 1), bottleneck=True, num_classes=NUM_CLASSES),
+    ),
+    "small_densenet": (DenseNet, DenseNetConfig((2, 3, 2, 2), num_classes=NUM_CLASSES)),
+}
+
+
+PARAMETERS = {  # as torchvision counts them
+    "alexnet": 61_100_840,
+    "vgg11": 132_863_336,
+    "vgg11_bn": 132_868_840,
+    "vgg13": 133_047_848,
+    "vgg13_bn": 133_053_736,
+    "vgg16": 138_357_544,
+    "vgg16_bn": 138_365_992,
+    "vgg19": 143_667_240,
+    "vgg19_bn": 143_678_248,
+    "googlenet": 13_004_888,
+    "resnet18": 11_689_512,
+    "resnet34": 21_797_672,
+    "resnet50": 25_557_032,
+    "resnet101": 44_549_160,
+    "resnet152": 60_192_808,
+    "densenet121": 7_978_856,
+    "densenet169": 14_149_480,
+    "densenet201": 20_013_928,
+}
+
+
+def _names(name):
+    return json.loads(gzip.decompress(NAMES.read_bytes()))[name]
+
+
+def _logits(name, height, width):
+    return [np.array(x) for x in json.loads(LOGITS.read_text())[name][f"{height}x{width}"]]
+
+
+def _rngs():
+    """Keys for shapes alone: counted by NumPy, which flax traces many times faster in a deep network."""
+    rngs = nnx.Rngs(0)
+    rngs.default.count.set_value(np.zeros((), np.uint32))
+    return rngs
+
+
+def _shapes(name, num_classes=NUM_CLASSES):
+    def build():
+        if name in SMALL:
+            module, config = SMALL_MODULES[name]
+            return module(config, rngs=_rngs())
+        return zoo.create(name, num_classes, rngs=_rngs())
+
+    model = nnx.eval_shape(build)
+    model.eval()
+    return model
+
+
+def _tensors(model_name, num_classes=NUM_CLASSES):
+    shapes = _names(model_name)
+    last = [name for name, shape in shapes.items() if shape[:1] == [1000]]
+    shapes |= {name: [num_classes, *shapes[name][1:]] for name in last}
+    return {name: tensor(name, tuple(shape)) for name, shape in shapes.items()}
+
+
+def _loaded(name):
+    model = _shapes(name)
+    torchvision.assign(model, _tensors(name))
+    return model
+
+
+@pytest.mark.parametrize("name", [*COMPARED, *SMALL])
+def test_logits_equal_torchvisions(name):
+    model = _loaded(name)
+    for size in SIZES if COMPARED == MODELS else SIZES[1:]:
+        expected = _logits(name, *size)
+        forward = type(model).all_logits if len(expected) > 1 else type(model).__call__
+        found = nnx.jit(forward)(model, jnp.asarray(images(*size)))
+        for ours, theirs in zip(found if len(expected) > 1 else [found], expected, strict=True):
+            error = np.abs(ours - theirs).max() / np.abs(theirs).max()
+            print(name, size, f"{error:.1e}")
+            assert error < 1e-4
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_parameters_and_a_place_for_every_tensor(name):
+    shapes = _names(name)
+    # DenseNet's published files say norm.1 and conv.2, and older ones of all networks count no batches.
+    published = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))([12])\.", r"\1.\2.", tensor_name): shape
+        for tensor_name, shape in shapes.items()
+        if not tensor_name.endswith("num_batches_tracked")
+    }
+
+    def build():
+        model = zoo.create(name, rngs=_rngs())
+        for form in (shapes, published) if "densenet" in name else (shapes,):
+            zeros = {tensor_name: jnp.zeros(shape) for tensor_name, shape in form.items()}
+            torchvision.assign(model, zeros)
+        return model
+
+    model = nnx.eval_shape(build)
+    assert (
+        sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))) == PARAMETERS[name]
+    )
+
+
+def _arrays(module):
+    return nnx.state(module, nnx.Any(nnx.Param, nnx.BatchStat))
+
+
+def test_features_alone_pass_over_the_classifier():
+    whole = _loaded("small_densenet")
+    features = nnx.eval_shape(lambda: DenseNetFeatures(whole.config, rngs=_rngs()))
+    torchvision.assign(features, _tensors("small_densenet"))
+    jax.tree.map(np.testing.assert_array_equal, _arrays(features), _arrays(whole.features))
+
+
+def test_new_logits_leave_the_last_layer_for_other_classes():
+    config = replace(SMALL_MODULES["small_densenet"][1], num_classes=3)
+    model = nnx.eval_shape(lambda: DenseNet(config, rngs=_rngs()))
+    model.logits = nnx.Linear(136, 3, rngs=nnx.Rngs(0))
+    before = _arrays(model.logits)
+    tensors = _tensors("small_densenet")
+    message = r"classifier\.weight \[10, 136\], not \[3, 136\], classifier\.bias .*new_logits=True"
+    with pytest.raises(UserError, match=message):
+        torchvision.assign(model, tensors)
+    torchvision.assign(model, tensors, new_logits=True)
+    jax.tree.map(np.testing.assert_array_equal, _arrays(model.logits), before)
+    found = model.features.last_norm.mean[...]
+    np.testing.assert_array_equal(found, tensors["features.norm5.running_mean"])
+
+
+def test_a_googlenet_without_auxiliary_classifiers_passes_them_over():
+    shapes = _names("googlenet")
+
+    def load():
+        model = GoogLeNet(GoogLeNetConfig(auxiliary=False), rngs=_rngs())
+        torchvision.assign(model, {name: jnp.zeros(shape) for name, shape in shapes.items()})
+        return model
+
+    nnx.eval_shape(load)
+
+
+def test_weights_of_another_architecture_list_names_and_shapes():
+    model = _loaded("small_densenet")
+    before = _arrays(model)
+    with pytest.raises(UserError) as caught:
+        torchvision.assign(model, _tensors("small_bottleneck_resnet"), source="resnet.pth")
+    message = str(caught.value)
+    assert message.startswith(
+        "resnet.pth: not the weights of this DenseNet; tensors without a place"
+    )
+    assert "conv1.weight [64, 3, 7, 7]" in message
+    assert "missing: features.conv.kernel [64, 3, 7, 7]" in message
+    assert "new_logits" not in message
+    assert "\n" not in message
+    jax.tree.map(np.testing.assert_array_equal, _arrays(model), before)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("features.norm5.bias"), r"missing: features\.last_norm\.bias \[136\]$"),
+        (
+            lambda t: t.update({"extra.weight": np.zeros(2)}),
+            r"without a place: extra\.weight \[2\]$",
+        ),
+        (
+            lambda t: t.update({"features.denseblock1.denselayer1.norm.1.bias": np.zeros(64)}),
+            r"without a place: features\.denseblock1\.denselayer1\.norm\.1\.bias \[64\]$",
+        ),
+        (
+            lambda t: t.update({"features.norm0.weight": np.zeros(3)}),
+            r"norm0\.weight \[3\], not \[64\]$",
+        ),
+    ],
+    ids=["missing", "unknown", "twice", "shape"],
+)
+def test_every_tensor_is_used_once(change, message):
+    model = _shapes("small_densenet")
+    tensors = _tensors("small_densenet")
+    change(tensors)
+    with pytest.raises(UserError, match=message):
+        torchvision.assign(model, tensors)
+
+
+@pytest.mark.parametrize("name", ["preact_resnet18", "vgg11_lrn", "alexnet_lrn", "zfnet"])
+def test_networks_that_torchvision_lacks(name):
+    model = nnx.eval_shape(lambda: zoo.create(name, rngs=_rngs()))
+    with pytest.raises(UserError, match="torchvision has no weights for"):
+        torchvision.assign(model, {})
+
+
+def test_load_reads_a_file(tmp_path):
+    tensors = _tensors("small_densenet")
+    safetensors.numpy.save_file(tensors, tmp_path / "w.safetensors")
+    model, expected = _shapes("small_densenet"), _loaded("small_densenet")
+    torchvision.load(model, tmp_path / "w.safetensors")
+    jax.tree.map(np.testing.assert_array_equal, _arrays(model), _arrays(expected))
+    (tmp_path / "w.safetensors").write_bytes(b"?")
+    with pytest.raises(UserError, match=r"w\.safetensors: neither"):
+        torchvision.load(model, tmp_path / "w.safetensors")
