@@ -15,6 +15,7 @@ from anomaly_jax.thresholds import Rule
 from engine_jax.config import AtLeastOne, AtLeastZero, Fraction, Range
 from engine_jax.errors import UserError
 from engine_jax.optimizer import OptimizerConfig
+from engine_jax.plan import TrainConfig
 
 Count = Annotated[int, AtLeastZero]
 Size = Annotated[int, AtLeastOne]
@@ -68,24 +69,6 @@ class LossConfig:
     window: Size
     shape: Window
     area: Annotated[float, Fraction]
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """The training loop.
-
-    Attributes:
-        epochs: passes over the training part, at most.
-        batch_size: images a step, over all devices.
-        steps_per_call: optimiser steps that one call of the jitted function takes, at most; one on CPU, where loops
-            are slow.
-        patience: evaluations without a lower validation loss before training stops; 0 trains all epochs.
-    """
-
-    epochs: Size
-    batch_size: Size
-    steps_per_call: Size
-    patience: Count
 
 
 @dataclass(frozen=True)

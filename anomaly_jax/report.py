@@ -144,13 +144,10 @@ def _write_histograms(
 def _write_detections(
     folder: RunFolder, part: Part, found: Detections, thresholds: dict[str, float]
 ) -> None:
-    """Some images of each kind, spread over the part, with what is found in them at each threshold."""
+    """Some images of each kind, spread over the part, with what is found in them at each threshold; and one of each."""
     test = part.images
-    for kind, name in enumerate(test.defect_names):
-        indices = np.flatnonzero(test.defects == kind)
-        if not len(indices):
-            continue
-        chosen = np.unique(indices[np.linspace(0, len(indices) - 1, _SHOWN).round().astype(int)])
+
+    def write(chosen: np.ndarray, title: str, name: str) -> None:
         figure = plots.detections(
             test.images[chosen],
             found.reconstructions[chosen],
@@ -158,9 +155,19 @@ def _write_detections(
             [test.masks[i] if test.labelled[i] else None for i in chosen],
             thresholds,
             [part.names[i] for i in chosen],
-            name,
+            title,
         )
-        save(figure, folder.plots / f"detections_{name}.png")
+        save(figure, folder.plots / name)
+
+    first = []
+    for kind, name in enumerate(test.defect_names):
+        indices = np.flatnonzero(test.defects == kind)
+        if not len(indices):
+            continue
+        first.append(indices[0])
+        chosen = np.unique(indices[np.linspace(0, len(indices) - 1, _SHOWN).round().astype(int)])
+        write(chosen, name, f"detections_{name}.png")
+    write(np.array(first), "the first image of each kind", "detections.png")
 
 
 def _known(values: Mapping[str, float | None]) -> dict[str, float]:

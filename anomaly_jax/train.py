@@ -8,8 +8,9 @@ from typing import Any
 from anomaly_jax import report
 from anomaly_jax.config import AnomalyConfig
 from anomaly_jax.data.load import load_parts
-from anomaly_jax.training import make_mesh, make_plan, train_detector
+from anomaly_jax.training import make_mesh, train_detector
 from engine_jax.config import from_mapping
+from engine_jax.plan import make_plan
 from engine_jax.run_folder import RunFolder
 
 
@@ -37,7 +38,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path) -> dict[s
     parts = load_parts(settings.data, settings.model.input_size, settings.seed)
     sizes = ", ".join(f"{size} {name}" for name, size in parts.sizes().items())
     logging.info("%s: %s images", settings.data.name, sizes)
-    plan = make_plan(settings, len(parts.train.images))
+    plan = make_plan(settings.train, settings.evaluation.every, len(parts.train.images))
     folder.start(config)
     trained = train_detector(settings, parts, plan, mesh, folder)
     return report.write_report(folder, settings, parts, trained)

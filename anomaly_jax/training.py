@@ -17,10 +17,10 @@ from anomaly_jax.predictor import Detections, Predictor
 from anomaly_jax.thresholds import Thresholds
 from anomaly_jax.train_step import train_step
 from engine_jax import sharding
-from engine_jax.errors import UserError
 from engine_jax.feed import make_train_call
-from engine_jax.loop import Fit, Plan, fit, steps_per_call
+from engine_jax.loop import Fit, fit
 from engine_jax.optimizer import make_optimizer, observe_validation
+from engine_jax.plan import Plan
 from engine_jax.run_folder import RunFolder
 from engine_jax.state import TrainState, create_state, graph_defs
 
@@ -53,7 +53,7 @@ def train_detector(
     """
     build = partial(Detector, settings)
     graphs = graph_defs(build)
-    optimizer = make_optimizer(settings.optimizer, plan.epochs * plan.steps_per_epoch)
+    optimizer = make_optimizer(settings.optimizer, plan.steps)
     everywhere = sharding.replicated(mesh)
     key = jax.random.key(settings.seed)
     state = create_state(build, optimizer, key, everywhere, stack=settings.members)
@@ -123,29 +123,6 @@ def epoch_metrics(found: Detections, test: ImageSet, grid: Sequence[float]) -> d
                 values[f"test/{defect}/{threshold:g}/{rate}"] = float(rates[rate][t])
     # A score is NaN where there is nothing that it could be measured on.
     return {name: value for name, value in values.items() if not np.isnan(value)}
-
-
-def make_plan(settings: AnomalyConfig, size: int) -> Plan:
-    """How many steps a training part of `size` images makes.
-
-    Raises:
-        UserError: when it is less than a batch.
-    """
-    train = settings.train
-    if train.batch_size > size:
-        raise UserError(
-            f"config.train.batch_size: {train.batch_size} is more than the {size} training images; "
-            f"accepted: at most {size}"
-        )
-    steps = size // train.batch_size
-    return Plan(
-        epochs=train.epochs,
-        steps_per_epoch=steps,
-        steps_per_call=steps_per_call(steps, train.steps_per_call),
-        evaluate_every=settings.evaluation.every,
-        patience=train.patience,
-        batch_size=train.batch_size,
-    )
 
 
 def make_mesh(settings: AnomalyConfig) -> Mesh:

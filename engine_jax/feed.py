@@ -9,8 +9,9 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from engine_jax import sharding
-from engine_jax.loop import Plan, TrainCall, take_steps
+from engine_jax.loop import TrainCall, take_steps
 from engine_jax.order import step_indices
+from engine_jax.plan import Plan
 from engine_jax.state import TrainState
 from engine_jax.stream import stream
 
@@ -67,7 +68,7 @@ def make_train_call(
     def from_host(state: TrainState, batches: Any) -> tuple[TrainState, jax.Array]:
         return take_steps(step, state, batches)
 
-    calls = plan.epochs * plan.steps_per_epoch // plan.steps_per_call
+    calls = plan.steps // plan.steps_per_call
     batches = None
 
     def train_call(state: TrainState, done: int) -> tuple[TrainState, jax.Array]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from engine_jax.checkpoint import Checkpoints
 from engine_jax.errors import UserError
-from engine_jax.order import largest_divisor
+from engine_jax.plan import Plan
 from engine_jax.progress import Progress
 from engine_jax.run_folder import RunFolder
 from engine_jax.state import TrainState
@@ -27,27 +27,6 @@ MONITORED = "validation/loss"
 
 S = TypeVar("S")
 X = TypeVar("X")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long to train.
-
-    Attributes:
-        epochs: at most this many.
-        steps_per_epoch: optimiser steps an epoch.
-        steps_per_call: steps that one train call takes; divides steps_per_epoch.
-        evaluate_every: epochs between two evaluations; the last epoch is always evaluated.
-        patience: stop after this many evaluations without a lower validation loss; 0 never stops.
-        batch_size: images a step, for images/s.
-    """
-
-    epochs: int
-    steps_per_epoch: int
-    steps_per_call: int
-    evaluate_every: int
-    patience: int
-    batch_size: int
 
 
 @dataclass(frozen=True)
@@ -107,7 +86,7 @@ def fit(
         step = int(state.step)
         with (
             MetricsWriter(folder.metrics, part, step) as writer,
-            Progress(plan.epochs * plan.steps_per_epoch, step, plan.batch_size) as bar,
+            Progress(plan.steps, step, plan.batch_size) as bar,
         ):
             if step:
                 verb = "finished" if _finished(step, progress, plan) else "resuming"
@@ -164,11 +143,6 @@ def take_steps(
     return state, loss[None]
 
 
-def steps_per_call(steps_per_epoch: int, most: int) -> int:
-    """The steps that one call takes: a divisor of the epoch's, at most `most`, and one on CPU."""
-    return largest_divisor(steps_per_epoch, 1 if jax.default_backend() == "cpu" else most)
-
-
 def _first_progress() -> dict[str, Any]:
     """What the loop itself has to remember over a restart; arrays, since it is saved with the state."""
     return {
@@ -189,7 +163,7 @@ def _validation(metrics: Mapping[str, float]) -> str:
 
 def _finished(step: int, progress: Mapping[str, Any], plan: Plan) -> bool:
     stopped = plan.patience and progress["stale"] >= plan.patience
-    return stopped or step >= plan.epochs * plan.steps_per_epoch
+    return stopped or step >= plan.steps
 
 
 def _train_epoch(

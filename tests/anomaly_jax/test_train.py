@@ -69,6 +69,7 @@ def test_a_run_leaves_results_and_pictures(finished):
     pictures = {path.name for path in (workdir / "plots").iterdir()}
     assert pictures == {
         *("loss.png", "accuracies.png", "curves.png", "image_scores.png", "pixel_scores.png"),
+        "detections.png",
         *(f"detections_{name}.png" for name in ("good", "crack", "cut", "hole", "print")),
     }
 

@@ -1,0 +1,100 @@
+"""How long a network is trained."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import jax
+
+from engine_jax.config import AtLeastOne, AtLeastZero
+from engine_jax.errors import UserError
+from engine_jax.order import largest_divisor
+
+Size = Annotated[int, AtLeastOne]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The training loop, as a config file gives it.
+
+    Attributes:
+        epochs: passes over the training part, at most.
+        batch_size: images a step, over all devices.
+        steps_per_call: optimiser steps that one call of the jitted function takes, at most; one on CPU, where loops
+            are slow.
+        patience: evaluations without a lower validation loss before training stops; 0 trains all epochs.
+    """
+
+    epochs: Size
+    batch_size: Size
+    steps_per_call: Size
+    patience: Annotated[int, AtLeastZero]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train a data set.
+
+    Attributes:
+        epochs: at most this many.
+        steps_per_epoch: optimiser steps an epoch.
+        steps_per_call: steps that one train call takes; divides steps_per_epoch.
+        evaluate_every: epochs between two evaluations; the last epoch is always evaluated.
+        patience: stop after this many evaluations without a lower validation loss; 0 never stops.
+        batch_size: images a step, for images/s.
+    """
+
+    epochs: int
+    steps_per_epoch: int
+    steps_per_call: int
+    evaluate_every: int
+    patience: int
+    batch_size: int
+
+    @property
+    def steps(self) -> int:
+        """The optimiser steps of all epochs."""
+        return self.epochs * self.steps_per_epoch
+
+
+def make_plan(
+    train: TrainConfig, evaluate_every: int, size: int, field: str = "config.train"
+) -> Plan:
+    """The plan for a training part of `size` images.
+
+    Args:
+        train: how long.
+        evaluate_every: epochs between two evaluations.
+        size: of the training part.
+        field: what to call `train` in an error.
+
+    Raises:
+        UserError: when the training part is less than a batch.
+    """
+    check_size(train, size, field)
+    steps = size // train.batch_size
+    return Plan(
+        epochs=train.epochs,
+        steps_per_epoch=steps,
+        steps_per_call=_steps_per_call(steps, train.steps_per_call),
+        evaluate_every=evaluate_every,
+        patience=train.patience,
+        batch_size=train.batch_size,
+    )
+
+
+def check_size(train: TrainConfig, size: int, field: str = "config.train") -> None:
+    """Finds a training part that is less than a batch.
+
+    Raises:
+        UserError: when it is.
+    """
+    if train.batch_size > size:
+        raise UserError(
+            f"{field}.batch_size: {train.batch_size} is more than the {size} training images; "
+            f"accepted: at most {size}"
+        )
+
+
+def _steps_per_call(steps_per_epoch: int, most: int) -> int:
+    """The steps that one call takes: a divisor of the epoch's, at most `most`, and one on CPU."""
+    return largest_divisor(steps_per_epoch, 1 if jax.default_backend() == "cpu" else most)
