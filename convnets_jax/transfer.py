@@ -8,9 +8,13 @@ given in the model's config.
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
 from flax.nnx import filterlib
+from jax.typing import DTypeLike
 
+from convnets_jax import initializers, zoo
 from engine_jax.config import AtLeastZero
 from engine_jax.errors import UserError
 from engine_jax.optimizer import block_of
@@ -88,3 +92,49 @@ def _longest_parent(block: str, names: list[str]) -> str:
         if any(block_of(name, (parent,)) is not None for name in names):
             return parent
     return ""
+
+
+class NewHead(nnx.Module):
+    """Features of a network, averaged over the image, and new layers on them: images [b, h, w, 3] -> [b, num_classes].
+
+    Args:
+        features: of any network of `convnets_jax.zoo`.
+        hidden: widths of the hidden layers, which end in a ReLU and dropout.
+        num_classes: width of the last layer.
+        dropout: the part of each hidden layer's outputs that is dropped in training.
+        dtype: of the hidden layers' activations; parameters and logits are float32.
+        rngs: draws the parameters.
+
+    Attributes:
+        features: as given.
+        head: the hidden layers.
+        logits: the last layer.
+    """
+
+    def __init__(
+        self,
+        features: zoo.Features,
+        hidden: tuple[int, ...],
+        num_classes: int,
+        dropout: float = 0.5,
+        *,
+        dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        self.features = features
+        self.head = nnx.List([])
+        width, he = features.out_channels, initializers.he_normal()
+        for fan_out in hidden:
+            self.head.append(nnx.Linear(width, fan_out, dtype=dtype, kernel_init=he, rngs=rngs))
+            width = fan_out
+        self.dropout = nnx.Dropout(dropout)
+        self.logits = nnx.Linear(
+            width, num_classes, kernel_init=initializers.normal(0.01), rngs=rngs
+        )
+
+    def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Logits [b, num_classes], float32, of images [b, h, w, 3]; in training, dropout draws from `rngs`."""
+        x = self.features(x).mean((1, 2))  # [b, c]
+        for linear in self.head:
+            x = self.dropout(nnx.relu(linear(x)), rngs=rngs)
+        return self.logits(x.astype(jnp.float32))  # [b, num_classes]

@@ -24,6 +24,7 @@ IMPORTERS = {
     "tensorflow_datasets": {
         "deeppose_jax/data/tfds_builders.py",
         "anomaly_jax/data/tfds_builders.py",
+        "convnets_jax/classification/data/tfds_sets.py",
     },
 }
 FORBIDDEN = {"tensorflow", "torch", "clu"}

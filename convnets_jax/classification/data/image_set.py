@@ -1,0 +1,31 @@
+"""A data set for image classification in memory: images and labels as arrays, ready for a device."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """n square images of s pixels, each of one class.
+
+    Attributes:
+        images: RGB.
+        labels: indices into `class_names`.
+        names: of the images.
+        class_names: in the order of the logits.
+    """
+
+    images: UInt8[np.ndarray, "n s s 3"]
+    labels: Int[np.ndarray, " n"]
+    names: list[str]
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def counts(self) -> Int[np.ndarray, " k"]:
+        """How many images each class has."""
+        return np.bincount(self.labels, minlength=len(self.class_names))

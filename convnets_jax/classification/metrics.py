@@ -1,0 +1,94 @@
+"""How good probabilities of classes are, with intervals. Plain NumPy on the host; all rates are fractions in [0, 1].
+
+Of equal probabilities the class with the lower index counts as the more probable one.
+"""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+INTERVAL = (2.5, 97.5)  # percentiles: 95 % intervals
+
+
+def ranks(
+    probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]
+) -> Int[np.ndarray, " n"]:
+    """How many classes are more probable than the true one; 0 where the answer is right.
+
+    Raises:
+        ValueError: the shapes do not fit, a label is out of range, or a probability is not finite.
+    """
+    n, k = probabilities.shape
+    if labels.shape != (n,) or not n or labels.min() < 0 or labels.max() >= k:
+        raise ValueError(f"labels {labels.shape} of probabilities {probabilities.shape}")
+    if not np.isfinite(probabilities).all():
+        raise ValueError("probabilities: a value is not finite")
+    own = np.take_along_axis(probabilities, labels[:, None], 1)
+    before = (probabilities == own) & (np.arange(k) < labels[:, None])
+    return ((probabilities > own) | before).sum(1)
+
+
+def top_error(
+    probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"], top: int
+) -> float | None:
+    """The share of images whose class is not among the `top` most probable; None unless there are more classes."""
+    if probabilities.shape[1] <= top:
+        return None
+    return float((ranks(probabilities, labels) >= top).mean())
+
+
+def interval(error: float, count: int, resamples: int, seed: int) -> list[float]:
+    """95 % percentile bootstrap interval (Efron 1979) of an error over `count` images.
+
+    Drawing images again with replacement, each wrong or right, makes the number of wrong ones binomial.
+    """
+    drawn = np.random.default_rng(seed).binomial(count, error, resamples) / count
+    return [float(end) for end in np.percentile(drawn, INTERVAL)]
+
+
+def confusion(
+    probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]
+) -> Int[np.ndarray, "k k"]:
+    """How many images of each class (rows) are taken for each class (columns)."""
+    k = probabilities.shape[1]
+    found = np.zeros((k, k), np.int64)
+    np.add.at(found, (labels, probabilities.argmax(1)), 1)
+    return found
+
+
+def score(
+    probabilities: Float[np.ndarray, "n k"],
+    labels: Int[np.ndarray, " n"],
+    class_names: tuple[str, ...],
+    *,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Every score of a test part, ready for JSON.
+
+    Returns:
+        `top1_error`, `top5_error` (None for five classes or fewer), `intervals` of both, `per_class`: the images and
+        the accuracy of each class (None without images), `mean_class_accuracy` over those with images, `confusion`.
+    """
+    errors = {f"top{k}_error": top_error(probabilities, labels, k) for k in (1, 5)}
+    matrix = confusion(probabilities, labels)
+    counts = matrix.sum(1)
+    accuracies = [
+        float(right / count) if count else None
+        for right, count in zip(matrix.diagonal(), counts, strict=True)
+    ]
+    return {
+        **errors,
+        "intervals": {
+            name: interval(error, len(labels), resamples, seed)
+            for name, error in errors.items()
+            if error is not None
+        },
+        "mean_class_accuracy": float(np.mean([a for a in accuracies if a is not None])),
+        "per_class": {
+            name: {"images": int(count), "accuracy": accuracy}
+            for name, count, accuracy in zip(class_names, counts, accuracies, strict=True)
+        },
+        "confusion": matrix.tolist(),
+    }

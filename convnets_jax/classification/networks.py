@@ -1,0 +1,99 @@
+"""The network of a run by its name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from convnets_jax import zoo
+from convnets_jax.googlenet import GoogLeNet
+from convnets_jax.resnet import ResNet, ResNetConfig, ResNetFeatures
+from convnets_jax.transfer import NewHead, TransferConfig, check_blocks
+from engine_jax.config import AtLeastOne
+from engine_jax.errors import UserError
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+# A ResNet of four blocks whose widths make a step of 64 px images cheap on CPU.
+NARROW = "resnet10_narrow"
+_NARROW = ResNetConfig(blocks=(1, 1, 1, 1), widths=(16, 32, 64, 128))
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which network.
+
+    Attributes:
+        name: one of `convnets_jax.create`, or "resnet10_narrow", which is small enough for a CPU.
+        input_size: height and width in pixels of what it sees.
+        head: widths of new hidden layers on the averaged features, in place of the network's own classifier; () keeps
+            that.
+        dtype: of activations; "auto" is bfloat16 on accelerators and float32 on CPU.
+    """
+
+    name: str
+    input_size: Annotated[int, AtLeastOne]
+    head: tuple[Annotated[int, AtLeastOne], ...]
+    dtype: Dtype
+
+
+def build(config: ModelConfig, num_classes: int, *, rngs: nnx.Rngs) -> nnx.Module:
+    """The network for images [b, s, s, 3], with random weights.
+
+    Raises:
+        UserError: there is no such network.
+    """
+    dtype = activation_dtype(config.dtype)
+    narrow = config.name == NARROW
+    if not narrow and config.name not in zoo.MODELS:
+        accepted = ", ".join((NARROW, *zoo.MODELS))
+        raise UserError(f"config.model.name: {config.name!r}; accepted: {accepted}")
+    if config.head:
+        if narrow:
+            features = ResNetFeatures(_NARROW, dtype=dtype, rngs=rngs)
+        else:
+            features = zoo.create_features(config.name, dtype=dtype, rngs=rngs)
+        return NewHead(features, config.head, num_classes, dtype=dtype, rngs=rngs)
+    if narrow:
+        return ResNet(replace(_NARROW, num_classes=num_classes), dtype=dtype, rngs=rngs)
+    return zoo.create(config.name, num_classes, dtype=dtype, rngs=rngs)
+
+
+def all_logits(
+    model: nnx.Module, images: Float[Array, "b s s 3"], rngs: nnx.Rngs
+) -> tuple[Float[Array, "b k"], ...]:
+    """Logits in training, and after them those of auxiliary heads, which only GoogLeNet has."""
+    if isinstance(model, GoogLeNet) and model.config.auxiliary:
+        return model.all_logits(images, rngs)
+    return (model(images, rngs),)  # pyright: ignore[reportCallIssue]
+
+
+def check_network(
+    build: Callable[..., nnx.Module], input_size: int, transfer: TransferConfig
+) -> None:
+    """Makes sure that a network takes images of this size and has the named blocks, without allocating its arrays.
+
+    Raises:
+        UserError: it doesn't; usually the images are too small for its strides.
+    """
+
+    model = nnx.eval_shape(lambda: build(rngs=nnx.Rngs(0)))
+    check_blocks(model, transfer)
+    model.eval()
+    image = jax.ShapeDtypeStruct((1, input_size, input_size, 3), jnp.float32)
+    try:
+        nnx.eval_shape(lambda model, image: model(image), model, image)
+    except UserError as error:
+        raise UserError(f"config.model.input_size: {input_size}: {error}") from error
+
+
+def activation_dtype(name: Dtype) -> DTypeLike:
+    """The type that `ModelConfig.dtype` names, on this machine."""
+    if name == "auto":
+        return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+    return jnp.dtype(name)

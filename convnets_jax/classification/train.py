@@ -1,0 +1,49 @@
+"""Trains and evaluates an image classification run."""
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from convnets_jax.classification import report
+from convnets_jax.classification.config import ClassificationConfig
+from convnets_jax.classification.data.load import load_parts
+from convnets_jax.classification.networks import build, check_network
+from convnets_jax.classification.training import make_mesh, train_classifier
+from engine_jax.config import from_mapping
+from engine_jax.plan import check_size
+from engine_jax.run_folder import RunFolder
+
+
+def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path) -> dict[str, Any]:
+    """Does what a config says in a run's folder, or goes on where it was stopped.
+
+    Args:
+        config: the values of configs/classify.py.
+        workdir: the run's folder.
+
+    Returns:
+        What results.json holds.
+
+    Raises:
+        UserError: for input that can't be used.
+    """
+    settings = from_mapping(ClassificationConfig, config)
+    folder = RunFolder(workdir)
+    folder.check(config)
+    if (finished := folder.read_results()) is not None:
+        logging.info("%s: this run is finished", folder.path)
+        return finished
+
+    mesh = make_mesh(settings)
+    # Two classes: that the images are large enough for the network is known before they are read.
+    network = partial(build, settings.model, 2)
+    check_network(network, settings.model.input_size, settings.transfer)
+    parts = load_parts(settings.data, settings.seed)
+    sizes = ", ".join(f"{size} {name}" for name, size in parts.sizes().items())
+    logging.info("%s: %s images of %d classes", settings.data.title, sizes, len(parts.class_names))
+    check_size(settings.train, len(parts.train))
+    folder.start(config)
+    trained = train_classifier(settings, parts, mesh, folder)
+    return report.write_report(folder, settings, parts, trained)

@@ -1,0 +1,230 @@
+"""Trains a run's network, and applies the best parameters."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from flax.nnx import filterlib
+from jax.sharding import Mesh
+
+from convnets_jax import torchvision
+from convnets_jax.classification import metrics
+from convnets_jax.classification.augment import principal_components
+from convnets_jax.classification.config import ClassificationConfig
+from convnets_jax.classification.data.image_set import ImageSet
+from convnets_jax.classification.data.load import Parts
+from convnets_jax.classification.losses import class_weights
+from convnets_jax.classification.networks import build
+from convnets_jax.classification.predictor import Outputs, Predictor
+from convnets_jax.classification.train_step import Batch, train_step
+from convnets_jax.classification.views import views
+from convnets_jax.transfer import trained_by
+from engine_jax import sharding
+from engine_jax.feed import make_train_call
+from engine_jax.loop import Evaluate, Fit, fit
+from engine_jax.optimizer import make_optimizer, observe_validation
+from engine_jax.plan import make_plan
+from engine_jax.run_folder import RunFolder
+from engine_jax.state import TrainState, create_state, graph_defs
+from engine_jax.writer import read_metrics
+
+PART = "classifier"  # the name of what is trained, in checkpoints/ and metrics.jsonl
+FROZEN = "frozen"  # and of the phase before it, in which a part of the network is frozen
+
+
+@dataclass(frozen=True)
+class TrainedClassifier:
+    """A run's network after training.
+
+    Attributes:
+        fitted: what came of training.
+        test: what the best parameters say about the test part, averaged over the config's views.
+        single: what they say about its centre crops alone.
+    """
+
+    fitted: Fit
+    test: Outputs
+    single: Outputs
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training in which the same parameters are trained.
+
+    Attributes:
+        name: in checkpoints/ and metrics.jsonl.
+        epochs: how long.
+        trained: which parameters.
+    """
+
+    name: str
+    epochs: int
+    trained: filterlib.Filter
+
+
+def phases(settings: ClassificationConfig) -> list[Phase]:
+    """One phase, or two where a freeze ends; the last one's parameters are the run's."""
+    epochs, transfer = settings.train.epochs, settings.transfer
+    chosen, frozen = trained_by(transfer.train), transfer.frozen_epochs
+    if not frozen:
+        return [Phase(PART, epochs, chosen)]
+    return [Phase(FROZEN, frozen, chosen), Phase(PART, epochs - frozen, nnx.Param)]
+
+
+def train_classifier(
+    settings: ClassificationConfig, parts: Parts, mesh: Mesh, folder: RunFolder
+) -> TrainedClassifier:
+    """Trains the network, or goes on where that was stopped, and applies the best parameters.
+
+    Raises:
+        UserError: when weights or the folder's checkpoint are of another architecture, or the loss is no longer finite.
+    """
+    network = partial(build, settings.model, len(parts.class_names))
+    graphdef = graph_defs(network).evaluate
+    weights = class_weights(parts.train.counts, settings.loss.class_weights)
+    evaluation, size = settings.evaluation, settings.model.input_size
+    predictor = Predictor(graphdef, size, weights, evaluation.batch_size, mesh)
+    centre = views(settings.data.size, size, "centre", mirror=False)
+    # As many training images as validation ones: enough to see how far the two are apart.
+    few = slice(len(parts.validation))
+
+    def outputs(state: TrainState, part: ImageSet, some: slice = slice(None)) -> Outputs:
+        images, labels = part.images[some], part.labels[some]
+        return predictor(state.params, state.model_state, images, labels, centre)
+
+    def evaluate(state: TrainState) -> dict[str, float]:
+        found = outputs(state, parts.validation)
+        seen = outputs(state, parts.train, few)
+        return {
+            "validation/loss": float(found.losses.mean(dtype=np.float64)),
+            **_errors("validation", found, parts.validation.labels),
+            **_errors("train", seen, parts.train.labels[few]),
+        }
+
+    fitted = None
+    for number, phase in enumerate(phases(settings)):
+        before = fitted
+        fitted = train_phase(
+            settings, phase, number, parts, weights, mesh, folder, evaluate, before
+        )
+        if before is not None:
+            fitted = _joined(before, fitted)
+    assert fitted is not None
+    best, test = fitted.best, parts.test
+    single = outputs(best, test)
+    chosen = views(settings.data.size, size, evaluation.crops, evaluation.mirror)
+    averaged = single
+    if chosen != centre:
+        averaged = predictor(best.params, best.model_state, test.images, test.labels, chosen)
+    return TrainedClassifier(fitted, averaged, single)
+
+
+def train_phase(
+    settings: ClassificationConfig,
+    phase: Phase,
+    number: int,
+    parts: Parts,
+    weights: np.ndarray,
+    mesh: Mesh,
+    folder: RunFolder,
+    evaluate: Evaluate,
+    before: Fit | None,
+) -> Fit:
+    """Trains for one phase, from the best parameters of the phase before it.
+
+    Args:
+        settings: the run's.
+        phase: what is trained, and how long.
+        number: of the phase, from 0; its random numbers follow from it.
+        parts: the data.
+        weights: of the classes in the loss.
+        mesh: see `make_mesh`.
+        folder: of the run.
+        evaluate: see `engine_jax.loop.Evaluate`.
+        before: what came of the phase before it.
+    """
+    seed = settings.seed + 2 * number
+    train = replace(settings.train, epochs=phase.epochs)
+    plan = make_plan(train, settings.evaluation.every, len(parts.train))
+    network = partial(build, settings.model, len(parts.class_names))
+    graphs = graph_defs(network, phase.trained)
+    rates = dict(settings.transfer.rates)
+    optimizer = make_optimizer(settings.optimizer, plan.steps, rates)
+    everywhere = sharding.replicated(mesh)
+    key = jax.random.key(seed)
+    state = create_state(network, optimizer, key, everywhere, trained=phase.trained)
+    start = state if before is None else before.best
+    model = nnx.merge(graphs.evaluate, start.params, start.model_state)
+    if before is None and settings.transfer.weights:
+        torchvision.load(model.features, settings.transfer.weights)
+    params, model_state = nnx.state(model, phase.trained, ...)
+    placed = sharding.place((params, model_state), everywhere)
+    state = replace(state, params=placed[0], model_state=placed[1])
+    step = partial(
+        train_step,
+        graphdef=graphs.train,
+        optimizer=optimizer,
+        trained=phase.trained,
+        settings=settings,
+        weights=weights,
+        components=principal_components(parts.train.images),
+        key=jax.random.key(seed + 1),
+    )
+    train_call = make_train_call(
+        step,
+        Batch(parts.train.images, parts.train.labels),
+        settings.data.placement,
+        plan,
+        seed,
+        everywhere,
+        sharding.split(mesh, axis=1),
+    )
+    observe = partial(observe_validation, settings.optimizer)
+    return fit(state, train_call, evaluate, plan, folder, phase.name, observe)
+
+
+def _joined(before: Fit, after: Fit) -> Fit:
+    """What came of two phases; images/s are the second one's."""
+    return replace(
+        after,
+        best_epoch=before.epochs + after.best_epoch,
+        epochs=before.epochs + after.epochs,
+        seconds=before.seconds + after.seconds,
+    )
+
+
+def history(settings: ClassificationConfig, folder: RunFolder) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl, steps and epochs counted through all phases."""
+    rows: list[dict[str, Any]] = []
+    for phase in phases(settings):
+        step, epoch = (rows[-1]["step"], rows[-1]["epoch"]) if rows else (0, 0)
+        rows += [
+            {**row, "step": row["step"] + step, "epoch": row["epoch"] + epoch}
+            for row in read_metrics(folder.metrics, phase.name)
+        ]
+    return rows
+
+
+def _errors(part: str, found: Outputs, labels: np.ndarray) -> dict[str, float]:
+    """Top-1 and, of more than five classes, top-5 error."""
+    errors = {
+        f"{part}/top{k}_error": metrics.top_error(found.probabilities, labels, k) for k in (1, 5)
+    }
+    return {name: value for name, value in errors.items() if value is not None}
+
+
+def make_mesh(settings: ClassificationConfig) -> Mesh:
+    """All devices, among which batches are split.
+
+    Raises:
+        UserError: when a batch can't be.
+    """
+    mesh = sharding.device_mesh()
+    sharding.check_batch_size(settings.train.batch_size, mesh.size, "config.train.batch_size")
+    sharding.check_batch_size(
+        settings.evaluation.batch_size, mesh.size, "config.evaluation.batch_size"
+    )
+    return mesh
