@@ -26,7 +26,6 @@ from deeppose_jax.cascade import stage_network
 from deeppose_jax.config import PoseConfig
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.displacements import Displacements
-from deeppose_jax.heads import head_loss
 from deeppose_jax.regressor import Regressor
 from deeppose_jax.skeleton import LSP
 from deeppose_jax.train_step import joint_refiners_step
@@ -110,7 +109,7 @@ def one_joint(settings: PoseConfig, batch: int) -> Step:
     def step(state, crops):
         def loss_of(params):
             model = nnx.merge(graphdef, params, state.model_state, copy=True)
-            loss = head_loss(model(crops), targets, labelled).mean()
+            loss = model.loss(model(crops), targets, labelled).mean()
             return loss, nnx.state(model, nnx.Not(nnx.Param))
 
         (loss, model_state), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-PRESETS = ("demo", "report", "augmented", "paper", "small")
+PRESETS = ("demo", "report", "augmented", "paper", "small", "modern")
 
 
 def get_config(preset: str = "demo") -> ConfigDict:
@@ -16,9 +16,15 @@ def get_config(preset: str = "demo") -> ConfigDict:
         raise ValueError(f"unknown preset {preset!r}; accepted: {', '.join(PRESETS)}")
     config = base()
     config.preset = preset
-    {"demo": demo, "report": report, "augmented": augmented, "paper": paper, "small": small}[
-        preset
-    ](config)
+    presets = {
+        "demo": demo,
+        "report": report,
+        "augmented": augmented,
+        "paper": paper,
+        "small": small,
+        "modern": modern,
+    }
+    presets[preset](config)
     return config
 
 
@@ -100,6 +106,9 @@ def network() -> dict[str, Any]:
             "out_channels": 96,
             "out_blocks": 1,
         },
+        "weights": "",
+        "top_down": 0,
+        "pool": "none",
         "head": "regression",
         "hidden": (4096, 4096),
         "dropout": 0.6,
@@ -186,6 +195,42 @@ def small(config: ConfigDict) -> None:
     17.9 and 4.9.
     """
     config.stages = 3
+    lsp_and_extended_on_cpu(config)
+    for model in (config.model, config.refiner.model):
+        model.backbone = "compact"
+        model.compact.blocks = (1, 1, 1, 1)
+        model.compact.out_channels = 64
+        model.head = "integral"
+    config.model.input_size = 128
+    config.refiner.model.input_size = 96
+    cascade_on_cpu(config)
+    config.train.epochs = 15
+    config.refiner.train.epochs = 5
+
+
+def modern(config: ConfigDict) -> None:
+    """LSP and LSP Extended on two CPU cores: ResNet-18 from random weights, stage 1 alone.
+
+    The head is an integral one on a top-down path at stride 8. Residual log-likelihood estimation on pooled features:
+    --config.model.top_down=0 --config.model.pool=average --config.model.head=rle.
+    """
+    lsp_and_extended_on_cpu(config)
+    for model in (config.model, config.refiner.model):
+        model.backbone = "resnet18"
+        model.top_down = 64
+        model.head = "integral"
+        model.hidden = ()
+        model.dropout = 0.0
+    config.model.input_size = 128
+    config.refiner.model.input_size = 96
+    cascade_on_cpu(config)
+    config.optimizer.learning_rate = 1e-3
+    config.train.epochs = 10
+    config.refiner.train.epochs = 5
+
+
+def lsp_and_extended_on_cpu(config: ConfigDict) -> None:
+    """The data and random changes of `small` and `modern`, and their flip test."""
     config.data.dataset = "lsp_and_extended"
     # Refiners learn from errors on validation images; a hundred would show too few.
     config.data.validation = 250
@@ -197,16 +242,6 @@ def small(config: ConfigDict) -> None:
     config.augment.flip = True
     config.augment.brightness = 0.05
     config.augment.contrast = 0.2
-    for model in (config.model, config.refiner.model):
-        model.backbone = "compact"
-        model.compact.blocks = (1, 1, 1, 1)
-        model.compact.out_channels = 64
-        model.head = "integral"
-    config.model.input_size = 128
-    config.refiner.model.input_size = 96
-    cascade_on_cpu(config)
-    config.train.epochs = 15
-    config.refiner.train.epochs = 5
     config.evaluation.flip_test = True
 
 

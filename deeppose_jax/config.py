@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from convnets_jax import zoo
 from engine_jax.config import AtLeastOne, AtLeastZero, Fraction, Positive, Range
 from engine_jax.errors import UserError
 from engine_jax.optimizer import OptimizerConfig
+from engine_jax.plan import TrainConfig
 
 Count = Annotated[int, AtLeastZero]
 Size = Annotated[int, AtLeastOne]
@@ -112,42 +114,65 @@ class ModelConfig:
 
     Attributes:
         input_size: pixels a side of the network's square input.
-        backbone: "alexnet" or "compact".
-        alexnet: the former's layers.
-        compact: the latter's.
-        head: "regression", fully connected layers to coordinates, trained with L2 (the papers); or "integral", a heat
-            map per joint and its mean, with a predicted scale.
-        hidden: widths of the regression head's hidden layers.
+        backbone: "alexnet" (the papers) or "compact", whose layers stand below; or any name of `convnets_jax.zoo` but
+            its "alexnet", as that is torchvision's form: "resnet18", "vgg11_bn", "mobilenet_v1_050".
+        alexnet: the layers of "alexnet".
+        compact: the layers of "compact".
+        weights: torchvision's weights for a backbone of the zoo, a .safetensors or .pth file, from which training
+            begins; "" leaves them random.
+        top_down: channels of a top-down path's features at stride 8, on a backbone of the zoo that gives maps at
+            several strides, the ResNets; 0 takes the backbone's own features, at stride 32.
+        pool: "average" gives heads of fully connected layers the mean over the features' cells, "none" all of them.
+        head: "regression", fully connected layers to coordinates, trained with L2 (the papers); "rle", the same with a
+            predicted scale, trained by residual log-likelihood estimation; "integral", a heat map per joint and its
+            mean, with a predicted scale, trained by a Laplace likelihood; "integral_rle", the same trained as "rle".
+        hidden: widths of the hidden layers of "regression" and "rle".
         dropout: the part of each hidden layer's outputs that is dropped in training.
         dtype: of activations; "auto" is bfloat16 on GPU and TPU, float32 on CPU. Parameters are float32.
     """
 
     input_size: Annotated[int, Range(low=16)]
-    backbone: Literal["alexnet", "compact"]
+    backbone: str
     alexnet: AlexNetLayers
     compact: CompactLayers
-    head: Literal["regression", "integral"]
+    weights: str
+    top_down: Count
+    pool: Literal["none", "average"]
+    head: Literal["regression", "rle", "integral", "integral_rle"]
     hidden: tuple[Size, ...]
     dropout: Annotated[float, Range(0, 1, open_high=True)]
     dtype: Literal["auto", "float32", "bfloat16"]
 
+    @property
+    def integral(self) -> bool:
+        """Whether the head takes the mean of heat maps."""
+        return self.head in ("integral", "integral_rle")
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """The training loop.
+    @property
+    def in_zoo(self) -> bool:
+        """Whether the backbone is one of `convnets_jax.zoo`."""
+        return self.backbone not in ("alexnet", "compact")
 
-    Attributes:
-        epochs: passes over the training part, at most.
-        batch_size: images a step, over all devices.
-        steps_per_call: optimiser steps that one call of the jitted function takes, at most; one on CPU, where loops
-            are slow.
-        patience: evaluations without a lower validation loss before training stops; 0 trains all epochs.
-    """
+    def check(self, path: str) -> None:
+        """Finds values that contradict each other.
 
-    epochs: Size
-    batch_size: Size
-    steps_per_call: Size
-    patience: Count
+        Raises:
+            UserError: which calls this configuration `path`.
+        """
+        if self.backbone != "compact" and self.backbone not in zoo.MODELS:
+            raise UserError(
+                f"{path}.backbone: {self.backbone!r}; accepted: compact, {', '.join(zoo.MODELS)}"
+            )
+        if self.integral and self.pool != "none":
+            raise UserError(
+                f"{path}.pool: {self.pool!r} leaves head {self.head!r} no map; accepted: 'none'"
+            )
+        if not self.in_zoo and (self.weights or self.top_down):
+            field, accepted = ("weights", "''") if self.weights else ("top_down", "0")
+            raise UserError(
+                f"{path}.{field}: {getattr(self, field)!r} with backbone {self.backbone!r}; accepted: {accepted}, "
+                "or a backbone of convnets_jax.zoo such as 'resnet18'"
+            )
 
 
 @dataclass(frozen=True)
@@ -164,7 +189,7 @@ class RefinerConfig:
         start: "random" weights, or those of the "previous" stage: its backbone, and its head where that has the same
             shape.
         combine: "replace" the previous stage's joint by the refiner's (the paper); or "weighted", the mean of both with
-            weights 1 / scale^2 from the scales that integral heads predict.
+            weights 1 / scale^2 from the scales that all heads but "regression" predict.
         joints_per_image: crops of each image that a training step sees, drawn at random; 0 is all. Only "shared"
             refiners can leave some out.
         joint_devices: "per_joint" networks are divided among this many devices, a divisor of the number of joints;
@@ -233,9 +258,16 @@ class PoseConfig:
     evaluation: EvaluationConfig
 
     def __post_init__(self):
+        self.model.check("config.model")
         if self.stages == 1:
             return
         refiner = self.refiner
+        refiner.model.check("config.refiner.model")
+        if refiner.model.weights and refiner.start == "previous":
+            raise UserError(
+                f"config.refiner.model.weights: {refiner.model.weights!r}, but config.refiner.start is 'previous'; "
+                "accepted: '', or config.refiner.start='random'"
+            )
         if refiner.form == "per_joint" and refiner.joints_per_image:
             raise UserError(
                 f"config.refiner.joints_per_image: {refiner.joints_per_image}; 'per_joint' refiners take every "
@@ -246,8 +278,8 @@ class PoseConfig:
                 f"config.refiner.joint_devices: {refiner.joint_devices}; a 'shared' refiner is one network; "
                 "accepted: 1, or config.refiner.form='per_joint'"
             )
-        if refiner.combine == "weighted" and {self.model.head, refiner.model.head} != {"integral"}:
+        if refiner.combine == "weighted" and "regression" in (self.model.head, refiner.model.head):
             raise UserError(
-                "config.refiner.combine: 'weighted' takes the scales that integral heads predict; accepted: "
-                "'replace', or config.model.head and config.refiner.model.head 'integral'"
+                "config.refiner.combine: 'weighted' takes the scales that heads predict, 'regression' predicts none; "
+                "accepted: 'replace', or another config.model.head and config.refiner.model.head"
             )

@@ -15,7 +15,7 @@ from deeppose_jax.cascade import StagePoses, as_stage, look, look_again
 from deeppose_jax.config import PoseConfig
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.displacements import to_frame
-from deeppose_jax.heads import Estimate, head_loss
+from deeppose_jax.heads import Estimate
 from deeppose_jax.skeleton import Skeleton
 from engine_jax import sharding
 from engine_jax.order import padded_batches
@@ -60,7 +60,7 @@ def eval_step(
         to_frame(poses.joints, boxes),
         None if poses.scales is None else poses.scales / boxes[..., 2:].mean(-1),
     )
-    return poses, head_loss(estimate, to_frame(batch.joints, boxes), batch.labelled)
+    return poses, network.loss(estimate, to_frame(batch.joints, boxes), batch.labelled)
 
 
 class Predictor:

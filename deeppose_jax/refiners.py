@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from deeppose_jax.config import ModelConfig
 from deeppose_jax.heads import Estimate
@@ -46,6 +46,12 @@ class SharedRefiner(nnx.Module):
 
         return jax.tree.map(asked, every)
 
+    def loss(
+        self, estimate: Estimate, target: Float[Array, "n m 2"], labelled: Bool[Array, "n m"]
+    ) -> Float[Array, " n"]:
+        """The sum over the crops of each image; it doesn't matter which joints they are around."""
+        return self.network.loss(estimate, target, labelled)
+
 
 class JointRefiners(nnx.Module):
     """A network of its own for each joint, as in the paper.
@@ -67,6 +73,20 @@ class JointRefiners(nnx.Module):
 
         estimate = over_joints(one, variables, crops.swapaxes(0, 1), mesh=self.mesh)  # [k, n, 1]
         return jax.tree.map(lambda values: values[:, :, 0].swapaxes(0, 1), estimate)
+
+    def loss(
+        self, estimate: Estimate, target: Float[Array, "n k 2"], labelled: Bool[Array, "n k"]
+    ) -> Float[Array, " n"]:
+        """The sum over the joints of each image, each by its own network's loss."""
+        graphdef, variables = nnx.split(self.networks.head)
+
+        def one(variables: Any, *of_joint: Any) -> jax.Array:  # [n]
+            return nnx.merge(graphdef, variables).loss(
+                *jax.tree.map(lambda values: values[:, None], of_joint)
+            )
+
+        by_joint = jax.tree.map(lambda values: values.swapaxes(0, 1), (estimate, target, labelled))
+        return over_joints(one, variables, *by_joint, mesh=self.mesh).sum(0)
 
 
 def joint_networks(config: ModelConfig, num_joints: int, *, rngs: nnx.Rngs) -> Regressor:

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from deeppose_jax import metrics
 from deeppose_jax.cascade import StagePoses, stage_network
-from deeppose_jax.config import PoseConfig, TrainConfig
+from deeppose_jax.config import PoseConfig
 from deeppose_jax.data.load import Parts
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.displacements import (
@@ -25,14 +25,17 @@ from deeppose_jax.displacements import (
     smallest_diam,
 )
 from deeppose_jax.predictor import Predictions, Predictor, to_image_pixels
+from deeppose_jax.pretrained import read_features, started_from_weights
 from deeppose_jax.regressor import Regressor
 from deeppose_jax.skeleton import Skeleton
 from deeppose_jax.train_step import joint_refiners_step, shared_refiner_step, train_step
 from engine_jax import sharding
+from engine_jax.checkpoint import Checkpoints
 from engine_jax.errors import UserError
 from engine_jax.feed import Step, make_train_call
-from engine_jax.loop import Fit, Plan, fit, steps_per_call
+from engine_jax.loop import Fit, fit
 from engine_jax.optimizer import make_optimizer, observe_validation
+from engine_jax.plan import check_size, make_plan
 from engine_jax.run_folder import RunFolder
 from engine_jax.stacked import stacked
 from engine_jax.state import TrainState, abstract_variables, create_state, graph_defs
@@ -82,8 +85,8 @@ def train_stage(
     train, optimizer_config = settings.train, settings.optimizer
     if number > 1:
         train, optimizer_config = settings.refiner.train, settings.refiner.optimizer
-    plan = make_plan(train, settings, len(parts.train.poses))
-    optimizer = make_optimizer(optimizer_config, plan.epochs * plan.steps_per_epoch)
+    plan = make_plan(train, settings.evaluation.every, len(parts.train.poses))
+    optimizer = make_optimizer(optimizer_config, plan.steps)
     build = partial(stage_network, settings, skeleton, number)
     placed = state_sharding(settings, number, mesh)
     seed = stage_seed(settings, number)
@@ -93,6 +96,9 @@ def train_stage(
     )
     if number > 1 and settings.refiner.start == "previous":
         state = started_from(state, before[-1].fitted.best, placed, number)
+    model = settings.model if number == 1 else settings.refiner.model
+    if model.weights and not begun(folder, name):
+        state = started_from_weights(state, model, placed)
     step = make_step(number, settings, skeleton, parts, before, mesh, optimizer)
     over = None if number == 1 else ("data",)
     train_call = make_train_call(
@@ -161,6 +167,12 @@ def make_step(
         return partial(shared_refiner_step, graphdef=graph_defs(build).train, **common)
     one = partial(Regressor, settings.refiner.model, 1)
     return partial(joint_refiners_step, graphdef=graph_defs(one).train, mesh=mesh, **common)
+
+
+def begun(folder: RunFolder, name: str) -> bool:
+    """Whether a stage goes on from a checkpoint."""
+    with Checkpoints(folder.checkpoints / name / "last") as last:
+        return last.latest_step is not None
 
 
 def measured(
@@ -263,17 +275,12 @@ def check(settings: PoseConfig, skeleton: Skeleton, parts: Parts, mesh: Mesh) ->
 
     Raises:
         UserError: when the training part has fewer images than a batch, when a network can't be built, or when it
-            can't start from the one before it.
+            can't start from the one before it or from its file of weights.
     """
     size = len(parts.train.poses)
-    batches = {"config.train.batch_size": settings.train.batch_size}
+    check_size(settings.train, size)
     if settings.stages > 1:
-        batches["config.refiner.train.batch_size"] = settings.refiner.train.batch_size
-    for field, batch_size in batches.items():
-        if batch_size > size:
-            raise UserError(
-                f"{field}: {batch_size} is more than the {size} training images; accepted: at most {size}"
-            )
+        check_size(settings.refiner.train, size, "config.refiner.train")
     before = None
     for number in range(1, min(settings.stages, 3) + 1):  # All later ones are like the third.
         build = partial(stage_network, settings, skeleton, number)
@@ -281,24 +288,13 @@ def check(settings: PoseConfig, skeleton: Skeleton, parts: Parts, mesh: Mesh) ->
         if before is not None and settings.refiner.start == "previous":
             jax.eval_shape(partial(copied, number=number), variables, before)
         before = variables
+    if settings.stages > 1 and settings.refiner.model.weights:
+        read_features(settings.refiner.model)
 
 
 def stage_seed(settings: PoseConfig, number: int) -> int:
     """A stage's parameters and order of samples come from this seed, its steps' randomness from the next one."""
     return settings.seed + 2 * (number - 1)
-
-
-def make_plan(train: TrainConfig, settings: PoseConfig, size: int) -> Plan:
-    """How many steps a training part of `size` images makes."""
-    steps = size // train.batch_size
-    return Plan(
-        epochs=train.epochs,
-        steps_per_epoch=steps,
-        steps_per_call=steps_per_call(steps, train.steps_per_call),
-        evaluate_every=settings.evaluation.every,
-        patience=train.patience,
-        batch_size=train.batch_size,
-    )
 
 
 def evaluated_sets(parts: Parts, settings: PoseConfig) -> dict[str, PoseSet]:

@@ -15,7 +15,6 @@ from deeppose_jax.augment import augmented_samples, refiner_samples
 from deeppose_jax.config import PoseConfig
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.displacements import Displacements, ObservedDisplacements
-from deeppose_jax.heads import head_loss
 from deeppose_jax.refiners import SharedRefiner, over_joints
 from deeppose_jax.skeleton import Skeleton
 from engine_jax.state import TrainState
@@ -41,7 +40,7 @@ def train_step(
         # copy=True: batch norm writes its statistics, which it may not do to the arrays of an outer trace.
         model = nnx.merge(graphdef, params, state.model_state, copy=True)
         estimate = model(inputs, nnx.Rngs(dropout=dropout_key))
-        return head_loss(estimate, targets, labelled).mean(), nnx.state(model, nnx.Not(nnx.Param))
+        return model.loss(estimate, targets, labelled).mean(), nnx.state(model, nnx.Not(nnx.Param))
 
     (loss, model_state), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
     return state.apply_gradients(optimizer, grads, model_state), loss
@@ -68,7 +67,7 @@ def shared_refiner_step(
         model = nnx.merge(graphdef, params, state.model_state, copy=True)
         refiner = SharedRefiner(model)
         estimate = refiner(samples.inputs, samples.joints, nnx.Rngs(dropout=dropout_key))
-        losses = head_loss(estimate, samples.targets, samples.labelled)
+        losses = refiner.loss(estimate, samples.targets, samples.labelled)
         return losses.mean(), nnx.state(model, nnx.Not(nnx.Param))
 
     (loss, model_state), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
@@ -108,7 +107,7 @@ def joint_refiners_step(
         def loss_of(params: Any) -> tuple[jax.Array, Any]:
             model = nnx.merge(graphdef, params, model_state, copy=True)
             estimate = model(inputs, nnx.Rngs(dropout=dropout_key))
-            losses = head_loss(estimate, targets[:, None], labelled[:, None])
+            losses = model.loss(estimate, targets[:, None], labelled[:, None])
             return losses.mean(), nnx.state(model, nnx.Not(nnx.Param))
 
         (loss, new_model_state), grads = jax.value_and_grad(loss_of, has_aux=True)(params)

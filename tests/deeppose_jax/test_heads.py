@@ -1,5 +1,7 @@
 """Heads: coordinates of heat maps, losses by hand and by finite differences, masks, mirror images, learning."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,16 +10,19 @@ import pytest
 from flax import nnx
 
 from convnets_jax.compact import CompactConfig, CompactFeatures
+from deeppose_jax.flow import RealNVP
 from deeppose_jax.heads import (
     LARGEST_SCALE,
     SMALLEST_SCALE,
     Estimate,
     IntegralHead,
     RegressionHead,
+    ResidualHead,
     bounded_scales,
-    head_loss,
+    laplace_nll,
     masked_l2,
     mirror,
+    residual_nll,
     soft_argmax,
 )
 from deeppose_jax.skeleton import LSP
@@ -84,16 +89,19 @@ def test_scales_stay_in_their_range_and_keep_a_gradient():
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_both_heads_give_float32_estimates(dtype):
+def test_heads_give_float32_estimates(dtype):
     features = _random(2, 4, 5, 6).astype(dtype)
     regression = RegressionHead(120, 14, (8,), 0.0, dtype=dtype, rngs=nnx.Rngs(0))
+    residual = ResidualHead(120, 14, (8,), 0.0, dtype=dtype, rngs=nnx.Rngs(0))
     integral = IntegralHead(6, 14, dtype=dtype, rngs=nnx.Rngs(0))
     assert regression(features).scales is None
-    estimate = integral(features)
-    assert estimate.scales.shape == (2, 14)
-    assert estimate.scales.dtype == jnp.float32
+    for head in (residual, integral):
+        scales = head(features).scales
+        assert scales.shape == (2, 14)
+        assert scales.dtype == jnp.float32
+        np.testing.assert_allclose(scales, 0.1, rtol=1e-5)  # before training
     assert integral.heat_maps(features).dtype == jnp.float32
-    for head in (regression, integral):
+    for head in (regression, residual, integral):
         assert head(features).joints.shape == (2, 14, 2)
         assert head(features).joints.dtype == jnp.float32
         assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(head, nnx.Param))} == {
@@ -105,6 +113,8 @@ def test_heads_of_a_single_joint():
     features = _random(2, 3, 3, 4)
     assert RegressionHead(36, 1, (), 0.0, rngs=nnx.Rngs(0))(features).joints.shape == (2, 1, 2)
     assert IntegralHead(4, 1, rngs=nnx.Rngs(0))(features).joints.shape == (2, 1, 2)
+    estimate = ResidualHead(36, 1, (), 0.0, rngs=nnx.Rngs(0))(features)
+    assert (estimate.joints.shape, estimate.scales.shape) == ((2, 1, 2), (2, 1))
 
 
 def test_dropout_of_the_regression_head_acts_in_training_only():
@@ -117,24 +127,21 @@ def test_dropout_of_the_regression_head_acts_in_training_only():
     np.testing.assert_array_equal(head(features).joints, head(features).joints)
 
 
-def test_without_scales_the_loss_is_masked_l2():
+def test_masked_l2_is_the_sum_over_labelled_joints():
     target = jnp.zeros((2, 3, 2))
     predicted = jnp.array([[[3.0, 4], [1, 0], [9, 9]], [[0.0, 0], [2, 1], [1e30, 1]]])
     labelled = jnp.array([[True, True, False], [True, True, False]])
-    np.testing.assert_allclose(head_loss(Estimate(predicted), target, labelled), [26, 5])
     np.testing.assert_allclose(masked_l2(predicted, target, labelled), [26, 5])
 
 
-def test_with_scales_the_loss_is_the_laplace_likelihood():
+def test_the_laplace_likelihood_by_hand():
     joints = jnp.array([[[0.1, -0.2], [0.3, 0.0]], [[0.0, 0.0], [0.5, 0.5]]])
     scales = jnp.array([[0.1, 0.5], [0.25, 0.2]])
     target = jnp.zeros((2, 2, 2))
     labelled = jnp.array([[True, True], [True, False]])
     # 0.3 / 0.1 + 2 ln 0.2 + 0.3 / 0.5 + 2 ln 1, and 0 + 2 ln 0.5
     expected = [3 - 3.2188758 + 0.6, -1.3862944]
-    np.testing.assert_allclose(
-        head_loss(Estimate(joints, scales), target, labelled), expected, rtol=1e-5
-    )
+    np.testing.assert_allclose(laplace_nll(joints, scales, target, labelled), expected, rtol=1e-5)
 
 
 def test_gradients_of_the_laplace_loss_equal_finite_differences():
@@ -146,7 +153,7 @@ def test_gradients_of_the_laplace_loss_equal_finite_differences():
         labelled[0, 0], labelled[1, 2] = True, False
 
         def loss(joints, scales):
-            return head_loss(Estimate(joints, scales), target, labelled).sum()
+            return laplace_nll(joints, scales, target, labelled).sum()
 
         gradients = jax.grad(loss, (0, 1))(jnp.asarray(joints), jnp.asarray(scales))
         step = 1e-6
@@ -159,17 +166,71 @@ def test_gradients_of_the_laplace_loss_equal_finite_differences():
                 np.testing.assert_allclose(gradient[at], expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("with_scales", [False, True])
-def test_unlabelled_joints_give_no_loss_and_no_gradient_whatever_they_hold(with_scales):
+def test_the_residual_likelihood_with_an_untrained_flow_by_hand():
+    """The Laplace likelihood, and the normal one of deviation b of both coordinates."""
+    joints, scales = jnp.array([[[0.1, -0.2], [5.0, 5.0]]]), jnp.array([[0.1, 0.5]])
+    target, labelled = jnp.zeros((1, 2, 2)), jnp.array([[True, False]])
+    flow = RealNVP(2, 4, rngs=nnx.Rngs(0))
+    laplace = 0.3 / 0.1 + 2 * np.log(2 * 0.1)
+    normal = (1 + 4) / 2 + np.log(2 * np.pi) + 2 * np.log(0.1)
+    found = residual_nll(flow, joints, scales, target, labelled)
+    np.testing.assert_allclose(found, [laplace + normal], rtol=1e-5)
+
+
+def test_scales_are_least_wrong_where_they_are_the_mean_absolute_error():
+    """Under the Laplace likelihood alone; and with a flow that knows how such errors are distributed."""
+    errors = np.random.default_rng(0).laplace(scale=0.2, size=(1, 4000, 2))
+    target, labelled = jnp.zeros((1, 4000, 2)), jnp.ones((1, 4000), bool)
+    scales = np.geomspace(0.1, 0.4, 21)  # The middle one is 0.2.
+    joints = jnp.asarray(errors, jnp.float32)
+
+    class Laplace:
+        def log_prob(self, points):
+            return -jnp.abs(points).sum(-1) - 2 * np.log(2)
+
+    for loss in (laplace_nll, partial(residual_nll, Laplace())):
+        found = [
+            float(loss(joints, jnp.full((1, 4000), b, jnp.float32), target, labelled)[0])
+            for b in scales
+        ]
+        assert abs(int(np.argmin(found)) - 10) <= 1
+
+
+HEADS = ("regression", "rle", "integral", "integral_rle")
+
+
+def made(kind, features=4, joints=3):
+    rngs = nnx.Rngs(0)
+    if kind == "regression":
+        return RegressionHead(features, joints, (), 0.0, rngs=rngs)
+    if kind == "rle":
+        return ResidualHead(features, joints, (), 0.0, rngs=rngs)
+    return IntegralHead(features, joints, kind == "integral_rle", rngs=rngs)
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_unlabelled_joints_give_no_loss_and_no_gradient_whatever_they_hold(kind):
     labelled = jnp.array([[True, False, False]])
     target = jnp.array([[[0.1, 0.2], [jnp.nan, jnp.inf], [0.0, 0.0]]])
     joints = jnp.array([[[0.3, 0.1], [0.0, 0.0], [jnp.nan, jnp.inf]]])
-    scales = jnp.array([[0.2, 0.0, jnp.nan]]) if with_scales else None
+    scales = None if kind == "regression" else jnp.array([[0.2, 0.0, jnp.nan]])
     estimate = Estimate(joints, scales)
     first = jax.tree.map(lambda leaf: leaf[:, :1], estimate)
-    alone = head_loss(first, target[:, :1], labelled[:, :1])
-    np.testing.assert_array_equal(head_loss(estimate, target, labelled), alone)
-    gradient = jax.grad(lambda e: head_loss(e, target, labelled).sum())(estimate)
+    graphdef, variables = nnx.split(made(kind))
+
+    @jax.jit
+    @partial(jax.value_and_grad, argnums=(0, 1))
+    def loss(variables, estimate, target, labelled):
+        return nnx.merge(graphdef, variables).loss(estimate, target, labelled).sum()
+
+    alone, (alone_by_variable, _) = loss(variables, first, target[:, :1], labelled[:, :1])
+    value, (by_variable, gradient) = loss(variables, estimate, target, labelled)
+    np.testing.assert_allclose(value, alone, rtol=1e-6)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+        by_variable,
+        alone_by_variable,
+    )
     for leaf in jax.tree.leaves(gradient):
         assert np.isfinite(np.asarray(leaf)).all()
         np.testing.assert_array_equal(leaf[:, 1:], 0)
@@ -177,17 +238,29 @@ def test_unlabelled_joints_give_no_loss_and_no_gradient_whatever_they_hold(with_
 
 
 @pytest.mark.parametrize(
-    ("joints", "scales", "target", "labelled"),
+    ("kind", "joints", "scales", "target", "labelled"),
     [
-        ((2, 1, 2), None, (2, 3, 2), (2, 3)),
-        ((2, 3, 2), None, (2, 3, 2), (2, 1)),
-        ((2, 3, 2), (2, 1), (2, 3, 2), (2, 3)),
+        ("regression", (2, 1, 2), None, (2, 3, 2), (2, 3)),
+        ("regression", (2, 3, 2), None, (2, 3, 2), (2, 1)),
+        ("integral", (2, 3, 2), (2, 1), (2, 3, 2), (2, 3)),
+        ("rle", (2, 3, 2), (2, 1), (2, 3, 2), (2, 3)),
     ],
 )
-def test_shapes_that_would_broadcast_are_refused(joints, scales, target, labelled):
+def test_shapes_that_would_broadcast_are_refused(kind, joints, scales, target, labelled):
     estimate = Estimate(jnp.zeros(joints), None if scales is None else jnp.ones(scales))
     with pytest.raises(ValueError, match="don't fit"):
-        head_loss(estimate, jnp.zeros(target), jnp.ones(labelled, bool))
+        made(kind).loss(estimate, jnp.zeros(target), jnp.ones(labelled, bool))
+
+
+def test_only_the_loss_uses_the_flow():
+    head = made("rle")
+    features = jax.ShapeDtypeStruct((2, 1, 1, 4), jnp.float32)
+    predict = str(jax.make_jaxpr(lambda x: head(x))(features))
+    assert "tanh" not in predict
+    assert "scan" not in predict
+    count = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(head, nnx.Param)))
+    # 4 x 6 and 4 x 3 weights; six couplings of two networks 1 - 64 - 64 - 1.
+    assert count == (4 * 6 + 6) + (4 * 3 + 3) + 12 * (64 + 64 + 64 * 64 + 64 + 64 + 1)
 
 
 def test_a_mirrored_estimate_by_hand():
@@ -226,7 +299,8 @@ def test_a_head_with_symmetric_weights_commutes_with_mirroring():
     np.testing.assert_allclose(found.scales, expected.scales, rtol=1e-5)
 
 
-def test_backbone_and_integral_head_fit_images_of_blobs_and_know_how_well():
+@pytest.mark.parametrize("flow", [False, True])
+def test_backbone_and_integral_head_fit_images_of_blobs_and_say_how_well(flow):
     rng = np.random.default_rng(0)
     target = rng.uniform(-0.4, 0.4, (8, 2, 2))  # of a bright and of a dark blob
     y, x = (np.mgrid[:32, :32] + 0.5) / 32 - 0.5
@@ -236,13 +310,14 @@ def test_backbone_and_integral_head_fit_images_of_blobs_and_know_how_well():
     target, labelled = jnp.asarray(target, jnp.float32), jnp.ones((8, 2), bool)
     config = CompactConfig(widths=(16, 16), blocks=(0, 1), out_channels=16)
     rngs = nnx.Rngs(0)
-    model = nnx.Sequential(CompactFeatures(config, rngs=rngs), IntegralHead(16, 2, rngs=rngs))
+    model = nnx.Sequential(CompactFeatures(config, rngs=rngs), IntegralHead(16, 2, flow, rngs=rngs))
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
     optimizer = optax.adam(0.02)
 
     def loss_of(params):
-        estimate = nnx.merge(graphdef, params, rest, copy=True)(images)
-        return head_loss(estimate, target, labelled).mean(), estimate
+        model = nnx.merge(graphdef, params, rest, copy=True)
+        estimate = model(images)
+        return model.layers[-1].loss(estimate, target, labelled).mean(), estimate
 
     @jax.jit
     def step(params, opt_state):
@@ -255,5 +330,7 @@ def test_backbone_and_integral_head_fit_images_of_blobs_and_know_how_well():
         params, opt_state, estimate = step(params, opt_state)
         errors.append(float(jnp.abs(estimate.joints - target).mean()))
     assert errors[0] > 0.1
-    assert errors[-1] < 0.03
-    np.testing.assert_allclose(estimate.scales.mean(), errors[-1], rtol=0.6)
+    # While a flow learns, scales are too large and steps too small.
+    assert errors[-1] < (0.05 if flow else 0.03)
+    if not flow:
+        np.testing.assert_allclose(estimate.scales.mean(), errors[-1], rtol=0.6)

@@ -14,7 +14,6 @@ from deeppose_jax.augment import refiner_samples
 from deeppose_jax.cascade import as_stage, stage_network
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.displacements import Displacements
-from deeppose_jax.heads import head_loss
 from deeppose_jax.refiners import over_joints
 from deeppose_jax.regressor import Regressor
 from deeppose_jax.stages import copied
@@ -132,19 +131,27 @@ def networks(config, seed=0):
     return network
 
 
-@pytest.mark.parametrize("head", ["regression", "integral"])
+@pytest.mark.parametrize("head", ["regression", "integral", "rle"])
 def test_each_joints_refiner_sees_its_own_crop_only(head):
     config = tiny(refiner__model__head=head)
     stacked = networks(config)
     crops = jax.random.normal(jax.random.key(0), (3, K, 24, 24, 3))
-    found = as_stage(stacked, config, 2)(crops)
+    refiners = as_stage(stacked, config, 2)
+    found = refiners(crops)
+    target = 0.1 * jax.random.normal(jax.random.key(1), (3, K, 2))
+    labelled = jnp.ones((3, K), bool).at[1, 2].set(False)
+    losses = []
     graphdef, variables = nnx.split(stacked)
     for joint in range(K):
         one = nnx.merge(graphdef, jax.tree.map(lambda x, j=joint: x[j], variables))
         alone = one(crops[:, joint])
         np.testing.assert_allclose(found.joints[:, joint], alone.joints[:, 0], atol=1e-5)
-        if head == "integral":
+        if head != "regression":
             np.testing.assert_allclose(found.scales[:, joint], alone.scales[:, 0], rtol=1e-5)
+        losses.append(one.loss(alone, target[:, [joint]], labelled[:, [joint]]))
+    np.testing.assert_allclose(
+        refiners.loss(found, target, labelled), sum(losses), rtol=1e-4, atol=1e-5
+    )
     assert np.abs(np.diff(found.joints, axis=1)).min() > 1e-6  # Their weights differ.
 
 
@@ -208,8 +215,9 @@ def test_joint_refiners_train_as_networks_of_their_own(joint_training):
     @jax.jit
     def step_alone(params, model_state, crops, targets, labelled):
         def loss_of(params):
-            estimate = nnx.merge(graphdef, params, model_state)(crops)
-            return head_loss(estimate, targets[:, None], labelled[:, None]).mean()
+            model = nnx.merge(graphdef, params, model_state)
+            estimate = model(crops)
+            return model.loss(estimate, targets[:, None], labelled[:, None]).mean()
 
         value, grads = jax.value_and_grad(loss_of)(params)
         updates, _ = JOINT_OPTIMIZER.update(grads, JOINT_OPTIMIZER.init(params), params)

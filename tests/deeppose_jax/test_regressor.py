@@ -1,13 +1,21 @@
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
-from deeppose_jax import LSP, Regressor
-from tests.deeppose_jax.settings import settings, tiny
+from convnets_jax import torchvision, zoo
+from convnets_jax.resnet import ResNetConfig, ResNetFeatures
+from deeppose_jax import LSP, Regressor, pretrained
+from deeppose_jax.cascade import stage_network
+from engine_jax import sharding
+from engine_jax.errors import UserError
+from engine_jax.state import create_state
+from tests.deeppose_jax.settings import TORSO, settings, tiny
 
 DEEPPOSE = replace(settings("report").model, dtype="float32")
 SMALL = tiny(model__dropout=0.5, model__alexnet__widths=(8, 8, 8, 8, 8), model__hidden=(16,)).model
@@ -51,3 +59,86 @@ def test_activations_have_the_asked_type_and_parameters_float32(dtype, expected)
     assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))} == {
         jnp.dtype("float32")
     }
+
+
+@pytest.mark.parametrize(
+    ("changes", "features"),
+    [
+        ({"backbone": "resnet18", "head": "integral", "top_down": 16}, (8, 8, 16)),
+        ({"backbone": "resnet18", "head": "integral_rle"}, (2, 2, 512)),
+        ({"backbone": "resnet18", "head": "rle", "pool": "average"}, (2, 2, 512)),
+        ({"backbone": "mobilenet_v1_025", "head": "regression"}, (2, 2, 256)),
+    ],
+)
+def test_backbones_of_the_zoo_bear_every_head(changes, features):
+    config = replace(SMALL, input_size=64, hidden=(), **changes)
+    model = nnx.eval_shape(lambda: Regressor(config, 3, rngs=nnx.Rngs(0)))
+    model.eval()
+    images = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
+    backbone, estimate = nnx.eval_shape(lambda m, x: (m.backbone(x), m(x)), model, images)
+    assert backbone.shape == (2, *features)
+    assert estimate.joints.shape == (2, 3, 2)
+    assert (estimate.scales is None) == (config.head == "regression")
+    if not config.integral:
+        inputs = features[2] if config.pool == "average" else np.prod(features)
+        assert model.head.joints.kernel.shape == (inputs, 6)
+
+
+def test_a_pooled_head_reads_the_mean_over_the_cells():
+    model = Regressor(replace(SMALL, pool="average", hidden=()), 2, rngs=nnx.Rngs(0))
+    model.eval()
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(3, 32, 32, 3)), jnp.float32)
+    mean = np.asarray(model.backbone(images)).mean((1, 2))
+    expected = mean @ np.asarray(model.head.joints.kernel) + np.asarray(model.head.joints.bias)
+    np.testing.assert_allclose(model(images).joints.reshape(3, 4), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"backbone": "resnet19"},
+            r"config\.model\.backbone: 'resnet19'; accepted: compact, .*vgg",
+        ),
+        ({"weights": "a.pth"}, r"config\.model\.weights: 'a\.pth' with backbone 'alexnet'"),
+        ({"top_down": 8}, r"config\.model\.top_down: 8 with backbone 'alexnet'; accepted: 0, or"),
+        ({"head": "integral", "pool": "average"}, r"config\.model\.pool: 'average' leaves head"),
+    ],
+)
+def test_models_that_contradict_themselves_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        tiny(**{f"model__{name}": value for name, value in changes.items()})
+
+
+@pytest.mark.parametrize(("form", "top_down"), [("shared", 4), ("per_joint", 0)])
+def test_weights_of_a_file_are_put_into_every_backbone(form, top_down, monkeypatch):
+    def small(name, dtype=jnp.float32, *, rngs):
+        return ResNetFeatures(ResNetConfig((1, 1, 1, 1), (2, 2, 2, 2)), dtype=dtype, rngs=rngs)
+
+    def load(features, path):
+        assert path == "weights.pth"
+        nnx.update(features, jax.tree.map(lambda x: jnp.full_like(x, 7), nnx.state(features)))
+
+    monkeypatch.setattr(zoo, "create_features", small)
+    monkeypatch.setattr(torchvision, "load", load)
+    names = {"backbone": "resnet18", "weights": "weights.pth", "top_down": top_down}
+    config = tiny(refiner__form=form, **{f"refiner__model__{name}": x for name, x in names.items()})
+    build = partial(stage_network, config, TORSO, 2)
+    placed = sharding.replicated(sharding.device_mesh(joint=1))
+    state = create_state(build, optax.adam(1e-3), jax.random.key(0), placed)
+    state_before = jax.tree.map(np.asarray, state)
+    started = pretrained.started_from_weights(state, config.refiner.model, placed)
+    before = jax.tree_util.tree_leaves_with_path((state_before.params, state_before.model_state))
+    after = jax.tree.leaves((started.params, started.model_state))
+    place = "backbone.bottom_up." if top_down else "backbone."
+    loaded = 0
+    for (path, old), new in zip(before, after, strict=True):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        if name[2:].startswith(place):
+            loaded += 1
+            np.testing.assert_array_equal(new, 7)
+            assert new.shape == old.shape
+        else:
+            np.testing.assert_array_equal(new, old)
+    whole = nnx.eval_shape(lambda: small("", rngs=nnx.Rngs(0)))
+    assert loaded == len(jax.tree.leaves(nnx.state(whole)))

@@ -18,7 +18,6 @@ from deeppose_jax.config import PoseConfig
 from deeppose_jax.data import decode, open_lsp, prepare
 from deeppose_jax.data.load import Part, Parts
 from deeppose_jax.predictor import Predictor
-from deeppose_jax.stages import make_plan
 from deeppose_jax.train import mean_pose_joints
 from deeppose_jax.train_step import train_step
 from engine_jax import sharding
@@ -26,6 +25,7 @@ from engine_jax.checkpoint import Checkpoints
 from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
 from engine_jax.feed import make_train_call
+from engine_jax.plan import make_plan
 from engine_jax.state import TrainState, abstract_variables, create_state, graph_defs
 from engine_jax.writer import read_metrics
 from tests.deeppose_jax.lsp_folder import tiny_lsp
@@ -240,7 +240,7 @@ def test_the_train_step_is_traced_once(settings, lsp):
         skeleton=LSP,
         key=jax.random.key(1),
     )
-    plan = make_plan(settings.train, settings, len(poses))
+    plan = make_plan(settings.train, settings.evaluation.every, len(poses))
     batches = sharding.split(sharding.device_mesh(), axis=1)
     call = make_train_call(counted, poses, "device", plan, 0, everywhere, batches)
     for done in range(0, 6, plan.steps_per_call):

@@ -1,0 +1,111 @@
+"""A top-down path: the coarse maps of a residual network, which see the whole image, added to the one at stride 8.
+
+Lin et al., CVPR 2017 (arXiv 1612.03144), with one map as its result.
+"""
+
+from typing import Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from convnets_jax import initializers
+from convnets_jax.compact import Block, upsample
+from engine_jax.errors import UserError
+
+_STRIDE = 8  # of the features
+_BATCH_NORM_MOMENTUM = 0.9
+
+
+@runtime_checkable
+class Pyramid(Protocol):
+    """A network that gives maps at strides 4, 8, 16 and 32, such as `ResNetFeatures`."""
+
+    map_channels: tuple[int, ...]
+
+    def maps(self, x: jax.Array) -> list[jax.Array]:
+        """[b, h_i, w_i, c_i] of images [b, h, w, 3]; each side is half the one before, rounded up."""
+        ...
+
+    def output_shape(self, size: int | tuple[int, int]) -> tuple[int, int, int]:
+        """(h', w', c) of the last map; UserError for images that are too small."""
+        ...
+
+
+class TopDownFeatures(nnx.Module):
+    """Images [b, h, w, 3] -> features [b, h / 8, w / 8, c], sides rounded up.
+
+    The cells' centres: a convolution with a stride and as much padding on both sides, as ResNets have them, centres
+    cell i at stride s on pixel s i, the first one of the pixels s i .. s i + s - 1 that the cell stands for. That is
+    (s - 1) / 2 pixels off, differently at every stride: 3.5 pixels of 128 at stride 8, 15.5 at stride 32. The path's
+    convolutions are therefore 2x2, over a cell and the next ones to the right and below, and centred on s i + s / 2:
+    half a pixel off at every stride, so that maps agree when coarse cells are repeated.
+
+    Parameters are float32, activations are `dtype`. `train()` and `eval()` switch batch normalisation.
+
+    Args:
+        bottom_up: gives the maps at strides 4, 8, 16 and 32; the first one is left out.
+        channels: c.
+        blocks: residual blocks on the sum.
+        dtype: of the activations.
+        rngs: draws the parameters.
+
+    Raises:
+        UserError: when the network gives no maps.
+    """
+
+    def __init__(
+        self,
+        bottom_up: nnx.Module,
+        channels: int,
+        blocks: int = 1,
+        *,
+        dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        if not isinstance(bottom_up, Pyramid):
+            raise UserError(
+                f"a top-down path can't be built on {type(bottom_up).__name__}: "
+                "use a network that gives maps at several strides, such as resnet18"
+            )
+        self.bottom_up = bottom_up
+        self.out_channels = channels
+        self.laterals = nnx.List(
+            [
+                nnx.Conv(
+                    width,
+                    channels,
+                    (2, 2),
+                    padding=((0, 1), (0, 1)),
+                    use_bias=False,
+                    dtype=dtype,
+                    kernel_init=initializers.he_normal(),
+                    rngs=rngs,
+                )
+                for width in bottom_up.map_channels[1:]
+            ]
+        )
+        self.norm = nnx.BatchNorm(channels, momentum=_BATCH_NORM_MOMENTUM, dtype=dtype, rngs=rngs)
+        self.blocks = nnx.List([Block(channels, dtype=dtype, rngs=rngs) for _ in range(blocks)])
+
+    def output_shape(self, size: int | tuple[int, int]) -> tuple[int, int, int]:
+        """(h', w', c) of the features of an image of `size` pixels, one number or (height, width).
+
+        Raises UserError for an image that is too small for the network.
+        """
+        self.bottom_up.output_shape(size)
+        height, width = (size, size) if isinstance(size, int) else size
+        return -(-height // _STRIDE), -(-width // _STRIDE), self.out_channels
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Features [b, h / 8, w / 8, c] of images [b, h, w, 3]; raises what the network's `maps` raises."""
+        _, *finer, coarsest = self.bottom_up.maps(x)
+        total = self.laterals[-1](coarsest)
+        for lateral, finer_map in zip(self.laterals[-2::-1], finer[::-1], strict=True):
+            height, width = finer_map.shape[1:3]
+            total = upsample(total)[:, :height, :width] + lateral(finer_map)
+        x = nnx.relu(self.norm(total))
+        for block in self.blocks:
+            x = block(x)
+        return x  # [b, h / 8, w / 8, c]
