@@ -122,7 +122,6 @@ def test_logits_equal_torchvisions(name):
         found = nnx.jit(forward)(model, jnp.asarray(images(*size)))
         for ours, theirs in zip(found if len(expected) > 1 else [found], expected, strict=True):
             error = np.abs(ours - theirs).max() / np.abs(theirs).max()
-            print(name, size, f"{error:.1e}")
             assert error < 1e-4
 
 
