@@ -49,7 +49,8 @@ def jax_step(config: Any, batch: int, plain: bool) -> Step:
 
     def train_step(params, opt_state):
         def loss(params):
-            logits = nnx.merge(graphdef, params, rest, copy=True)(images)
+            model = nnx.merge(graphdef, params, rest, copy=True)
+            logits = model(images, nnx.Rngs(0))
             return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
         value, gradient = jax.value_and_grad(loss)(params)

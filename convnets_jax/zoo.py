@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
@@ -18,6 +18,7 @@ from convnets_jax.resnet import ResNet, ResNetConfig, ResNetFeatures
 from convnets_jax.vgg import VGG, VGGConfig, VGGFeatures
 from convnets_jax.zfnet import ZFNet, ZFNetConfig, ZFNetFeatures
 from engine_jax.errors import UserError
+from engine_jax.state import abstract_model
 
 Classifier: TypeAlias = LeNet | AlexNet | ZFNet | VGG | GoogLeNet | ResNet | DenseNet | MobileNet
 Features: TypeAlias = (
@@ -131,19 +132,7 @@ def create_features(name: str, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs
 def shapes(name: str, num_classes: int = 1000) -> Classifier:
     """What `create` makes, with the shapes of arrays in place of arrays; raises what it raises."""
 
-    def build() -> Classifier:
-        rngs: Any = nnx.Rngs(0)
-        rngs.default = _OneKey(0, tag="default")
-        return create(name, num_classes, rngs=rngs)
-
-    return nnx.eval_shape(build)
-
-
-class _OneKey(nnx.RngStream):
-    """Gives the same key every time: shapes don't depend on it, and counting keys takes long while tracing."""
-
-    def __call__(self) -> jax.Array:
-        return self.key[...]
+    return abstract_model(partial(create, name, num_classes))
 
 
 def model(name: str) -> Model:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,8 @@ from flax import nnx
 from flax.nnx import filterlib
 from jax.sharding import Sharding
 from jaxtyping import Array, Int
+
+M = TypeVar("M", bound=nnx.Module)
 
 
 @jax.tree_util.register_dataclass
@@ -47,6 +49,24 @@ class GraphDefs:
     evaluate: nnx.GraphDef
 
 
+def abstract_model(build: Callable[..., M]) -> M:
+    """The model that `build` makes, with shapes in place of arrays."""
+
+    def model() -> M:
+        rngs = nnx.Rngs(0)
+        rngs.default = _OneKey(0, tag="default")  # pyright: ignore[reportAttributeAccessIssue]
+        return build(rngs=rngs)
+
+    return nnx.eval_shape(model)
+
+
+class _OneKey(nnx.RngStream):
+    """Gives the same key every time: shapes don't depend on it, and counting keys takes long in a trace."""
+
+    def __call__(self) -> jax.Array:
+        return self.key[...]
+
+
 def graph_defs(
     build: Callable[..., nnx.Module], trained: filterlib.Filter = nnx.Param
 ) -> GraphDefs:
@@ -54,7 +74,7 @@ def graph_defs(
 
     Batch norm whose scale and bias are not `trained` works with its running statistics in training too, and keeps them.
     """
-    model = nnx.eval_shape(lambda: build(rngs=nnx.Rngs(0)))
+    model = abstract_model(build)
     model.train()
     for module in _frozen_norms(model, trained):
         module.eval()
@@ -80,14 +100,13 @@ def abstract_variables(
     `stack` and `trained` are those of `create_state`.
     """
 
-    def init(key: jax.Array) -> tuple[Any, Any]:
-        _, params, model_state = nnx.split(build(rngs=nnx.Rngs(key)), trained, ...)
-        return params, model_state
+    _, params, model_state = nnx.split(abstract_model(build), trained, ...)
+    axes = () if stack is None else (stack,)
 
     def placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+        return jax.ShapeDtypeStruct((*axes, *leaf.shape), leaf.dtype, sharding=sharding)
 
-    return jax.tree.map(placed, jax.eval_shape(*_stacked(init, jax.random.key(0), stack)))
+    return jax.tree.map(placed, (params, model_state))
 
 
 def create_state(

@@ -16,6 +16,7 @@ from convnets_jax.resnet import ResNet, ResNetConfig, ResNetFeatures
 from convnets_jax.transfer import NewHead, TransferConfig, check_blocks
 from engine_jax.config import AtLeastOne
 from engine_jax.errors import UserError
+from engine_jax.state import abstract_model
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -82,7 +83,7 @@ def check_network(
         UserError: it doesn't; usually the images are too small for its strides.
     """
 
-    model = nnx.eval_shape(lambda: build(rngs=nnx.Rngs(0)))
+    model = abstract_model(build)
     check_blocks(model, transfer)
     model.eval()
     image = jax.ShapeDtypeStruct((1, input_size, input_size, 3), jnp.float32)
