@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from engine_jax.tables import aligned, percent
+
 RATES = ("recall", "precision", "accuracy")
 
 
@@ -21,39 +23,24 @@ def ranking_table(score: Mapping[str, Any], threshold: str) -> str:
             [
                 name,
                 str(row["images"]),
-                _cell(row["pixel_auroc"], intervals.get("pixel_auroc")),
-                _cell(row["aupro"]),
-                _cell(row["ap"]),
-                _cell(row[threshold]["f1"]),
-                _cell(row["pixel_oracle"]["f1"]),
-                _cell(row["image_auroc"], intervals.get("image_auroc")),
-                _cell(row["image_level"][threshold]["f1"]),
-                _cell(row["image_oracle"]["f1"]),
+                percent(row["pixel_auroc"], intervals.get("pixel_auroc")),
+                percent(row["aupro"]),
+                percent(row["ap"]),
+                percent(row[threshold]["f1"]),
+                percent(row["pixel_oracle"]["f1"]),
+                percent(row["image_auroc"], intervals.get("image_auroc")),
+                percent(row["image_level"][threshold]["f1"]),
+                percent(row["image_oracle"]["f1"]),
             ]
         )
     legend = "[low, high]: 95 % bootstrap interval over images; oracle: chosen on the test images themselves"
-    return "\n".join([*_aligned(rows), legend])
+    return "\n".join([*aligned(rows), legend])
 
 
 def accuracy_table(score: Mapping[str, Any], names: Sequence[str]) -> str:
     """Recall, precision and accuracy of pixels at each of the named thresholds, a line for each defect."""
     rows = [["recall / precision / accuracy, %", *names]]
     for defect, row in (*score["defects"].items(), ("all", score)):
-        cells = [" / ".join(_cell(row[name][rate], digits=0) for rate in RATES) for name in names]
+        cells = [" / ".join(percent(row[name][rate], digits=0) for rate in RATES) for name in names]
         rows.append([defect, *cells])
-    return "\n".join(_aligned(rows))
-
-
-def _cell(value: float | None, interval: Sequence[float] | None = None, digits: int = 1) -> str:
-    if value is None:
-        return "-"
-    text = f"{100 * value:.{digits}f}"
-    if interval is None:
-        return text
-    low, high = (100 * end for end in interval)
-    return f"{text} [{low:.1f}, {high:.1f}]"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return "\n".join(aligned(rows))

@@ -8,10 +8,11 @@ from typing import Any
 from anomaly_jax import report
 from anomaly_jax.config import AnomalyConfig
 from anomaly_jax.data.load import load_parts
-from anomaly_jax.training import make_mesh, train_detector
+from anomaly_jax.training import train_detector
 from engine_jax.config import from_mapping
 from engine_jax.plan import make_plan
 from engine_jax.run_folder import RunFolder
+from engine_jax.sharding import batch_mesh
 
 
 def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path) -> dict[s
         logging.info("%s: this run is finished", folder.path)
         return finished
 
-    mesh = make_mesh(settings)
+    mesh = batch_mesh(settings.train.batch_size, settings.evaluation.batch_size)
     parts = load_parts(settings.data, settings.model.input_size, settings.seed)
     sizes = ", ".join(f"{size} {name}" for name, size in parts.sizes().items())
     logging.info("%s: %s images", settings.data.name, sizes)

@@ -123,17 +123,3 @@ def epoch_metrics(found: Detections, test: ImageSet, grid: Sequence[float]) -> d
                 values[f"test/{defect}/{threshold:g}/{rate}"] = float(rates[rate][t])
     # A score is NaN where there is nothing that it could be measured on.
     return {name: value for name, value in values.items() if not np.isnan(value)}
-
-
-def make_mesh(settings: AnomalyConfig) -> Mesh:
-    """All devices, among which batches are split.
-
-    Raises:
-        UserError: when a batch can't be.
-    """
-    mesh = sharding.device_mesh()
-    sharding.check_batch_size(settings.train.batch_size, mesh.size, "config.train.batch_size")
-    sharding.check_batch_size(
-        settings.evaluation.batch_size, mesh.size, "config.evaluation.batch_size"
-    )
-    return mesh

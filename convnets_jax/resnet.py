@@ -110,14 +110,16 @@ class ResNetConfig:
 def _conv(
     in_channels: int, out_channels: int, kernel: int, stride: int, dtype: DTypeLike, rngs: nnx.Rngs
 ) -> nnx.Conv:
-    """A convolution beside a batch norm, which makes a bias idle."""
+    """A convolution beside a batch norm, which makes a bias idle.
+
+    Padding is the same on both sides, as torch has it; SAME would differ at stride 2.
+    """
     return nnx.Conv(
         in_channels,
         out_channels,
         (kernel, kernel),
         strides=stride,
-        padding=kernel
-        // 2,  # the same on both sides, as torch has it; SAME would differ at stride 2
+        padding=kernel // 2,
         use_bias=False,
         dtype=dtype,
         kernel_init=initializers.he_normal(),

@@ -272,9 +272,7 @@ def _densenet(config: DenseNetConfig) -> dict[str, str]:
         names[f"features.transition{i}.conv"] = f"{stage}.transition.conv"
         for j in range(count):
             theirs, ours = f"features.denseblock{i + 1}.denselayer{j + 1}", f"{stage}.layers.{j}"
-            for k in (1, 2):
+            for k in (1, 2):  # norm.1 and the like stand in the files that torchvision publishes
                 names[f"{theirs}.norm{k}"] = names[f"{theirs}.norm.{k}"] = f"{ours}.norm{k}"
                 names[f"{theirs}.conv{k}"] = names[f"{theirs}.conv.{k}"] = f"{ours}.conv{k}"
-    return (
-        names  # norm.1, conv.2 and the like are the names in the files that torchvision publishes
-    )
+    return names

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from engine_jax.tables import aligned
+
 # Where a score holds a value, and its interval.
 Keys = tuple[str, ...]
 
@@ -18,7 +20,7 @@ def score_table(score: Mapping[str, Any], floor: Mapping[str, Any] | None = None
         for name in _at(score, next(iter(columns.values()))):
             cells = [_cell(score, (*keys, name), floor) for keys in columns.values()]
             rows.append([name.replace("_", " "), *cells])
-        lines += [*_aligned(rows), ""]
+        lines += [*aligned(rows), ""]
     legend = ["[low, high]: 95 % bootstrap interval over images"] if score.get("intervals") else []
     legend += ["(n): the mean pose, a guess without looking"] if floor is not None else []
     return "\n".join([*lines, "; ".join(legend)]).rstrip()
@@ -35,7 +37,7 @@ def stages_table(stages: Sequence[Mapping[str, Any]], floor: Mapping[str, Any]) 
     rows = [["%", *columns]]
     for name, score in named.items():
         rows.append([name, *(_cell(score, keys) for keys in columns.values())])
-    return "\n".join(_aligned(rows))
+    return "\n".join(aligned(rows))
 
 
 def _cell(score: Mapping[str, Any], keys: Keys, floor: Mapping[str, Any] | None = None) -> str:
@@ -55,8 +57,3 @@ def _at(tree: Mapping[str, Any], keys: Keys) -> Any:
     for key in keys:
         tree = tree[key]
     return tree
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

@@ -51,6 +51,18 @@ def place(tree: T, sharding: NamedSharding) -> T:
     return jax.tree.map(put, tree)
 
 
+def batch_mesh(train: int, evaluation: int) -> Mesh:
+    """All devices, among which batches of these sizes are split.
+
+    Raises:
+        UserError: when they can't be.
+    """
+    mesh = device_mesh()
+    check_batch_size(train, mesh.size, "config.train.batch_size")
+    check_batch_size(evaluation, mesh.size, "config.evaluation.batch_size")
+    return mesh
+
+
 def check_batch_size(batch_size: int, devices: int, field: str) -> None:
     """Raises a UserError when a batch can't be split evenly over the devices."""
     if batch_size % devices:

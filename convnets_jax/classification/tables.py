@@ -1,7 +1,9 @@
 """Results of a run as lines of text, in per cent."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from engine_jax.tables import aligned, percent
 
 _CLASSES = 20  # of the table of classes, the worst ones
 
@@ -15,12 +17,12 @@ def error_table(results: Mapping[str, Any]) -> str:
     intervals = results["intervals"]
     rows = [["%", "top-1 error", "top-5 error"]]
     names = ("top1_error", "top5_error")
-    rows.append(["test", *(_cell(results[name], intervals.get(name)) for name in names)])
+    rows.append(["test", *(percent(results[name], intervals.get(name)) for name in names)])
     if results["views"] > 1:
         rows[-1][0] = f"test, mean of {results['views']} views"
-        rows.append(["centre crop alone", *(_cell(results["single_view"][n]) for n in names)])
-    rows.append(["always the commonest class", *(_cell(results["floor"][n]) for n in names)])
-    return "\n".join([*_aligned(rows), "[low, high]: 95 % bootstrap interval over images"])
+        rows.append(["centre crop alone", *(percent(results["single_view"][n]) for n in names)])
+    rows.append(["always the commonest class", *(percent(results["floor"][n]) for n in names)])
+    return "\n".join([*aligned(rows), "[low, high]: 95 % bootstrap interval over images"])
 
 
 def class_table(results: Mapping[str, Any]) -> str:
@@ -35,21 +37,6 @@ def class_table(results: Mapping[str, Any]) -> str:
         count, row[i] = sum(row), 0
         worst = max(range(len(row)), key=row.__getitem__)
         mistaken = f"{names[worst]} ({row[worst]})" if row[worst] else "-"
-        rows.append([names[i], str(count), _cell(accuracy), mistaken])
+        rows.append([names[i], str(count), percent(accuracy), mistaken])
     more = [f"and {len(known) - _CLASSES} better classes"] if len(known) > _CLASSES else []
-    return "\n".join([*_aligned(rows), *more])
-
-
-def _cell(value: float | None, interval: Sequence[float] | None = None) -> str:
-    if value is None:
-        return "-"
-    text = f"{100 * value:.1f}"
-    if interval is None:
-        return text
-    low, high = (100 * end for end in interval)
-    return f"{text} [{low:.1f}, {high:.1f}]"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return "\n".join([*aligned(rows), *more])

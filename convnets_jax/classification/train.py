@@ -10,10 +10,11 @@ from convnets_jax.classification import report
 from convnets_jax.classification.config import ClassificationConfig
 from convnets_jax.classification.data.load import load_parts
 from convnets_jax.classification.networks import build, check_network
-from convnets_jax.classification.training import make_mesh, train_classifier
+from convnets_jax.classification.training import train_classifier
 from engine_jax.config import from_mapping
 from engine_jax.plan import check_size
 from engine_jax.run_folder import RunFolder
+from engine_jax.sharding import batch_mesh
 
 
 def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path) -> dict[s
         logging.info("%s: this run is finished", folder.path)
         return finished
 
-    mesh = make_mesh(settings)
+    mesh = batch_mesh(settings.train.batch_size, settings.evaluation.batch_size)
     # Two classes: that the images are large enough for the network is known before they are read.
     network = partial(build, settings.model, 2)
     check_network(network, settings.model.input_size, settings.transfer)

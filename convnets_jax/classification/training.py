@@ -141,7 +141,7 @@ def train_phase(
         number: of the phase, from 0; its random numbers follow from it.
         parts: the data.
         weights: of the classes in the loss.
-        mesh: see `make_mesh`.
+        mesh: see `engine_jax.sharding.batch_mesh`.
         folder: of the run.
         evaluate: see `engine_jax.loop.Evaluate`.
         before: what came of the phase before it.
@@ -160,9 +160,9 @@ def train_phase(
     model = nnx.merge(graphs.evaluate, start.params, start.model_state)
     if before is None and settings.transfer.weights:
         torchvision.load(model.features, settings.transfer.weights)
-    params, model_state = nnx.state(model, phase.trained, ...)
-    placed = sharding.place((params, model_state), everywhere)
-    state = replace(state, params=placed[0], model_state=placed[1])
+    variables = nnx.state(model, phase.trained, ...)
+    params, model_state = jax.jit(lambda x: x, out_shardings=everywhere)(variables)
+    state = replace(state, params=params, model_state=model_state)
     step = partial(
         train_step,
         graphdef=graphs.train,
@@ -214,17 +214,3 @@ def _errors(part: str, found: Outputs, labels: np.ndarray) -> dict[str, float]:
         f"{part}/top{k}_error": metrics.top_error(found.probabilities, labels, k) for k in (1, 5)
     }
     return {name: value for name, value in errors.items() if value is not None}
-
-
-def make_mesh(settings: ClassificationConfig) -> Mesh:
-    """All devices, among which batches are split.
-
-    Raises:
-        UserError: when a batch can't be.
-    """
-    mesh = sharding.device_mesh()
-    sharding.check_batch_size(settings.train.batch_size, mesh.size, "config.train.batch_size")
-    sharding.check_batch_size(
-        settings.evaluation.batch_size, mesh.size, "config.evaluation.batch_size"
-    )
-    return mesh
