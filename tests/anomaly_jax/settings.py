@@ -16,6 +16,7 @@ TINY = {
     "segmenter.up_blocks": 0,
     "loss.window": 5,
     "scoring.window": 5,
+    "thresholds.pixel": 0.01,
     "optimizer.learning_rate": 1e-3,
     "train.epochs": 3,
     "train.batch_size": 4,

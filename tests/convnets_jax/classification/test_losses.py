@@ -4,8 +4,9 @@ import pytest
 from flax import nnx
 
 from convnets_jax.classification.losses import class_weights, cross_entropy, training_loss
-from convnets_jax.classification.networks import ModelConfig, all_logits, build, check_input
+from convnets_jax.classification.networks import ModelConfig, all_logits, build, check_network
 from convnets_jax.googlenet import GoogLeNet, GoogLeNetConfig
+from convnets_jax.transfer import TransferConfig
 from engine_jax.errors import UserError
 
 
@@ -39,15 +40,16 @@ def test_googlenet_trains_its_auxiliary_heads():
 
 
 def test_a_network_that_there_is_not():
-    config = ModelConfig("alexnet_xl", 64, "float32")
+    config = ModelConfig("alexnet_xl", 64, (), "float32")
     with pytest.raises(UserError, match=r"config.model.name: 'alexnet_xl'; accepted: resnet10_na"):
         build(config, 10, rngs=nnx.Rngs(0))
 
 
 def test_images_that_are_too_small_for_the_strides():
     def network(rngs):
-        return build(ModelConfig("alexnet_lrn", 16, "float32"), 10, rngs=rngs)
+        return build(ModelConfig("alexnet_lrn", 16, (), "float32"), 10, rngs=rngs)
 
-    check_input(network, 67)
+    everything = TransferConfig("", ("",), 0, ())
+    check_network(network, 67, everything)
     with pytest.raises(UserError, match=r"config.model.input_size: 16: .*at least 67 px"):
-        check_input(network, 16)
+        check_network(network, 16, everything)
