@@ -41,8 +41,14 @@ def alexnet() -> ConfigDict:
                 "placement": "device",
             },
             "augment": {"mirror": True, "colour": 0.1},
-            "model": {"name": "alexnet_lrn", "input_size": 227, "head": (), "dtype": "auto"},
-            "transfer": {"weights": "", "train": ("",), "frozen_epochs": 0, "rates": ()},
+            "model": {
+                "name": "alexnet_lrn",
+                "input_size": 227,
+                "weights": "",
+                "head": (),
+                "dtype": "auto",
+            },
+            "transfer": {"train": ("",), "frozen_epochs": 0, "rates": ()},
             "loss": {"class_weights": "none"},
             "optimizer": {
                 "kind": "sgd",
@@ -90,7 +96,7 @@ def demo(config: ConfigDict) -> None:
 
 
 def transfer(config: ConfigDict) -> None:
-    """resnet18, from published weights (--config.transfer.weights=FILE), on one's own images.
+    """resnet18, from published weights (--config.model.weights=FILE), on one's own images.
 
     A new last layer alone for five epochs, then everything, the features at a tenth of its rate. Only the last layer:
     --config.transfer.frozen_epochs=0. Named blocks beside it: --config.transfer.train="('features.stages.3','logits')".

@@ -1,4 +1,4 @@
-"""Transfer learning: what a network starts from, and which of its parts are trained.
+"""Transfer learning: which parts of a network are trained.
 
 The three ways of the usual lecture: only a new last layer, `train=("logits",)`; named blocks beside it,
 `train=("features.stages.3", "logits")`; and a new head of several layers, `train=("head", "logits")` with the layers
@@ -22,19 +22,17 @@ from engine_jax.optimizer import block_of
 
 @dataclass(frozen=True)
 class TransferConfig:
-    """What a network starts from, and which of its parts are trained.
+    """Which parts of a network are trained.
 
     A block is named by its place in the network, as in "features.stages.3"; "" is the whole network.
 
     Attributes:
-        weights: torchvision's weights for the features, a .safetensors or .pth file; "" leaves them random.
         train: the blocks that are trained. The others are frozen: their parameters stay and have no state of the
             optimiser, and their batch norms keep the running statistics.
         frozen_epochs: epochs after which the freeze ends and all is trained; 0 never ends it.
         rates: factors of the learning rate, as (block, factor); that of the longest name that fits counts, 1 elsewhere.
     """
 
-    weights: str
     train: tuple[str, ...]
     frozen_epochs: Annotated[int, AtLeastZero]
     rates: tuple[tuple[str, Annotated[float, AtLeastZero]], ...]

@@ -1,8 +1,8 @@
 """The network of a run by its name."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from convnets_jax import zoo
+from convnets_jax import torchvision, zoo
 from convnets_jax.googlenet import GoogLeNet
 from convnets_jax.resnet import ResNet, ResNetConfig, ResNetFeatures
 from convnets_jax.transfer import NewHead, TransferConfig, check_blocks
@@ -32,6 +32,8 @@ class ModelConfig:
     Attributes:
         name: one of `convnets_jax.create`, or "resnet10_narrow", which is small enough for a CPU.
         input_size: height and width in pixels of what it sees.
+        weights: torchvision's weights for the features, a .safetensors or .pth file, from which training begins; ""
+            leaves them random.
         head: widths of new hidden layers on the averaged features, in place of the network's own classifier; () keeps
             that.
         dtype: of activations; "auto" is bfloat16 on accelerators and float32 on CPU.
@@ -39,6 +41,7 @@ class ModelConfig:
 
     name: str
     input_size: Annotated[int, AtLeastOne]
+    weights: str
     head: tuple[Annotated[int, AtLeastOne], ...]
     dtype: Dtype
 
@@ -74,23 +77,22 @@ def all_logits(
     return (model(images, rngs),)  # pyright: ignore[reportCallIssue]
 
 
-def check_network(
-    build: Callable[..., nnx.Module], input_size: int, transfer: TransferConfig
-) -> None:
-    """Makes sure that a network takes images of this size and has the named blocks, without allocating its arrays.
+def check_network(config: ModelConfig, transfer: TransferConfig) -> None:
+    """Makes sure that the network takes images of this size, has the named blocks, and that its weights can be read.
 
     Raises:
         UserError: it doesn't; usually the images are too small for its strides.
     """
-
-    model = abstract_model(build)
+    model: Any = abstract_model(partial(build, config, 2))  # classes: any number
     check_blocks(model, transfer)
+    if config.weights:
+        torchvision.load(model.features, config.weights)
     model.eval()
-    image = jax.ShapeDtypeStruct((1, input_size, input_size, 3), jnp.float32)
+    image = jax.ShapeDtypeStruct((1, config.input_size, config.input_size, 3), jnp.float32)
     try:
         nnx.eval_shape(lambda model, image: model(image), model, image)
     except UserError as error:
-        raise UserError(f"config.model.input_size: {input_size}: {error}") from error
+        raise UserError(f"config.model.input_size: {config.input_size}: {error}") from error
 
 
 def activation_dtype(name: Dtype) -> DTypeLike:

@@ -2,14 +2,13 @@
 
 import logging
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from convnets_jax.classification import report
 from convnets_jax.classification.config import ClassificationConfig
 from convnets_jax.classification.data.load import load_parts
-from convnets_jax.classification.networks import build, check_network
+from convnets_jax.classification.networks import check_network
 from convnets_jax.classification.training import train_classifier
 from engine_jax.config import from_mapping
 from engine_jax.plan import check_size
@@ -38,9 +37,8 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path) -> dict[s
         return finished
 
     mesh = batch_mesh(settings.train.batch_size, settings.evaluation.batch_size)
-    # Two classes: that the images are large enough for the network is known before they are read.
-    network = partial(build, settings.model, 2)
-    check_network(network, settings.model.input_size, settings.transfer)
+    # What doesn't fit the network is known before images are read.
+    check_network(settings.model, settings.transfer)
     parts = load_parts(settings.data, settings.seed)
     sizes = ", ".join(f"{size} {name}" for name, size in parts.sizes().items())
     logging.info("%s: %s images of %d classes", settings.data.title, sizes, len(parts.class_names))

@@ -158,8 +158,8 @@ def train_phase(
     state = create_state(network, optimizer, key, everywhere, trained=phase.trained)
     start = state if before is None else before.best
     model = nnx.merge(graphs.evaluate, start.params, start.model_state)
-    if before is None and settings.transfer.weights:
-        torchvision.load(model.features, settings.transfer.weights)
+    if before is None and settings.model.weights:
+        torchvision.load(model.features, settings.model.weights)
     variables = nnx.state(model, phase.trained, ...)
     params, model_state = jax.jit(lambda x: x, out_shardings=everywhere)(variables)
     state = replace(state, params=params, model_state=model_state)

@@ -40,16 +40,16 @@ def test_googlenet_trains_its_auxiliary_heads():
 
 
 def test_a_network_that_there_is_not():
-    config = ModelConfig("alexnet_xl", 64, (), "float32")
+    config = ModelConfig("alexnet_xl", 64, "", (), "float32")
     with pytest.raises(UserError, match=r"config.model.name: 'alexnet_xl'; accepted: resnet10_na"):
         build(config, 10, rngs=nnx.Rngs(0))
 
 
 def test_images_that_are_too_small_for_the_strides():
-    def network(rngs):
-        return build(ModelConfig("alexnet_lrn", 16, (), "float32"), 10, rngs=rngs)
+    def config(size):
+        return ModelConfig("alexnet_lrn", size, "", (), "float32")
 
-    everything = TransferConfig("", ("",), 0, ())
-    check_network(network, 67, everything)
+    everything = TransferConfig(("",), 0, ())
+    check_network(config(67), everything)
     with pytest.raises(UserError, match=r"config.model.input_size: 16: .*at least 67 px"):
-        check_network(network, 16, everything)
+        check_network(config(16), everything)

@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -157,7 +158,7 @@ def ones(features, path):
     """Stands for published weights: every array is 1."""
     assert path == "weights.pth"
     state = nnx.state(features, nnx.Any(nnx.Param, nnx.BatchStat))
-    nnx.update(features, jax.tree.map(np.ones_like, state))
+    nnx.update(features, jax.tree.map(jnp.ones_like, state))
 
 
 def arrays_of(workdir, phase, settings):
@@ -177,7 +178,7 @@ def arrays_of(workdir, phase, settings):
 def test_a_frozen_network_keeps_the_weights_it_was_given(tmp_path, monkeypatch):
     monkeypatch.setattr(torchvision, "load", ones)
     config = tiny_config(
-        transfer__weights="weights.pth",
+        model__weights="weights.pth",
         transfer__train=("features.stages.3", "head", "logits"),
         model__head=(6,),
         train__epochs=1,
@@ -276,6 +277,7 @@ def test_steps_learn_and_views_are_averaged():
         ({"model__name": "alexnet_lrn"}, "config.model.input_size: 36: .* at least 67 px"),
         ({"model__name": "lenet6"}, "config.model.name: 'lenet6'; accepted: resnet10_narrow, le"),
         ({"transfer__train": ("fc",)}, "config.transfer.train: .* 'fc' .*: features, logits"),
+        ({"model__weights": "/nowhere.pth"}, "/nowhere.pth: no such file"),
         ({"transfer__frozen_epochs": 2}, "config.transfer.frozen_epochs: 2 of 2 epochs"),
         ({"data__dataset": "folder"}, "config.data.dir: missing"),
         ({"data__dataset": "tfds"}, "config.data.name: missing"),
