@@ -1,20 +1,11 @@
 """From encoded images and masks of any kind to arrays, at their own size or at the network's."""
 
-import io
-import struct
-import zlib
-
 import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from engine_jax.errors import UserError
-
-# What Pillow raises on a damaged file.
-_IMAGE_ERRORS = (
-    *(EOFError, IndexError, NotImplementedError, OSError, OverflowError, SyntaxError, TypeError),
-    *(ValueError, Image.DecompressionBombError, struct.error, zlib.error),
-)
+from engine_jax.images import read_image
 
 
 def decode(data: bytes, name: str) -> Image.Image:
@@ -27,18 +18,7 @@ def decode(data: bytes, name: str) -> Image.Image:
     Raises:
         UserError: the bytes are no readable image; `name` is what the message calls it.
     """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            if image.mode.startswith("I"):
-                image = Image.fromarray((_grey16(image) / 257).round().astype(np.uint8))
-            elif image.mode == "F":
-                raise ValueError("floating point pixels; expected 8 or 16 bits a channel")
-            elif image.mode == "P":
-                image = image.convert("RGBA")  # A palette may hold transparent colours.
-            return image.convert("RGB")
-    except _IMAGE_ERRORS as error:
-        raise UserError(f"{name}: can't be read as an image ({error})") from error
+    return read_image(data, name, _rgb)
 
 
 def fit(image: Image.Image, size: int) -> UInt8[np.ndarray, "s s 3"]:
@@ -61,18 +41,7 @@ def decode_mask(data: bytes, name: str) -> tuple[Bool[np.ndarray, "h w"], bool]:
         UserError: the bytes are no readable image, or it isn't binary and nothing in it reaches
             half.
     """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            if image.mode.startswith("I"):
-                values, largest = _grey16(image), 65535
-            else:
-                # Colour masks are judged by their brightest channel, without their alpha.
-                if image.mode == "P":
-                    image = image.convert("RGBA")
-                values, largest = np.asarray(image.convert("RGB")).max(axis=2), 255
-    except _IMAGE_ERRORS as error:
-        raise UserError(f"{name}: can't be read as an image ({error})") from error
+    values, largest = read_image(data, name, _brightness)
     found = np.unique(values)
     if len(found[found > 0]) <= 1:
         return values > 0, True
@@ -96,6 +65,26 @@ def fit_mask(mask: Bool[np.ndarray, "h w"], size: int) -> Bool[np.ndarray, "s s"
     # Pillow sums shares in floating point.
     half = 0.5 - 1e-6
     return shares >= min(half, shares.max()) if mask.any() else np.zeros((size, size), bool)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        image = Image.fromarray((_grey16(image) / 257).round().astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("floating point pixels; expected 8 or 16 bits a channel")
+    elif image.mode == "P":
+        image = image.convert("RGBA")  # A palette may hold transparent colours.
+    return image.convert("RGB")
+
+
+def _brightness(image: Image.Image) -> tuple[np.ndarray, int]:
+    """A mask's values [h, w], and the largest possible one."""
+    if image.mode.startswith("I"):
+        return _grey16(image), 65535
+    if image.mode == "P":
+        image = image.convert("RGBA")
+    # Colour masks are judged by their brightest channel, without their alpha.
+    return np.asarray(image.convert("RGB")).max(axis=2), 255
 
 
 def _grey16(image: Image.Image) -> np.ndarray:

@@ -6,12 +6,9 @@ inside the canvas stays; what lies outside the image gets the image's mean colou
 which straddles the border sees no strong edge there.
 """
 
-import io
 import logging
 import math
 import os
-import struct
-import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, TypeVar
@@ -23,17 +20,13 @@ from PIL import Image
 from deeppose_jax.data.lsp import Record, read_bytes
 from deeppose_jax.data.pose_set import PoseSet
 from engine_jax.errors import UserError
+from engine_jax.images import read_image
 
 Region = tuple[float, float, float, float]  # (cx, cy, w, h) in the image's pixels
 
 # A labelled joint farther outside the image than this, in pixels, can't have been seen by whoever
 # labelled it.
 _OUTSIDE = 1.0
-# What Pillow raises on a damaged file.
-_IMAGE_ERRORS = (
-    *(EOFError, IndexError, NotImplementedError, OSError, OverflowError, SyntaxError, TypeError),
-    *(ValueError, Image.DecompressionBombError, struct.error, zlib.error),
-)
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -129,12 +122,7 @@ def decode(data: bytes, name: str) -> Image.Image:
     Raises:
         UserError: the bytes are no readable image; `name` is what the message calls it.
     """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            return _rgb(image)
-    except _IMAGE_ERRORS as error:
-        raise UserError(f"{name}: can't be read as an image ({error})") from error
+    return read_image(data, name, _rgb)
 
 
 def place(

@@ -1,20 +1,10 @@
 """From encoded images of any kind to arrays of one size."""
 
-import io
-import struct
-import zlib
-
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from engine_jax.errors import UserError
-
-# What Pillow raises on a damaged file.
-_IMAGE_ERRORS = (
-    *(EOFError, IndexError, NotImplementedError, OSError, OverflowError, SyntaxError, TypeError),
-    *(ValueError, Image.DecompressionBombError, struct.error, zlib.error),
-)
+from engine_jax.images import read_image
 
 
 def decode(data: bytes, name: str) -> Image.Image:
@@ -25,18 +15,17 @@ def decode(data: bytes, name: str) -> Image.Image:
     Raises:
         UserError: the bytes are no readable image; `name` is what the message calls it.
     """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):
-                grey = np.asarray(image).clip(0, 65535) / 257
-                image = Image.fromarray(grey.round().astype(np.uint8))
-            elif image.mode == "P":
-                image = image.convert("RGBA")  # A palette may hold transparent colours.
-            return image.convert("RGB")
-    except _IMAGE_ERRORS as error:
-        raise UserError(f"{name}: can't be read as an image ({error})") from error
+    return read_image(data, name, _rgb)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        grey = np.asarray(image).clip(0, 65535) / 257
+        image = Image.fromarray(grey.round().astype(np.uint8))
+    elif image.mode == "P":
+        image = image.convert("RGBA")  # A palette may hold transparent colours.
+    return image.convert("RGB")
 
 
 def fit(image: Image.Image, size: int) -> UInt8[np.ndarray, "s s 3"]:
