@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from convnets_jax import zoo
+from convnets_jax.transfer import TransferConfig
 from engine_jax.config import AtLeastOne, AtLeastZero, Fraction, Positive, Range
 from engine_jax.errors import UserError
 from engine_jax.optimizer import OptimizerConfig
@@ -242,6 +243,7 @@ class PoseConfig:
         model: stage 1's network.
         optimizer: trains stage 1.
         train: how long stage 1 is trained.
+        transfer: which of its parts are trained: "backbone", "head" and what is in them.
         refiner: the stages after it.
     """
 
@@ -254,11 +256,13 @@ class PoseConfig:
     model: ModelConfig
     optimizer: OptimizerConfig
     train: TrainConfig
+    transfer: TransferConfig
     refiner: RefinerConfig
     evaluation: EvaluationConfig
 
     def __post_init__(self):
         self.model.check("config.model")
+        self.transfer.check(self.train.epochs)
         if self.stages == 1:
             return
         refiner = self.refiner

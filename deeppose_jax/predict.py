@@ -23,6 +23,7 @@ from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.plots import draw_skeleton
 from deeppose_jax.predictor import to_image_pixels
 from deeppose_jax.skeleton import LSP, Skeleton
+from deeppose_jax.stages import stage_phases
 from engine_jax import cli, sharding
 from engine_jax.checkpoint import Checkpoints
 from engine_jax.config import from_mapping
@@ -118,7 +119,8 @@ def load(workdir: str | Path) -> PoseModel:
     stages = []
     for number in range(1, settings.stages + 1):
         build = partial(stage_network, settings, LSP, number)
-        params, model_state = abstract_variables(build, everywhere)
+        trained = stage_phases(settings, number)[-1].trained
+        params, model_state = abstract_variables(build, everywhere, trained=trained)
         with Checkpoints(folder.checkpoints / f"stage_{number}" / "best") as best:
             held = best.restore({"params": params, "model_state": model_state})
         graphdef = graph_defs(build).evaluate

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.io import savemat
 
+from convnets_jax.transfer import history
 from deeppose_jax import metrics, plots, published, tables
 from deeppose_jax.config import PoseConfig
 from deeppose_jax.crops import crop_boxes
@@ -19,10 +20,9 @@ from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.displacements import measure, observe, smallest_diam, to_frame
 from deeppose_jax.predictor import to_image_pixels
 from deeppose_jax.skeleton import Skeleton
-from deeppose_jax.stages import TrainedStage, measured
+from deeppose_jax.stages import TrainedStage, measured, stage_phases
 from engine_jax.plots import loss_curves, save
 from engine_jax.run_folder import RunFolder
-from engine_jax.writer import read_metrics
 
 _GRID = 20  # images in a grid of poses
 _ROWS = 5  # images that are shown stage by stage
@@ -85,7 +85,7 @@ def write_report(
         "versions": {package: version(package) for package in _PACKAGES},
     }
     if jax.process_index() == 0:  # Every process predicts; one of them draws and writes.
-        _write_scores(folder, results)
+        _write_scores(folder, settings, results)
         _write_pdj(folder, settings, parts.test, skeleton, stages, floor)
         _write_poses(folder, "test", parts.test, stages[-1], skeleton)
         _write_poses(folder, "train", _first(parts.train, settings), stages[-1], skeleton)
@@ -116,16 +116,16 @@ def _write_predictions(
         savemat(folder.predictions / f"{name}.mat", {"pred": pred})
 
 
-def _write_scores(folder: RunFolder, results: dict[str, Any]) -> None:
+def _write_scores(folder: RunFolder, settings: PoseConfig, results: dict[str, Any]) -> None:
     """Each stage's losses and scores by epoch, and PCP and PDJ by stage."""
     floor = results["mean_pose"]
     dotted = {row: floor[row]["four_limbs"] for row in ("pcp_strict", "pcp_loose")}
     dotted |= {f"pdj_{threshold}": row["total"] for threshold, row in floor["pdj"].items()}
     for stage in results["stages"]:
         name = f"stage_{stage['stage']}"
-        history = read_metrics(folder.metrics, name)
-        save(loss_curves(history), folder.plots / f"{name}_loss.png")
-        figure = plots.metric_curves(history, dotted, stage["best_epoch"])
+        rows = history(folder.metrics, stage_phases(settings, stage["stage"]))
+        save(loss_curves(rows), folder.plots / f"{name}_loss.png")
+        figure = plots.metric_curves(rows, dotted, stage["best_epoch"])
         save(figure, folder.plots / f"{name}_metrics.png")
     save(plots.scores_by_stage(results["stages"], floor), folder.plots / "scores.png")
 

@@ -1,17 +1,19 @@
 """One stage of a run: its network, its training on what the stage before it leaves, its predictions."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import nnx
+from flax.nnx import filterlib
 from jax.sharding import Mesh
 
+from convnets_jax.transfer import Phase, check_blocks, joined, phases, started
 from deeppose_jax import metrics
 from deeppose_jax.cascade import StagePoses, stage_network
 from deeppose_jax.config import PoseConfig
@@ -25,20 +27,26 @@ from deeppose_jax.displacements import (
     smallest_diam,
 )
 from deeppose_jax.predictor import Predictions, Predictor, to_image_pixels
-from deeppose_jax.pretrained import read_features, started_from_weights
 from deeppose_jax.regressor import Regressor
 from deeppose_jax.skeleton import Skeleton
+from deeppose_jax.starts import copied, read_features, started_from, started_from_weights
 from deeppose_jax.train_step import joint_refiners_step, shared_refiner_step, train_step
 from engine_jax import sharding
 from engine_jax.checkpoint import Checkpoints
 from engine_jax.errors import UserError
 from engine_jax.feed import Step, make_train_call
-from engine_jax.loop import Fit, fit
+from engine_jax.loop import Evaluate, Fit, fit
 from engine_jax.optimizer import make_optimizer, observe_validation
 from engine_jax.plan import check_size, make_plan
 from engine_jax.run_folder import RunFolder
 from engine_jax.stacked import stacked
-from engine_jax.state import TrainState, abstract_variables, create_state, graph_defs
+from engine_jax.state import (
+    TrainState,
+    abstract_model,
+    abstract_variables,
+    create_state,
+    graph_defs,
+)
 
 
 @dataclass(frozen=True)
@@ -81,54 +89,28 @@ def train_stage(
     Raises:
         UserError: when its checkpoint, or the weights that it should start with, are of another architecture.
     """
-    name = f"stage_{number}"
-    train, optimizer_config = settings.train, settings.optimizer
-    if number > 1:
-        train, optimizer_config = settings.refiner.train, settings.refiner.optimizer
-    plan = make_plan(train, settings.evaluation.every, len(parts.train.poses))
-    optimizer = make_optimizer(optimizer_config, plan.steps)
     build = partial(stage_network, settings, skeleton, number)
-    placed = state_sharding(settings, number, mesh)
-    seed = stage_seed(settings, number)
-    per_joint = number > 1 and settings.refiner.form == "per_joint"
-    state = create_state(
-        build, stacked(optimizer) if per_joint else optimizer, jax.random.key(seed), placed
-    )
-    if number > 1 and settings.refiner.start == "previous":
-        state = started_from(state, before[-1].fitted.best, placed, number)
-    model = settings.model if number == 1 else settings.refiner.model
-    if model.weights and not begun(folder, name):
-        state = started_from_weights(state, model, placed)
-    step = make_step(number, settings, skeleton, parts, before, mesh, optimizer)
-    over = None if number == 1 else ("data",)
-    train_call = make_train_call(
-        step,
-        parts.train.poses,
-        settings.data.placement,
-        plan,
-        seed,
-        placed,
-        sharding.split(mesh, axis=1, over=over),
-    )
-
+    graph = graph_defs(build).evaluate
     sets = evaluated_sets(parts, settings)
     previous = {key: before[-1].predictions[key].stage if before else None for key in sets}
-    graph = graph_defs(build).evaluate
     predictor = Predictor(graph, number, settings, skeleton, mesh)
 
     def evaluate(state: TrainState) -> dict[str, float]:
         found = {key: predictor(state, poses, previous[key]) for key, poses in sets.items()}
         return epoch_metrics(found, sets, skeleton)
 
-    fitted = fit(
-        state,
-        train_call,
-        evaluate,
-        plan,
-        folder,
-        name,
-        partial(observe_validation, optimizer_config),
-    )
+    fitted = None
+    for index, phase in enumerate(stage_phases(settings, number)):
+        earlier = fitted
+        fitted = train_phase(
+            index, phase, number, settings, skeleton, parts, before, mesh, folder, evaluate, earlier
+        )
+        if earlier is not None:
+            fitted = joined(earlier, fitted)
+    assert fitted is not None
+    # Whatever was frozen: the next stage may start from it.
+    fitted = replace(fitted, best=started(fitted.best, fitted.best, graph, nnx.Param))
+    name = f"stage_{number}"
     on_train = None
     if number < settings.stages and settings.refiner.measured_on == "train":
         on_train = kept(
@@ -143,6 +125,80 @@ def train_stage(
     return TrainedStage(number, fitted, predictions, on_train)
 
 
+def stage_phases(settings: PoseConfig, number: int) -> list[Phase]:
+    """The phases of a stage's training; of stages 2 and on, everything is trained in one."""
+    name = f"stage_{number}"
+    if number > 1:
+        return [Phase(name, settings.refiner.train.epochs, nnx.Param)]
+    return phases(settings.transfer, settings.train.epochs, name)
+
+
+def train_phase(
+    index: int,
+    phase: Phase,
+    number: int,
+    settings: PoseConfig,
+    skeleton: Skeleton,
+    parts: Parts,
+    before: Sequence[TrainedStage],
+    mesh: Mesh,
+    folder: RunFolder,
+    evaluate: Evaluate,
+    earlier: Fit | None,
+) -> Fit:
+    """Trains a stage for one phase.
+
+    Args:
+        index: of the phase, from 0; the order of its samples and its random numbers follow from it.
+        phase: what is trained, and how long.
+        evaluate: see `engine_jax.loop.Evaluate`.
+        earlier: what came of the phase before it.
+
+    The others are those of `train_stage`.
+    """
+    train, optimizer_config, model = settings.train, settings.optimizer, settings.model
+    rates = dict(settings.transfer.rates)
+    if number > 1:
+        refiner = settings.refiner
+        train, optimizer_config, model, rates = refiner.train, refiner.optimizer, refiner.model, {}
+    train = replace(train, epochs=phase.epochs)
+    plan = make_plan(train, settings.evaluation.every, len(parts.train.poses))
+    optimizer = make_optimizer(optimizer_config, plan.steps, rates)
+    build = partial(stage_network, settings, skeleton, number)
+    placed = state_sharding(settings, number, mesh)
+    seed = stage_seed(settings, number) + 2 * index
+    per_joint = number > 1 and settings.refiner.form == "per_joint"
+    state = create_state(
+        build,
+        stacked(optimizer) if per_joint else optimizer,
+        jax.random.key(seed),
+        placed,
+        trained=phase.trained,
+    )
+    if earlier is not None:
+        graph = graph_defs(build).evaluate
+        state = started(state, earlier.best, graph, phase.trained)
+    elif number > 1 and settings.refiner.start == "previous":
+        state = started_from(state, before[-1].fitted.best, placed, number)
+    elif model.weights and not begun(folder, phase.name):
+        state = started_from_weights(state, model, placed)
+    step = make_step(
+        number, settings, skeleton, parts, before, mesh, optimizer, seed, phase.trained
+    )
+    over = None if number == 1 else ("data",)
+    train_call = make_train_call(
+        step,
+        parts.train.poses,
+        settings.data.placement,
+        plan,
+        seed,
+        placed,
+        sharding.split(mesh, axis=1, over=over),
+    )
+    observe = partial(observe_validation, optimizer_config)
+    return fit(state, train_call, evaluate, plan, folder, phase.name, observe)
+
+
 def make_step(
     number: int,
     settings: PoseConfig,
@@ -151,17 +207,20 @@ def make_step(
     before: Sequence[TrainedStage],
     mesh: Mesh,
     optimizer: optax.GradientTransformation,
+    seed: int,
+    trained: filterlib.Filter = nnx.Param,
 ) -> Step:
     """The stage's train step, a function of its state and a batch."""
     common = {
         "optimizer": optimizer,
         "settings": settings,
         "skeleton": skeleton,
-        "key": jax.random.key(stage_seed(settings, number) + 1),
+        "key": jax.random.key(seed + 1),
     }
     build = partial(stage_network, settings, skeleton, number)
     if number == 1:
-        return partial(train_step, graphdef=graph_defs(build).train, **common)
+        graphdef = graph_defs(build, trained).train
+        return partial(train_step, graphdef=graphdef, trained=trained, **common)
     common["displacements"] = training_displacements(before[-1], parts, settings, skeleton)
     if settings.refiner.form == "shared":
         return partial(shared_refiner_step, graphdef=graph_defs(build).train, **common)
@@ -193,50 +252,6 @@ def training_displacements(
     gather = observe if settings.refiner.displacements == "observed" else measure
     floor = np.asarray(smallest_diam(poses.boxes))
     return gather(predicted.joints, poses.joints, poses.labelled, skeleton, floor)
-
-
-def started_from(state: TrainState, previous: TrainState, placed: Any, number: int) -> TrainState:
-    """A refiner's first state with the previous stage's backbone, and its head where that has the same shape.
-
-    Each joint's network gets a copy of a backbone that all joints shared.
-    """
-
-    @partial(jax.jit, out_shardings=placed)
-    def start(state: TrainState, previous: TrainState) -> TrainState:
-        return TrainState(
-            state.step,
-            copied(state.params, previous.params, number),
-            copied(state.model_state, previous.model_state, number),
-            state.opt_state,
-        )
-
-    return start(state, previous)
-
-
-def copied(new: Any, old: Any, number: int) -> Any:
-    """A stage's variables with those of the stage before it wherever path and shape fit.
-
-    Raises:
-        UserError: when the backbones are of different architectures.
-    """
-    name_of = partial(jax.tree_util.keystr, simple=True, separator=".")
-    sources = {name_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(old)}
-
-    def copy(path: Any, leaf: jax.Array) -> jax.Array:
-        name = name_of(path)
-        source = sources.get(name)
-        if source is not None and source.shape in (leaf.shape, leaf.shape[1:]):
-            return jnp.broadcast_to(source, leaf.shape)
-        if "backbone" in name:
-            found = "missing" if source is None else source.shape
-            raise UserError(
-                "config.refiner.start: 'previous' takes the same backbone in config.model and "
-                f"config.refiner.model; {name} of stage {number - 1} is {found}, "
-                f"of stage {number} {leaf.shape}"
-            )
-        return leaf
-
-    return jax.tree_util.tree_map_with_path(copy, new)
 
 
 def make_mesh(settings: PoseConfig, skeleton: Skeleton) -> Mesh:
@@ -288,6 +303,7 @@ def check(settings: PoseConfig, skeleton: Skeleton, parts: Parts, mesh: Mesh) ->
         if before is not None and settings.refiner.start == "previous":
             jax.eval_shape(partial(copied, number=number), variables, before)
         before = variables
+    check_blocks(abstract_model(partial(stage_network, settings, skeleton, 1)), settings.transfer)
     if settings.stages > 1 and settings.refiner.model.weights:
         read_features(settings.refiner.model)
 

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import optax
 from flax import nnx
+from flax.nnx import filterlib
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
@@ -29,8 +30,12 @@ def train_step(
     settings: PoseConfig,
     skeleton: Skeleton,
     key: jax.Array,
+    trained: filterlib.Filter = nnx.Param,
 ) -> tuple[TrainState, Float[Array, ""]]:
-    """Stage 1's step on one batch; returns the new state and the loss (DeepPose, equation 4)."""
+    """Stage 1's step on one batch; returns the new state and the loss (DeepPose, equation 4).
+
+    `trained` says which variables the state's `params` are.
+    """
     augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
     inputs, targets, labelled = augmented_samples(
         augment_key, batch, settings.model.input_size, settings.augment, skeleton
@@ -40,7 +45,7 @@ def train_step(
         # copy=True: batch norm writes its statistics, which it may not do to the arrays of an outer trace.
         model = nnx.merge(graphdef, params, state.model_state, copy=True)
         estimate = model(inputs, nnx.Rngs(dropout=dropout_key))
-        return model.loss(estimate, targets, labelled).mean(), nnx.state(model, nnx.Not(nnx.Param))
+        return model.loss(estimate, targets, labelled).mean(), nnx.state(model, nnx.Not(trained))
 
     (loss, model_state), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
     return state.apply_gradients(optimizer, grads, model_state), loss

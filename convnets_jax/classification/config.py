@@ -106,11 +106,7 @@ class ClassificationConfig:
                 f"config.model.input_size: {self.model.input_size} is more than the {data.size} px that images are "
                 f"kept at; accepted: at most config.data.size"
             )
-        if self.transfer.frozen_epochs >= self.train.epochs:
-            raise UserError(
-                f"config.transfer.frozen_epochs: {self.transfer.frozen_epochs} of {self.train.epochs} epochs; "
-                "accepted: less than config.train.epochs, or 0 to freeze in all of them"
-            )
+        self.transfer.check(self.train.epochs)
         if data.validation + data.test >= 1:
             raise UserError(
                 f"config.data.test: {data.test} and {data.validation} for validation leave nothing to train on; "

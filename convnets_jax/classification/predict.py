@@ -22,7 +22,7 @@ from convnets_jax.classification.data.folder import SUFFIXES
 from convnets_jax.classification.data.pixels import decode, fit
 from convnets_jax.classification.networks import build
 from convnets_jax.classification.predictor import Predictor
-from convnets_jax.classification.training import PART, phases
+from convnets_jax.classification.training import PART, named_phases
 from convnets_jax.classification.views import views
 from engine_jax import cli, sharding
 from engine_jax.checkpoint import Checkpoints
@@ -109,7 +109,7 @@ def load(workdir: str | Path) -> Classifier:
         raise UserError(f"{folder.path}: this run is not finished (no results.json)")
     network = partial(build, settings.model, len(results["classes"]))
     everywhere = sharding.replicated(sharding.device_mesh())
-    trained = phases(settings)[-1].trained
+    trained = named_phases(settings)[-1].trained
     params, model_state = abstract_variables(network, everywhere, trained=trained)
     with Checkpoints(folder.checkpoints / PART / "best") as best:
         held = best.restore({"params": params, "model_state": model_state})

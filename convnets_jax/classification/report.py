@@ -15,8 +15,9 @@ from convnets_jax.classification.config import ClassificationConfig
 from convnets_jax.classification.data.image_set import ImageSet
 from convnets_jax.classification.data.load import Parts
 from convnets_jax.classification.predictor import Outputs
-from convnets_jax.classification.training import TrainedClassifier, history
+from convnets_jax.classification.training import TrainedClassifier, named_phases
 from convnets_jax.classification.views import views
+from convnets_jax.transfer import history
 from engine_jax.plots import loss_curves, save
 from engine_jax.run_folder import RunFolder
 
@@ -95,7 +96,7 @@ def _errors(probabilities: np.ndarray, part: ImageSet) -> Mapping[str, float | N
 
 def _write_history(folder: RunFolder, settings: ClassificationConfig, best_epoch: int) -> None:
     """The loss and the errors by epoch."""
-    rows = history(settings, folder)
+    rows = history(folder.metrics, named_phases(settings))
     save(loss_curves(rows), folder.plots / "loss.png")
     save(plots.accuracy_curves(rows, best_epoch), folder.plots / "accuracy.png")
 

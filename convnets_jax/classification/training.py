@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
-from flax.nnx import filterlib
 from jax.sharding import Mesh
 
 from convnets_jax import torchvision
@@ -21,7 +19,7 @@ from convnets_jax.classification.networks import build
 from convnets_jax.classification.predictor import Outputs, Predictor
 from convnets_jax.classification.train_step import Batch, train_step
 from convnets_jax.classification.views import views
-from convnets_jax.transfer import trained_by
+from convnets_jax.transfer import Phase, joined, phases, started
 from engine_jax import sharding
 from engine_jax.feed import make_train_call
 from engine_jax.loop import Evaluate, Fit, fit
@@ -29,10 +27,8 @@ from engine_jax.optimizer import make_optimizer, observe_validation
 from engine_jax.plan import make_plan
 from engine_jax.run_folder import RunFolder
 from engine_jax.state import TrainState, create_state, graph_defs
-from engine_jax.writer import read_metrics
 
 PART = "classifier"  # the name of what is trained, in checkpoints/ and metrics.jsonl
-FROZEN = "frozen"  # and of the phase before it, in which a part of the network is frozen
 
 
 @dataclass(frozen=True)
@@ -48,30 +44,6 @@ class TrainedClassifier:
     fitted: Fit
     test: Outputs
     single: Outputs
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of training in which the same parameters are trained.
-
-    Attributes:
-        name: in checkpoints/ and metrics.jsonl.
-        epochs: how long.
-        trained: which parameters.
-    """
-
-    name: str
-    epochs: int
-    trained: filterlib.Filter
-
-
-def phases(settings: ClassificationConfig) -> list[Phase]:
-    """One phase, or two where a freeze ends; the last one's parameters are the run's."""
-    epochs, transfer = settings.train.epochs, settings.transfer
-    chosen, frozen = trained_by(transfer.train), transfer.frozen_epochs
-    if not frozen:
-        return [Phase(PART, epochs, chosen)]
-    return [Phase(FROZEN, frozen, chosen), Phase(PART, epochs - frozen, nnx.Param)]
 
 
 def train_classifier(
@@ -105,13 +77,13 @@ def train_classifier(
         }
 
     fitted = None
-    for number, phase in enumerate(phases(settings)):
+    for number, phase in enumerate(named_phases(settings)):
         before = fitted
         fitted = train_phase(
             settings, phase, number, parts, weights, mesh, folder, evaluate, before
         )
         if before is not None:
-            fitted = _joined(before, fitted)
+            fitted = joined(before, fitted)
     assert fitted is not None
     best, test = fitted.best, parts.test
     single = outputs(best, test)
@@ -156,13 +128,14 @@ def train_phase(
     everywhere = sharding.replicated(mesh)
     key = jax.random.key(seed)
     state = create_state(network, optimizer, key, everywhere, trained=phase.trained)
-    start = state if before is None else before.best
-    model = nnx.merge(graphs.evaluate, start.params, start.model_state)
-    if before is None and settings.model.weights:
+    if before is not None:
+        state = started(state, before.best, graphs.evaluate, phase.trained)
+    elif settings.model.weights:
+        model = nnx.merge(graphs.evaluate, state.params, state.model_state)
         torchvision.load(model.features, settings.model.weights)
-    variables = nnx.state(model, phase.trained, ...)
-    params, model_state = jax.jit(lambda x: x, out_shardings=everywhere)(variables)
-    state = replace(state, params=params, model_state=model_state)
+        variables = nnx.state(model, phase.trained, ...)
+        params, model_state = jax.jit(lambda x: x, out_shardings=everywhere)(variables)
+        state = replace(state, params=params, model_state=model_state)
     step = partial(
         train_step,
         graphdef=graphs.train,
@@ -186,26 +159,9 @@ def train_phase(
     return fit(state, train_call, evaluate, plan, folder, phase.name, observe)
 
 
-def _joined(before: Fit, after: Fit) -> Fit:
-    """What came of two phases; images/s are the second one's."""
-    return replace(
-        after,
-        best_epoch=before.epochs + after.best_epoch,
-        epochs=before.epochs + after.epochs,
-        seconds=before.seconds + after.seconds,
-    )
-
-
-def history(settings: ClassificationConfig, folder: RunFolder) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl, steps and epochs counted through all phases."""
-    rows: list[dict[str, Any]] = []
-    for phase in phases(settings):
-        step, epoch = (rows[-1]["step"], rows[-1]["epoch"]) if rows else (0, 0)
-        rows += [
-            {**row, "step": row["step"] + step, "epoch": row["epoch"] + epoch}
-            for row in read_metrics(folder.metrics, phase.name)
-        ]
-    return rows
+def named_phases(settings: ClassificationConfig) -> list[Phase]:
+    """The run's phases."""
+    return phases(settings.transfer, settings.train.epochs, PART)
 
 
 def _errors(part: str, found: Outputs, labels: np.ndarray) -> dict[str, float]:

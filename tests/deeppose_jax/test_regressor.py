@@ -10,7 +10,7 @@ from flax import nnx
 
 from convnets_jax import torchvision, zoo
 from convnets_jax.resnet import ResNetConfig, ResNetFeatures
-from deeppose_jax import LSP, Regressor, pretrained
+from deeppose_jax import LSP, Regressor, starts
 from deeppose_jax.cascade import stage_network
 from engine_jax import sharding
 from engine_jax.errors import UserError
@@ -127,7 +127,7 @@ def test_weights_of_a_file_are_put_into_every_backbone(form, top_down, monkeypat
     placed = sharding.replicated(sharding.device_mesh(joint=1))
     state = create_state(build, optax.adam(1e-3), jax.random.key(0), placed)
     state_before = jax.tree.map(np.asarray, state)
-    started = pretrained.started_from_weights(state, config.refiner.model, placed)
+    started = starts.started_from_weights(state, config.refiner.model, placed)
     before = jax.tree_util.tree_leaves_with_path((state_before.params, state_before.model_state))
     after = jax.tree.leaves((started.params, started.model_state))
     place = "backbone.bottom_up." if top_down else "backbone."

@@ -4,15 +4,17 @@ import json
 import signal
 import subprocess
 import time
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
-from deeppose_jax import load, metrics
-from deeppose_jax.cascade import StagePoses
+from deeppose_jax import Regressor, load, metrics
+from deeppose_jax.cascade import StagePoses, stage_network
 from deeppose_jax.config import PoseConfig
 from deeppose_jax.data import open_lsp, prepare
 from deeppose_jax.data.load import Part, Parts
@@ -21,8 +23,11 @@ from deeppose_jax.data.splits import splits
 from deeppose_jax.displacements import measure
 from deeppose_jax.evaluate import load_joints, load_predictions
 from deeppose_jax.skeleton import LSP
-from deeppose_jax.stages import TrainedStage, training_displacements
+from deeppose_jax.stages import TrainedStage, stage_phases, training_displacements
+from engine_jax import sharding
+from engine_jax.checkpoint import Checkpoints
 from engine_jax.config import from_mapping
+from engine_jax.state import abstract_variables
 from tests.deeppose_jax.lsp_folder import tiny_lsp
 from tests.deeppose_jax.runs import ROOT, TINY, command, environment, launch
 from tests.deeppose_jax.settings import tiny
@@ -172,3 +177,55 @@ def random_part(rng, count):
         to_image=np.tile(np.eye(2, 3, dtype=np.float32), (count, 1, 1)),
     )
     return Part(poses, [str(i) for i in range(count)])
+
+
+def best_arrays(workdir, part, trained):
+    """All arrays of a part's best parameters, by name."""
+    settings = from_mapping(PoseConfig, json.loads((workdir / "config.json").read_text()))
+    everywhere = sharding.replicated(sharding.device_mesh())
+    build = partial(stage_network, settings, LSP, 1)
+    like = abstract_variables(build, everywhere, trained=trained)
+    with Checkpoints(workdir / "checkpoints" / part / "best") as best:
+        held = best.restore(dict(zip(("params", "model_state"), like, strict=True)))
+    return {
+        ".".join(map(str, path)): np.asarray(value)
+        for variables in held.values()
+        for path, value in nnx.to_flat_state(nnx.as_pure(variables))
+    }
+
+
+def test_a_frozen_backbone_thaws_and_starts_the_next_stage(arguments, tmp_path):
+    workdir = tmp_path / "run"
+    done = launch(
+        *arguments,
+        *SHARED,
+        "--config.stages=2",
+        "--config.refiner.start=previous",
+        "--config.refiner.model.alexnet.widths=(8,8,8,8,8)",
+        "--config.refiner.model.alexnet.first_kernel=5",
+        "--config.refiner.model.alexnet.first_stride=2",
+        "--config.refiner.model.alexnet.norm=lrn",
+        "--config.refiner.model.input_size=40",
+        "--config.transfer.train=('head',)",
+        "--config.transfer.frozen_epochs=1",
+        f"--workdir={workdir}",
+    )
+    assert done.returncode == 0, done.stderr
+    settings = from_mapping(PoseConfig, json.loads((workdir / "config.json").read_text()))
+    first, second = stage_phases(settings, 1)
+    frozen = best_arrays(workdir, first.name, first.trained)
+    thawed = best_arrays(workdir, second.name, second.trained)
+    random = Regressor(settings.model, LSP.num_joints, rngs=nnx.Rngs(jax.random.key(0)))
+    given = {
+        ".".join(map(str, path)): np.asarray(value)
+        for path, value in nnx.to_flat_state(nnx.as_pure(nnx.state(random)))
+    }
+    changed = {name for name in frozen if not np.allclose(frozen[name], given[name], atol=1e-6)}
+    assert changed
+    assert all(name.startswith("head.") for name in changed)
+    later = {name for name in thawed if not np.array_equal(thawed[name], frozen[name])}
+    assert any(name.startswith("backbone.") for name in later)
+    (stage, _) = json.loads((workdir / "results.json").read_text())["stages"]
+    assert stage["epochs"] == 2
+    joints = load(workdir).predict([np.zeros((48, 48, 3), np.uint8)])
+    assert np.isfinite(joints).all()

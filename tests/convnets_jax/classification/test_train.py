@@ -22,11 +22,11 @@ from convnets_jax.classification.report import first_kernel
 from convnets_jax.classification.train import train_and_evaluate
 from convnets_jax.classification.train_step import Batch, train_step
 from convnets_jax.classification.views import views
+from convnets_jax.transfer import history
 from engine_jax import cli, sharding
 from engine_jax.checkpoint import Checkpoints
 from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
-from engine_jax.run_folder import RunFolder
 from engine_jax.state import abstract_variables, create_state, graph_defs
 from engine_jax.writer import read_metrics
 from tests.convnets_jax.classification.image_folder import image_folder
@@ -164,7 +164,7 @@ def ones(features, path):
 def arrays_of(workdir, phase, settings):
     """All arrays of the best parameters of a phase, by name."""
     network = partial(build, settings.model, 10)
-    trained = next(p.trained for p in training.phases(settings) if p.name == phase)
+    trained = next(p.trained for p in training.named_phases(settings) if p.name == phase)
     like = abstract_variables(network, sharding.replicated(sharding.device_mesh()), trained=trained)
     with Checkpoints(Path(workdir) / "checkpoints" / phase / "best") as best:
         held = best.restore(dict(zip(("params", "model_state"), like, strict=True)))
@@ -204,13 +204,14 @@ def test_a_freeze_that_ends_goes_on_from_what_was_trained(tmp_path):
     assert results["epochs"] == 2
     settings = from_mapping(ClassificationConfig, config)
     first, second = (
-        arrays_of(tmp_path / "run", phase, settings) for phase in (training.FROZEN, training.PART)
+        arrays_of(tmp_path / "run", phase, settings)
+        for phase in ("classifier_frozen", training.PART)
     )
     # Thawed features learn at a rate of 0 here, but their batch norms see batches again.
     changed = {name for name in first if not np.array_equal(first[name], second[name])}
     statistics = {n for n in first if n.startswith("features.") and n.endswith(("mean", "var"))}
     assert changed == statistics | {"logits.kernel", "logits.bias"}
-    rows = training.history(settings, RunFolder(tmp_path / "run"))
+    rows = history(tmp_path / "run" / "metrics.jsonl", training.named_phases(settings))
     assert [row["epoch"] for row in rows if "validation/loss" in row] == [1, 2]
     steps = [row["step"] for row in rows if "train/loss" in row]
     assert steps == [1, 2, 3, 4]
