@@ -197,8 +197,8 @@ def best_arrays(workdir, part, trained):
 def test_a_frozen_backbone_thaws_and_starts_the_next_stage(arguments, tmp_path):
     workdir = tmp_path / "run"
     done = launch(
-        *arguments,
-        *SHARED,
+        *(argument for argument in arguments if "refiner.model" not in argument),
+        "--config.refiner.form=shared",
         "--config.stages=2",
         "--config.refiner.start=previous",
         "--config.refiner.model.alexnet.widths=(8,8,8,8,8)",
@@ -206,6 +206,7 @@ def test_a_frozen_backbone_thaws_and_starts_the_next_stage(arguments, tmp_path):
         "--config.refiner.model.alexnet.first_stride=2",
         "--config.refiner.model.alexnet.norm=lrn",
         "--config.refiner.model.input_size=40",
+        "--config.refiner.model.hidden=(16,)",
         "--config.transfer.train=('head',)",
         "--config.transfer.frozen_epochs=1",
         f"--workdir={workdir}",
