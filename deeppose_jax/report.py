@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.io import savemat
 
-from convnets_jax.transfer import history
+from convnets_jax.phases import history
 from deeppose_jax import metrics, plots, published, tables
 from deeppose_jax.config import PoseConfig
 from deeppose_jax.crops import crop_boxes

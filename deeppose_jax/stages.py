@@ -13,7 +13,8 @@ from flax import nnx
 from flax.nnx import filterlib
 from jax.sharding import Mesh
 
-from convnets_jax.transfer import Phase, check_blocks, joined, phases, started
+from convnets_jax.phases import Phase, joined, phases, started
+from convnets_jax.transfer import check_blocks
 from deeppose_jax import metrics
 from deeppose_jax.cascade import StagePoses, stage_network
 from deeppose_jax.config import PoseConfig

@@ -17,7 +17,7 @@ from convnets_jax.classification.data.load import Parts
 from convnets_jax.classification.predictor import Outputs
 from convnets_jax.classification.training import TrainedClassifier, named_phases
 from convnets_jax.classification.views import views
-from convnets_jax.transfer import history
+from convnets_jax.phases import history
 from engine_jax.plots import loss_curves, save
 from engine_jax.run_folder import RunFolder
 

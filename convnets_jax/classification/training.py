@@ -19,7 +19,7 @@ from convnets_jax.classification.networks import build
 from convnets_jax.classification.predictor import Outputs, Predictor
 from convnets_jax.classification.train_step import Batch, train_step
 from convnets_jax.classification.views import views
-from convnets_jax.transfer import Phase, joined, phases, started
+from convnets_jax.phases import Phase, joined, phases, started
 from engine_jax import sharding
 from engine_jax.feed import make_train_call
 from engine_jax.loop import Evaluate, Fit, fit

@@ -22,7 +22,7 @@ from convnets_jax.classification.report import first_kernel
 from convnets_jax.classification.train import train_and_evaluate
 from convnets_jax.classification.train_step import Batch, train_step
 from convnets_jax.classification.views import views
-from convnets_jax.transfer import history
+from convnets_jax.phases import history
 from engine_jax import cli, sharding
 from engine_jax.checkpoint import Checkpoints
 from engine_jax.config import from_mapping
