@@ -13,5 +13,7 @@ def real_data() -> Path:
     """The folder of real data sets that REAL_DATA names."""
     folder = os.environ.get("REAL_DATA")
     if not folder:
-        pytest.skip("REAL_DATA is unset: set it to a folder that holds lsp/, lspet/ and published/")
+        pytest.skip(
+            "REAL_DATA is unset: set it to a folder that holds lsp/, lspet/, mvtec/ and published/"
+        )
     return Path(folder)
