@@ -85,7 +85,7 @@ def write_report(
 
 
 def _write_history(
-    folder: RunFolder, settings: AnomalyConfig, test: ImageSet, best_epoch: int
+    folder: RunFolder, settings: AnomalyConfig, test: ImageSet, best_epoch: float
 ) -> None:
     """The loss, and each defect's three accuracies, by epoch."""
     history = read_metrics(folder.metrics, PART)

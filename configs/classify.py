@@ -48,7 +48,7 @@ def alexnet() -> ConfigDict:
                 "head": (),
                 "dtype": "auto",
             },
-            "transfer": {"train": ("",), "frozen_epochs": 0, "rates": ()},
+            "transfer": {"train": ("",), "frozen_epochs": 0, "frozen_steps": 0, "rates": ()},
             "loss": {"class_weights": "none"},
             "optimizer": {
                 "kind": "sgd",

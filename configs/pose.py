@@ -64,7 +64,7 @@ def base() -> ConfigDict:
             "model": network(),
             "optimizer": adam(),
             "train": training(),
-            "transfer": {"train": ("",), "frozen_epochs": 0, "rates": ()},
+            "transfer": {"train": ("",), "frozen_epochs": 0, "frozen_steps": 0, "rates": ()},
             "refiner": {
                 "form": "per_joint",
                 "sigma": 2.0,

@@ -9,7 +9,9 @@ from flax import nnx
 from flax.nnx import filterlib
 
 from convnets_jax.transfer import TransferConfig, trained_by
+from engine_jax.errors import UserError
 from engine_jax.loop import Fit
+from engine_jax.plan import Plan
 from engine_jax.state import TrainState
 from engine_jax.writer import read_metrics
 
@@ -20,29 +22,44 @@ class Phase:
 
     Attributes:
         name: in checkpoints/ and metrics.jsonl.
-        epochs: how long.
         trained: which parameters.
     """
 
     name: str
-    epochs: int
     trained: filterlib.Filter
 
 
-def phases(config: TransferConfig, epochs: int, name: str) -> list[Phase]:
+def phases(config: TransferConfig, name: str) -> list[Phase]:
     """The phases of training what is called `name`: one, or two where a freeze ends; the last one's result counts."""
-    chosen, frozen = trained_by(config.train), config.frozen_epochs
+    chosen = trained_by(config.train)
+    if config.frozen_epochs or config.frozen_steps:
+        return [Phase(f"{name}_frozen", chosen), Phase(name, nnx.Param)]
+    return [Phase(name, chosen)]
+
+
+def plans(config: TransferConfig, plan: Plan) -> list[Plan]:
+    """How long each of `phases` takes, of the plan for all of them.
+
+    Raises:
+        UserError: when the freeze doesn't end before training does.
+    """
+    frozen = config.frozen_steps or config.frozen_epochs * plan.steps_per_epoch
     if not frozen:
-        return [Phase(name, epochs, chosen)]
-    return [Phase(f"{name}_frozen", frozen, chosen), Phase(name, epochs - frozen, nnx.Param)]
+        return [plan]
+    if frozen >= plan.steps:
+        raise UserError(
+            f"config.transfer.frozen_steps: {frozen} of {plan.steps} steps; accepted: less, or 0 to freeze in all of "
+            "them"
+        )
+    return [plan.stretch(frozen), plan.stretch(plan.steps - frozen)]
 
 
 def joined(before: Fit, after: Fit) -> Fit:
     """What came of two phases, one after the other; images/s are the second one's."""
     return replace(
         after,
-        best_epoch=before.epochs + after.best_epoch,
-        epochs=before.epochs + after.epochs,
+        best_step=before.steps + after.best_step,
+        steps=before.steps + after.steps,
         seconds=before.seconds + after.seconds,
     )
 

@@ -30,19 +30,26 @@ class TransferConfig:
         train: the blocks that are trained. The others are frozen: their parameters stay and have no state of the
             optimiser, and their batch norms keep the running statistics.
         frozen_epochs: epochs after which the freeze ends and all is trained; 0 never ends it.
+        frozen_steps: the same in steps of the optimiser, instead of `frozen_epochs`.
         rates: factors of the learning rate, as (block, factor); that of the longest name that fits counts, 1 elsewhere.
     """
 
     train: tuple[str, ...]
     frozen_epochs: Annotated[int, AtLeastZero]
+    frozen_steps: Annotated[int, AtLeastZero]
     rates: tuple[tuple[str, Annotated[float, AtLeastZero]], ...]
 
     def check(self, epochs: int) -> None:
-        """Finds a freeze that doesn't end before training does.
+        """Finds a freeze that doesn't end before training does, or is to end twice.
 
         Raises:
             UserError: naming the field.
         """
+        if self.frozen_epochs and self.frozen_steps:
+            raise UserError(
+                f"config.transfer.frozen_steps: {self.frozen_steps}, but config.transfer.frozen_epochs is "
+                f"{self.frozen_epochs}; accepted: one of the two, the other 0"
+            )
         if self.frozen_epochs >= epochs:
             raise UserError(
                 f"config.transfer.frozen_epochs: {self.frozen_epochs} of {epochs} epochs; "

@@ -13,7 +13,7 @@ from flax import nnx
 from flax.nnx import filterlib
 from jax.sharding import Mesh
 
-from convnets_jax.phases import Phase, joined, phases, started
+from convnets_jax.phases import Phase, joined, phases, plans, started
 from convnets_jax.transfer import check_blocks
 from deeppose_jax import metrics
 from deeppose_jax.cascade import StagePoses, stage_network
@@ -38,7 +38,7 @@ from engine_jax.errors import UserError
 from engine_jax.feed import Step, make_train_call
 from engine_jax.loop import Evaluate, Fit, fit
 from engine_jax.optimizer import make_optimizer, observe_validation
-from engine_jax.plan import check_size, make_plan
+from engine_jax.plan import Plan, make_plan
 from engine_jax.run_folder import RunFolder
 from engine_jax.stacked import stacked
 from engine_jax.state import (
@@ -101,10 +101,26 @@ def train_stage(
         return epoch_metrics(found, sets, skeleton)
 
     fitted = None
-    for index, phase in enumerate(stage_phases(settings, number)):
+    stretches = zip(
+        stage_phases(settings, number),
+        stage_plans(settings, number, len(parts.train.poses)),
+        strict=True,
+    )
+    for index, (phase, plan) in enumerate(stretches):
         earlier = fitted
         fitted = train_phase(
-            index, phase, number, settings, skeleton, parts, before, mesh, folder, evaluate, earlier
+            index,
+            phase,
+            plan,
+            number,
+            settings,
+            skeleton,
+            parts,
+            before,
+            mesh,
+            folder,
+            evaluate,
+            earlier,
         )
         if earlier is not None:
             fitted = joined(earlier, fitted)
@@ -130,13 +146,26 @@ def stage_phases(settings: PoseConfig, number: int) -> list[Phase]:
     """The phases of a stage's training; of stages 2 and on, everything is trained in one."""
     name = f"stage_{number}"
     if number > 1:
-        return [Phase(name, settings.refiner.train.epochs, nnx.Param)]
-    return phases(settings.transfer, settings.train.epochs, name)
+        return [Phase(name, nnx.Param)]
+    return phases(settings.transfer, name)
+
+
+def stage_plans(settings: PoseConfig, number: int, size: int) -> list[Plan]:
+    """How long a stage's phases take, on a training part of `size` images.
+
+    Raises:
+        UserError: when that is less than a batch, or a freeze doesn't end before training does.
+    """
+    every = settings.evaluation.every
+    if number > 1:
+        return [make_plan(settings.refiner.train, every, size, "config.refiner.train")]
+    return plans(settings.transfer, make_plan(settings.train, every, size))
 
 
 def train_phase(
     index: int,
     phase: Phase,
+    plan: Plan,
     number: int,
     settings: PoseConfig,
     skeleton: Skeleton,
@@ -151,20 +180,18 @@ def train_phase(
 
     Args:
         index: of the phase, from 0; the order of its samples and its random numbers follow from it.
-        phase: what is trained, and how long.
+        phase: what is trained.
+        plan: how long.
         evaluate: see `engine_jax.loop.Evaluate`.
         earlier: what came of the phase before it.
 
     The others are those of `train_stage`.
     """
-    train, optimizer_config, model = settings.train, settings.optimizer, settings.model
-    rates = dict(settings.transfer.rates)
+    optimizer_config, model, rates = settings.optimizer, settings.model, settings.transfer.rates
     if number > 1:
         refiner = settings.refiner
-        train, optimizer_config, model, rates = refiner.train, refiner.optimizer, refiner.model, {}
-    train = replace(train, epochs=phase.epochs)
-    plan = make_plan(train, settings.evaluation.every, len(parts.train.poses))
-    optimizer = make_optimizer(optimizer_config, plan.steps, rates)
+        optimizer_config, model, rates = refiner.optimizer, refiner.model, ()
+    optimizer = make_optimizer(optimizer_config, plan.steps, dict(rates))
     build = partial(stage_network, settings, skeleton, number)
     placed = state_sharding(settings, number, mesh)
     seed = stage_seed(settings, number) + 2 * index
@@ -294,11 +321,9 @@ def check(settings: PoseConfig, skeleton: Skeleton, parts: Parts, mesh: Mesh) ->
             can't start from the one before it or from its file of weights.
     """
     size = len(parts.train.poses)
-    check_size(settings.train, size)
-    if settings.stages > 1:
-        check_size(settings.refiner.train, size, "config.refiner.train")
     before = None
     for number in range(1, min(settings.stages, 3) + 1):  # All later ones are like the third.
+        stage_plans(settings, number, size)
         build = partial(stage_network, settings, skeleton, number)
         variables = abstract_variables(build, sharding.replicated(mesh))
         if before is not None and settings.refiner.start == "previous":

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 
 from engine_jax.checkpoint import Checkpoints
 from engine_jax.errors import UserError
-from engine_jax.plan import Plan
+from engine_jax.plan import Plan, in_epochs
 from engine_jax.progress import Progress
 from engine_jax.run_folder import RunFolder
 from engine_jax.state import TrainState
@@ -35,17 +36,29 @@ class Fit:
 
     Attributes:
         best: the state with the lowest validation loss; its opt_state is the last one's.
-        best_epoch: the epochs that state had seen.
-        epochs: the epochs trained.
+        best_step: the steps that state had taken.
+        steps: the steps taken in all.
+        steps_per_epoch: how many make an epoch.
         seconds: training and evaluation, over all starts of the run.
         images_per_second: training only, over all starts of the run.
     """
 
     best: TrainState
-    best_epoch: int
-    epochs: int
+    best_step: int
+    steps: int
+    steps_per_epoch: int
     seconds: float
     images_per_second: float
+
+    @property
+    def best_epoch(self) -> float:
+        """The epochs that the best state had seen."""
+        return in_epochs(self.best_step, self.steps_per_epoch)
+
+    @property
+    def epochs(self) -> float:
+        """The epochs trained."""
+        return in_epochs(self.steps, self.steps_per_epoch)
 
 
 def fit(
@@ -76,6 +89,7 @@ def fit(
         UserError: when the loss is no longer finite.
     """
     progress = _first_progress()
+    epochs = partial(in_epochs, steps_per_epoch=plan.steps_per_epoch)
     with (
         Checkpoints(folder.checkpoints / part / "last") as last,
         Checkpoints(folder.checkpoints / part / "best") as best,
@@ -90,28 +104,26 @@ def fit(
         ):
             if step:
                 verb = "finished" if _finished(step, progress, plan) else "resuming"
-                bar.line(f"{part}: {verb} at epoch {step // plan.steps_per_epoch}")
+                bar.line(f"{part}: {verb} at epoch {epochs(step):g}")
             while not _finished(step, progress, plan):
                 start = time.monotonic()
-                for _ in range(
-                    min(plan.evaluate_every, plan.epochs - step // plan.steps_per_epoch)
-                ):
-                    state, step = _train_epoch(state, step, train_call, plan, writer, bar)
+                until = min(step + plan.evaluate_every * plan.steps_per_epoch, plan.steps)
+                while step < until:
+                    state, step = _take_call(state, step, train_call, plan, writer, bar)
                 trained = time.monotonic() - start
                 metrics = evaluate(state)
                 opt_state = observe(state.opt_state, metrics[MONITORED])
                 state = replace(state, opt_state=opt_state)
-                epoch = step // plan.steps_per_epoch
-                writer.write(step, epoch, metrics)
-                bar.line(f"{part}, epoch {epoch}/{plan.epochs}: {_validation(metrics)}")
+                writer.write(step, epochs(step), metrics)
+                bar.line(
+                    f"{part}, epoch {epochs(step):g}/{epochs(plan.steps):g}: {_validation(metrics)}"
+                )
                 improved = metrics[MONITORED] < progress["best_loss"]
                 progress = {
                     "best_loss": np.asarray(
                         metrics[MONITORED] if improved else progress["best_loss"], np.float64
                     ),
-                    "best_epoch": np.asarray(
-                        epoch if improved else progress["best_epoch"], np.int64
-                    ),
+                    "best_step": np.asarray(step if improved else progress["best_step"], np.int64),
                     "stale": np.asarray(0 if improved else progress["stale"] + 1, np.int64),
                     "train_seconds": progress["train_seconds"] + trained,
                     "seconds": progress["seconds"] + (time.monotonic() - start),
@@ -122,8 +134,9 @@ def fit(
         chosen = best.restore({"params": state.params, "model_state": state.model_state})
     return Fit(
         best=TrainState(state.step, chosen["params"], chosen["model_state"], state.opt_state),
-        best_epoch=int(progress["best_epoch"]),
-        epochs=step // plan.steps_per_epoch,
+        best_step=int(progress["best_step"]),
+        steps=step,
+        steps_per_epoch=plan.steps_per_epoch,
         seconds=float(progress["seconds"]),
         images_per_second=step * plan.batch_size / max(float(progress["train_seconds"]), 1e-9),
     )
@@ -147,7 +160,7 @@ def _first_progress() -> dict[str, Any]:
     """What the loop itself has to remember over a restart; arrays, since it is saved with the state."""
     return {
         "best_loss": np.asarray(np.inf),
-        "best_epoch": np.asarray(0, np.int64),
+        "best_step": np.asarray(0, np.int64),
         "stale": np.asarray(0, np.int64),
         "train_seconds": np.asarray(0.0),
         "seconds": np.asarray(0.0),
@@ -166,7 +179,7 @@ def _finished(step: int, progress: Mapping[str, Any], plan: Plan) -> bool:
     return stopped or step >= plan.steps
 
 
-def _train_epoch(
+def _take_call(
     state: TrainState,
     step: int,
     train_call: TrainCall,
@@ -174,16 +187,16 @@ def _train_epoch(
     writer: MetricsWriter,
     bar: Progress,
 ) -> tuple[TrainState, int]:
-    for _ in range(plan.steps_per_epoch // plan.steps_per_call):
-        state, losses = train_call(state, step)
-        losses = np.asarray(losses, np.float64)  # [steps_per_call]
-        if not np.isfinite(losses).all():
-            raise UserError(
-                f"the loss is {losses[~np.isfinite(losses)][0]} at step {step}: "
-                "try a lower config.optimizer.learning_rate"
-            )
-        for loss in losses:
-            step += 1
-            writer.write(step, step / plan.steps_per_epoch, {"train/loss": float(loss)})
-        bar.update(len(losses), float(losses.mean()))
+    state, losses = train_call(state, step)
+    losses = np.asarray(losses, np.float64)  # [steps_per_call]
+    if not np.isfinite(losses).all():
+        raise UserError(
+            f"the loss is {losses[~np.isfinite(losses)][0]} at step {step}: "
+            "try a lower config.optimizer.learning_rate"
+        )
+    for loss in losses:
+        step += 1
+        epoch = in_epochs(step, plan.steps_per_epoch)
+        writer.write(step, epoch, {"train/loss": float(loss)})
+    bar.update(len(losses), float(losses.mean()))
     return state, step

@@ -1,6 +1,7 @@
 """How long a network is trained."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import jax
@@ -35,25 +36,33 @@ class Plan:
     """How long to train a data set.
 
     Attributes:
-        epochs: at most this many.
+        steps: optimiser steps in all, at most.
         steps_per_epoch: optimiser steps an epoch.
-        steps_per_call: steps that one train call takes; divides steps_per_epoch.
-        evaluate_every: epochs between two evaluations; the last epoch is always evaluated.
+        steps_per_call: steps that one train call takes; divides steps and steps_per_epoch.
+        evaluate_every: epochs between two evaluations; the last step is always followed by one.
         patience: stop after this many evaluations without a lower validation loss; 0 never stops.
         batch_size: images a step, for images/s.
     """
 
-    epochs: int
+    steps: int
     steps_per_epoch: int
     steps_per_call: int
     evaluate_every: int
     patience: int
     batch_size: int
 
-    @property
-    def steps(self) -> int:
-        """The optimiser steps of all epochs."""
-        return self.epochs * self.steps_per_epoch
+    def stretch(self, steps: int) -> "Plan":
+        """The plan for some of the steps: a call takes as many as fit into them and into an epoch."""
+        common = math.gcd(steps, self.steps_per_epoch)
+        return replace(
+            self, steps=steps, steps_per_call=largest_divisor(common, self.steps_per_call)
+        )
+
+
+def in_epochs(steps: int, steps_per_epoch: int) -> float:
+    """Steps as epochs, to four decimals; an int where they are whole epochs."""
+    epochs, rest = divmod(steps, steps_per_epoch)
+    return round(steps / steps_per_epoch, 4) if rest else epochs
 
 
 def make_plan(
@@ -70,29 +79,20 @@ def make_plan(
     Raises:
         UserError: when the training part is less than a batch.
     """
-    check_size(train, size, field)
+    if train.batch_size > size:
+        raise UserError(
+            f"{field}.batch_size: {train.batch_size} is more than the {size} training images; "
+            f"accepted: at most {size}"
+        )
     steps = size // train.batch_size
     return Plan(
-        epochs=train.epochs,
+        steps=train.epochs * steps,
         steps_per_epoch=steps,
         steps_per_call=_steps_per_call(steps, train.steps_per_call),
         evaluate_every=evaluate_every,
         patience=train.patience,
         batch_size=train.batch_size,
     )
-
-
-def check_size(train: TrainConfig, size: int, field: str = "config.train") -> None:
-    """Finds a training part that is less than a batch.
-
-    Raises:
-        UserError: when it is.
-    """
-    if train.batch_size > size:
-        raise UserError(
-            f"{field}.batch_size: {train.batch_size} is more than the {size} training images; "
-            f"accepted: at most {size}"
-        )
 
 
 def _steps_per_call(steps_per_epoch: int, most: int) -> int:

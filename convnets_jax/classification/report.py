@@ -94,7 +94,7 @@ def _errors(probabilities: np.ndarray, part: ImageSet) -> Mapping[str, float | N
     return {f"top{k}_error": metrics.top_error(probabilities, part.labels, k) for k in (1, 5)}
 
 
-def _write_history(folder: RunFolder, settings: ClassificationConfig, best_epoch: int) -> None:
+def _write_history(folder: RunFolder, settings: ClassificationConfig, best_epoch: float) -> None:
     """The loss and the errors by epoch."""
     rows = history(folder.metrics, named_phases(settings))
     save(loss_curves(rows), folder.plots / "loss.png")

@@ -10,8 +10,9 @@ from convnets_jax.classification.config import ClassificationConfig
 from convnets_jax.classification.data.load import load_parts
 from convnets_jax.classification.networks import check_network
 from convnets_jax.classification.training import train_classifier
+from convnets_jax.phases import plans
 from engine_jax.config import from_mapping
-from engine_jax.plan import check_size
+from engine_jax.plan import make_plan
 from engine_jax.run_folder import RunFolder
 from engine_jax.sharding import batch_mesh
 
@@ -42,7 +43,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path) -> dict[s
     parts = load_parts(settings.data, settings.seed)
     sizes = ", ".join(f"{size} {name}" for name, size in parts.sizes().items())
     logging.info("%s: %s images of %d classes", settings.data.title, sizes, len(parts.class_names))
-    check_size(settings.train, len(parts.train))
+    plans(settings.transfer, make_plan(settings.train, settings.evaluation.every, len(parts.train)))
     folder.start(config)
     trained = train_classifier(settings, parts, mesh, folder)
     return report.write_report(folder, settings, parts, trained)

@@ -19,12 +19,12 @@ from convnets_jax.classification.networks import build
 from convnets_jax.classification.predictor import Outputs, Predictor
 from convnets_jax.classification.train_step import Batch, train_step
 from convnets_jax.classification.views import views
-from convnets_jax.phases import Phase, joined, phases, started
+from convnets_jax.phases import Phase, joined, phases, plans, started
 from engine_jax import sharding
 from engine_jax.feed import make_train_call
 from engine_jax.loop import Evaluate, Fit, fit
 from engine_jax.optimizer import make_optimizer, observe_validation
-from engine_jax.plan import make_plan
+from engine_jax.plan import Plan, make_plan
 from engine_jax.run_folder import RunFolder
 from engine_jax.state import TrainState, create_state, graph_defs
 
@@ -76,11 +76,13 @@ def train_classifier(
             **_errors("train", seen, parts.train.labels[few]),
         }
 
+    plan = make_plan(settings.train, settings.evaluation.every, len(parts.train))
+    stretches = zip(named_phases(settings), plans(settings.transfer, plan), strict=True)
     fitted = None
-    for number, phase in enumerate(named_phases(settings)):
+    for number, (phase, stretch) in enumerate(stretches):
         before = fitted
         fitted = train_phase(
-            settings, phase, number, parts, weights, mesh, folder, evaluate, before
+            settings, phase, stretch, number, parts, weights, mesh, folder, evaluate, before
         )
         if before is not None:
             fitted = joined(before, fitted)
@@ -97,6 +99,7 @@ def train_classifier(
 def train_phase(
     settings: ClassificationConfig,
     phase: Phase,
+    plan: Plan,
     number: int,
     parts: Parts,
     weights: np.ndarray,
@@ -109,7 +112,8 @@ def train_phase(
 
     Args:
         settings: the run's.
-        phase: what is trained, and how long.
+        phase: what is trained.
+        plan: how long.
         number: of the phase, from 0; its random numbers follow from it.
         parts: the data.
         weights: of the classes in the loss.
@@ -119,8 +123,6 @@ def train_phase(
         before: what came of the phase before it.
     """
     seed = settings.seed + 2 * number
-    train = replace(settings.train, epochs=phase.epochs)
-    plan = make_plan(train, settings.evaluation.every, len(parts.train))
     network = partial(build, settings.model, len(parts.class_names))
     graphs = graph_defs(network, phase.trained)
     rates = dict(settings.transfer.rates)
@@ -161,7 +163,7 @@ def train_phase(
 
 def named_phases(settings: ClassificationConfig) -> list[Phase]:
     """The run's phases."""
-    return phases(settings.transfer, settings.train.epochs, PART)
+    return phases(settings.transfer, PART)
 
 
 def _errors(part: str, found: Outputs, labels: np.ndarray) -> dict[str, float]:

@@ -196,9 +196,15 @@ def test_a_frozen_network_keeps_the_weights_it_was_given(tmp_path, monkeypatch):
     assert np.isfinite(found.probabilities).all()
 
 
-def test_a_freeze_that_ends_goes_on_from_what_was_trained(tmp_path):
+@pytest.mark.parametrize(
+    ("field", "value", "evaluated"),
+    [("frozen_epochs", 1, [1, 2]), ("frozen_steps", 1, [0.5, 1.5, 2]), ("frozen_steps", 2, [1, 2])],
+)
+def test_a_freeze_that_ends_goes_on_from_what_was_trained(field, value, evaluated, tmp_path):
     config = tiny_config(
-        transfer__train=("logits",), transfer__frozen_epochs=1, transfer__rates=(("features", 0.0),)
+        transfer__train=("logits",),
+        transfer__rates=(("features", 0.0),),
+        **{f"transfer__{field}": value},
     )
     results = train_and_evaluate(config, tmp_path / "run")
     assert results["epochs"] == 2
@@ -212,7 +218,7 @@ def test_a_freeze_that_ends_goes_on_from_what_was_trained(tmp_path):
     statistics = {n for n in first if n.startswith("features.") and n.endswith(("mean", "var"))}
     assert changed == statistics | {"logits.kernel", "logits.bias"}
     rows = history(tmp_path / "run" / "metrics.jsonl", training.named_phases(settings))
-    assert [row["epoch"] for row in rows if "validation/loss" in row] == [1, 2]
+    assert [row["epoch"] for row in rows if "validation/loss" in row] == evaluated
     steps = [row["step"] for row in rows if "train/loss" in row]
     assert steps == [1, 2, 3, 4]
 
@@ -280,6 +286,11 @@ def test_steps_learn_and_views_are_averaged():
         ({"transfer__train": ("fc",)}, "config.transfer.train: .* 'fc' .*: features, logits"),
         ({"model__weights": "/nowhere.pth"}, "/nowhere.pth: no such file"),
         ({"transfer__frozen_epochs": 2}, "config.transfer.frozen_epochs: 2 of 2 epochs"),
+        ({"transfer__frozen_steps": 4}, "config.transfer.frozen_steps: 4 of 4 steps"),
+        (
+            {"transfer__frozen_epochs": 1, "transfer__frozen_steps": 1},
+            "config.transfer.frozen_steps: 1, but config.transfer.frozen_epochs is 1",
+        ),
         ({"data__dataset": "folder"}, "config.data.dir: missing"),
         ({"data__dataset": "tfds"}, "config.data.name: missing"),
         ({"data__dataset": "folder", "data__dir": "/nowhere"}, "/nowhere: no such folder"),
