@@ -20,20 +20,19 @@ from matplotlib import colormaps
 from PIL import Image
 
 from anomaly_jax.config import AnomalyConfig
-from anomaly_jax.data.mvtec import SUFFIXES
 from anomaly_jax.data.pixels import decode, fit
 from anomaly_jax.detector import Detector
 from anomaly_jax.predictor import Detections, detect_step
 from anomaly_jax.scoring import Prediction, decide, resize_map
 from anomaly_jax.thresholds import Thresholds
 from anomaly_jax.training import PART
-from engine_jax import cli, sharding
-from engine_jax.checkpoint import Checkpoints
+from engine_jax import cli
 from engine_jax.config import from_mapping
-from engine_jax.errors import UserError
+from engine_jax.images import check_rgb, decoded, image_paths
+from engine_jax.loop import best_variables
 from engine_jax.order import padded_batches
 from engine_jax.run_folder import RunFolder
-from engine_jax.state import abstract_variables, graph_defs
+from engine_jax.state import graph_defs
 
 _BATCH = 16  # images a call, at most
 
@@ -71,11 +70,7 @@ class AnomalyModel:
         Raises:
             UserError: an image of another shape or type.
         """
-        for i, image in enumerate(images):
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-                raise UserError(
-                    f"images[{i}]: {image.dtype} {image.shape}; accepted: uint8 [h, w, 3]"
-                )
+        check_rgb(images)
         return [
             decide(
                 resize_map(found.maps[0], image.shape[:2]),
@@ -108,23 +103,17 @@ def load(workdir: str | Path) -> AnomalyModel:
     """
     folder = RunFolder(workdir)
     settings = from_mapping(AnomalyConfig, folder.read_config())
-    results = folder.read_results()
-    if results is None:
-        raise UserError(f"{folder.path}: this run is not finished (no results.json)")
+    results = folder.read_finished()
     build = partial(Detector, settings)
-    everywhere = sharding.replicated(sharding.device_mesh())
-    params, model_state = abstract_variables(build, everywhere, stack=settings.members)
-    with Checkpoints(folder.checkpoints / PART / "best") as best:
-        held = best.restore({"params": params, "model_state": model_state})
+    variables = best_variables(folder, PART, build, stack=settings.members)
     thresholds = Thresholds(**results["thresholds"]["good_only"])
-    graphdef = graph_defs(build).evaluate
-    return AnomalyModel(settings, thresholds, graphdef, held["params"], held["model_state"])
+    return AnomalyModel(settings, thresholds, graph_defs(build).evaluate, *variables)
 
 
 def main(args: argparse.Namespace) -> None:
     """Writes predictions.json, and for each image its heat map and its mask."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    paths = cli.image_paths(args.images, SUFFIXES)
+    paths = image_paths(args.images)
     model = load(args.workdir)
     thresholds = model.thresholds
     if args.threshold is not None:
@@ -134,14 +123,7 @@ def main(args: argparse.Namespace) -> None:
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     found = []
-    for path in paths:
-        try:
-            image = np.asarray(decode(path.read_bytes(), str(path)))
-        except UserError as error:
-            if not args.skip_unreadable:
-                raise
-            print(f"left out: {error}")
-            continue
+    for path, image in decoded(paths, decode, skip_unreadable=args.skip_unreadable):
         prediction = model.predict([image], thresholds)[0]
         found.append(_entry(path, prediction))
         name = f"{len(found):05d}_{path.stem}"
@@ -190,19 +172,11 @@ def _heat(image: UInt8[np.ndarray, "h w 3"], values: Float[np.ndarray, "h w"]) -
 
 def parser() -> argparse.ArgumentParser:
     """The program's command line."""
-    command = argparse.ArgumentParser(
-        prog="python -m anomaly_jax.predict", description=(__doc__ or "").splitlines()[0]
-    )
-    command.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER")
-    command.add_argument("--workdir", required=True, help="the folder of a finished run")
-    command.add_argument("--out", required=True, help="the folder to write to")
+    command = cli.prediction_parser("anomaly_jax.predict", (__doc__ or "").splitlines()[0])
     command.add_argument(
         "--threshold", type=float, help="for pixels; default: the run's, from good images"
     )
     command.add_argument("--image-threshold", type=float, help="for image scores, likewise")
-    command.add_argument(
-        "--skip-unreadable", action="store_true", help="report and leave out what can't be read"
-    )
     return command
 
 

@@ -24,16 +24,16 @@ from deeppose_jax.plots import draw_skeleton
 from deeppose_jax.predictor import to_image_pixels
 from deeppose_jax.skeleton import LSP, Skeleton
 from deeppose_jax.stages import stage_phases
-from engine_jax import cli, sharding
-from engine_jax.checkpoint import Checkpoints
+from engine_jax import cli
 from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
+from engine_jax.images import check_rgb, decoded, image_paths
+from engine_jax.loop import best_variables
 from engine_jax.order import padded_batches
 from engine_jax.plots import save
 from engine_jax.run_folder import RunFolder
-from engine_jax.state import abstract_variables, graph_defs
+from engine_jax.state import graph_defs
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _BATCH = 32  # images a call, at most
 
 Box = tuple[float, float, float, float]
@@ -80,13 +80,10 @@ class PoseModel:
     def _pose_set(self, images: Sequence[np.ndarray], boxes: Sequence[Box] | None) -> PoseSet:
         if boxes is not None and len(boxes) != len(images):
             raise UserError(f"boxes: {len(boxes)} for {len(images)} images; accepted: one for each")
+        check_rgb(images)
         canvas, k = self.settings.data.canvas, self.skeleton.num_joints
         canvases, maps, regions = [], [], []
         for i, image in enumerate(images):
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-                raise UserError(
-                    f"images[{i}]: {image.dtype} {image.shape}; accepted: uint8 [h, w, 3]"
-                )
             region = image_box((image.shape[1], image.shape[0])) if boxes is None else boxes[i]
             if not (region[2] > 0 and region[3] > 0):
                 raise UserError(
@@ -115,16 +112,12 @@ def load(workdir: str | Path) -> PoseModel:
     """
     folder = RunFolder(workdir)
     settings = from_mapping(PoseConfig, folder.read_config())
-    everywhere = sharding.replicated(sharding.device_mesh())
     stages = []
     for number in range(1, settings.stages + 1):
         build = partial(stage_network, settings, LSP, number)
         trained = stage_phases(settings, number)[-1].trained
-        params, model_state = abstract_variables(build, everywhere, trained=trained)
-        with Checkpoints(folder.checkpoints / f"stage_{number}" / "best") as best:
-            held = best.restore({"params": params, "model_state": model_state})
-        graphdef = graph_defs(build).evaluate
-        network = nnx.merge(graphdef, held["params"], held["model_state"])
+        variables = best_variables(folder, f"stage_{number}", build, trained=trained)
+        network = nnx.merge(graph_defs(build).evaluate, *variables)
         stages.append(as_stage(network, settings, number))
     return PoseModel(settings, LSP, Cascade(stages, settings, LSP))
 
@@ -132,19 +125,12 @@ def load(workdir: str | Path) -> PoseModel:
 def main(args: argparse.Namespace) -> None:
     """Writes predictions.json and an overlay for each image."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    paths = cli.image_paths(args.images, _SUFFIXES)
+    paths = image_paths(args.images)
     model = load(args.workdir)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     found = []
-    for path in paths:
-        try:
-            image = np.asarray(decode(path.read_bytes(), str(path)))
-        except UserError as error:
-            if not args.skip_unreadable:
-                raise
-            print(f"left out: {error}")
-            continue
+    for path, image in decoded(paths, decode, skip_unreadable=args.skip_unreadable):
         corners = args.box or (-0.5, -0.5, image.shape[1] - 0.5, image.shape[0] - 0.5)
         x0, y0, x1, y1 = corners
         joints = model.predict([image], [((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)])[0]
@@ -182,19 +168,11 @@ def _box(text: str) -> Box:
 
 def parser() -> argparse.ArgumentParser:
     """The program's command line."""
-    command = argparse.ArgumentParser(
-        prog="python -m deeppose_jax.predict", description=(__doc__ or "").splitlines()[0]
-    )
-    command.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER")
-    command.add_argument("--workdir", required=True, help="the folder of a finished run")
-    command.add_argument("--out", required=True, help="the folder to write to")
+    command = cli.prediction_parser("deeppose_jax.predict", (__doc__ or "").splitlines()[0])
     command.add_argument(
         "--box",
         type=_box,
         help="x0,y0,x1,y1 of the person, for all images; default: the whole image",
-    )
-    command.add_argument(
-        "--skip-unreadable", action="store_true", help="report and leave out what can't be read"
     )
     return command
 

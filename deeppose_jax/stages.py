@@ -33,10 +33,9 @@ from deeppose_jax.skeleton import Skeleton
 from deeppose_jax.starts import copied, read_features, started_from, started_from_weights
 from deeppose_jax.train_step import joint_refiners_step, shared_refiner_step, train_step
 from engine_jax import sharding
-from engine_jax.checkpoint import Checkpoints
 from engine_jax.errors import UserError
 from engine_jax.feed import Step, make_train_call
-from engine_jax.loop import Evaluate, Fit, fit
+from engine_jax.loop import Evaluate, Fit, begun, fit
 from engine_jax.optimizer import make_optimizer, observe_validation
 from engine_jax.plan import Plan, make_plan
 from engine_jax.run_folder import RunFolder
@@ -254,12 +253,6 @@ def make_step(
         return partial(shared_refiner_step, graphdef=graph_defs(build).train, **common)
     one = partial(Regressor, settings.refiner.model, 1)
     return partial(joint_refiners_step, graphdef=graph_defs(one).train, mesh=mesh, **common)
-
-
-def begun(folder: RunFolder, name: str) -> bool:
-    """Whether a stage goes on from a checkpoint."""
-    with Checkpoints(folder.checkpoints / name / "last") as last:
-        return last.latest_step is not None
 
 
 def measured(

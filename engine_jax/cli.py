@@ -2,8 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 
 from engine_jax.errors import UserError
 
@@ -39,22 +38,13 @@ def run(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentPar
     guard(lambda: main(args), debug=args.debug)
 
 
-def image_paths(arguments: Sequence[str], suffixes: Sequence[str]) -> list[Path]:
-    """Files as given, and the images of folders in the order of their names.
-
-    Raises:
-        UserError: for a name that isn't there, or a folder that holds no file with one of the suffixes.
-    """
-    paths = []
-    for argument in arguments:
-        path = Path(argument)
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in suffixes)
-            if not inside:
-                raise UserError(f"{path}: no images here; accepted: {', '.join(suffixes)}")
-            paths += inside
-        elif path.is_file():
-            paths.append(path)
-        else:
-            raise UserError(f"{path}: no such file or folder")
-    return paths
+def prediction_parser(program: str, description: str) -> argparse.ArgumentParser:
+    """The command line of a program that applies a finished run to images: what all of them take."""
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
+    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER")
+    parser.add_argument("--workdir", required=True, help="the folder of a finished run")
+    parser.add_argument("--out", required=True, help="the folder to write to")
+    parser.add_argument(
+        "--skip-unreadable", action="store_true", help="report and leave out what can't be read"
+    )
+    return parser

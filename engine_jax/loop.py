@@ -8,13 +8,16 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from flax import nnx
+from flax.nnx import filterlib
 
+from engine_jax import sharding
 from engine_jax.checkpoint import Checkpoints
 from engine_jax.errors import UserError
 from engine_jax.plan import Plan, in_epochs
 from engine_jax.progress import Progress
 from engine_jax.run_folder import RunFolder
-from engine_jax.state import TrainState
+from engine_jax.state import TrainState, abstract_variables
 from engine_jax.writer import MetricsWriter
 
 # Takes the state and the host's step count; returns the state some steps later and the losses of those steps.
@@ -140,6 +143,38 @@ def fit(
         seconds=float(progress["seconds"]),
         images_per_second=step * plan.batch_size / max(float(progress["train_seconds"]), 1e-9),
     )
+
+
+def begun(folder: RunFolder, part: str) -> bool:
+    """Whether `fit` would go on from a checkpoint."""
+    with Checkpoints(folder.checkpoints / part / "last") as last:
+        return last.latest_step is not None
+
+
+def best_variables(
+    folder: RunFolder,
+    part: str,
+    build: Callable[..., nnx.Module],
+    stack: int | None = None,
+    trained: filterlib.Filter = nnx.Param,
+) -> tuple[Any, Any]:
+    """The best parameters and other variables that `fit` found, on every device.
+
+    Args:
+        folder: of the run.
+        part: as `fit` was told.
+        build: makes the model from its random streams, `rngs`.
+        stack: see `engine_jax.state.create_state`.
+        trained: see `engine_jax.state.create_state`.
+
+    Raises:
+        UserError: when there are none, or they are of another architecture.
+    """
+    everywhere = sharding.replicated(sharding.device_mesh())
+    params, model_state = abstract_variables(build, everywhere, stack, trained)
+    with Checkpoints(folder.checkpoints / part / "best") as best:
+        held = best.restore({"params": params, "model_state": model_state})
+    return held["params"], held["model_state"]
 
 
 def take_steps(

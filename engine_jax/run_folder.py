@@ -72,6 +72,17 @@ class RunFolder:
         path = self.path / "results.json"
         return read_json(path) if path.exists() else None
 
+    def read_finished(self) -> dict[str, Any]:
+        """results.json.
+
+        Raises:
+            UserError: when the run is not finished.
+        """
+        results = self.read_results()
+        if results is None:
+            raise UserError(f"{self.path}: this run is not finished (no results.json)")
+        return results
+
     def write_results(self, results: Mapping[str, Any]) -> None:
         write_json(self.path / "results.json", results)
 

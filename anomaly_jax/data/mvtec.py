@@ -23,6 +23,7 @@ from typing import Literal
 
 from anomaly_jax.data.image_set import GOOD
 from engine_jax.errors import UserError
+from engine_jax.images import SUFFIXES
 
 Read = Callable[[], bytes]
 Files = dict[str, Read]  # by file name, or by path below the root
@@ -46,7 +47,6 @@ Category = Literal[
     "zipper",
 ]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 _TRAIN, _PARTS = "train/good", ("train", "test", "ground_truth")
 _LAYOUT = "train/good, test/good, test/<defect> and ground_truth/<defect>"

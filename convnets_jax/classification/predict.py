@@ -18,18 +18,17 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from convnets_jax.classification.config import ClassificationConfig
-from convnets_jax.classification.data.folder import SUFFIXES
 from convnets_jax.classification.data.pixels import decode, fit
 from convnets_jax.classification.networks import build
 from convnets_jax.classification.predictor import Predictor
 from convnets_jax.classification.training import PART, named_phases
 from convnets_jax.classification.views import views
 from engine_jax import cli, sharding
-from engine_jax.checkpoint import Checkpoints
 from engine_jax.config import from_mapping
-from engine_jax.errors import UserError
+from engine_jax.images import check_rgb, decoded, image_paths
+from engine_jax.loop import best_variables
 from engine_jax.run_folder import RunFolder
-from engine_jax.state import abstract_variables, graph_defs
+from engine_jax.state import graph_defs
 
 _TOP = 5  # classes of each image in predictions.json
 _BATCH = 16  # images a call, for each device
@@ -84,11 +83,7 @@ class Classifier:
         Raises:
             UserError: an image of another shape or type.
         """
-        for i, image in enumerate(images):
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-                raise UserError(
-                    f"images[{i}]: {image.dtype} {image.shape}; accepted: uint8 [h, w, 3]"
-                )
+        check_rgb(images)
         if not len(images):
             return []
         kept = np.stack([fit(Image.fromarray(image), self.settings.data.size) for image in images])
@@ -104,35 +99,22 @@ def load(workdir: str | Path) -> Classifier:
     """
     folder = RunFolder(workdir)
     settings = from_mapping(ClassificationConfig, folder.read_config())
-    results = folder.read_results()
-    if results is None:
-        raise UserError(f"{folder.path}: this run is not finished (no results.json)")
-    network = partial(build, settings.model, len(results["classes"]))
-    everywhere = sharding.replicated(sharding.device_mesh())
+    classes = folder.read_finished()["classes"]
+    network = partial(build, settings.model, len(classes))
     trained = named_phases(settings)[-1].trained
-    params, model_state = abstract_variables(network, everywhere, trained=trained)
-    with Checkpoints(folder.checkpoints / PART / "best") as best:
-        held = best.restore({"params": params, "model_state": model_state})
-    graphdef = graph_defs(network).evaluate
-    return Classifier(settings, results["classes"], graphdef, held["params"], held["model_state"])
+    variables = best_variables(folder, PART, network, trained=trained)
+    return Classifier(settings, classes, graph_defs(network).evaluate, *variables)
 
 
 def main(args: argparse.Namespace) -> None:
     """Writes predictions.json and prints a line for each image."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    paths = cli.image_paths(args.images, SUFFIXES)
+    paths = image_paths(args.images)
     model = load(args.workdir)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     entries = []
-    for path in paths:
-        try:
-            image = np.asarray(decode(path.read_bytes(), str(path)))
-        except UserError as error:
-            if not args.skip_unreadable:
-                raise
-            print(f"left out: {error}")
-            continue
+    for path, image in decoded(paths, decode, skip_unreadable=args.skip_unreadable):
         entries.append(_entry(path, model.predict([image])[0], model.class_names))
         print(f"{path}: {entries[-1]['label']} {100 * entries[-1]['probability']:.1f} %")
     (out / "predictions.json").write_text(json.dumps({"predictions": entries}, indent=2) + "\n")
@@ -151,17 +133,8 @@ def _entry(path: Path, found: Prediction, class_names: Sequence[str]) -> dict[st
 
 def parser() -> argparse.ArgumentParser:
     """The program's command line."""
-    command = argparse.ArgumentParser(
-        prog="python -m convnets_jax.classification.predict",
-        description=(__doc__ or "").splitlines()[0],
-    )
-    command.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER")
-    command.add_argument("--workdir", required=True, help="the folder of a finished run")
-    command.add_argument("--out", required=True, help="the folder to write to")
-    command.add_argument(
-        "--skip-unreadable", action="store_true", help="report and leave out what can't be read"
-    )
-    return command
+    description = (__doc__ or "").splitlines()[0]
+    return cli.prediction_parser("convnets_jax.classification.predict", description)
 
 
 if __name__ == "__main__":

@@ -159,10 +159,10 @@ def two_images(folder: Path) -> None:
         (remove_defect, "ground_truth/crack/000_mask.png: a mask without its image; there are no "
                         "images in test/crack"),
         (remove_train, "no good training images; looked for train/good/*.png (or .jpg, .jpeg, "
-                       ".bmp, .tif, .tiff), found in train/: ok"),
+                       ".bmp, .tif, .tiff, .webp), found in train/: ok"),
         (empty_train, "found in train/good/: 000.gif, 001.gif, 002.gif, 003.gif, 004.gif"),
         (remove_test, "no test images; expected test/good and test/<defect>"),
-        (another_layout, "looked for train/good/*.png (or .jpg, .jpeg, .bmp, .tif, .tiff), found "
+        (another_layout, "looked for train/good/*.png (or .jpg, .jpeg, .bmp, .tif, .tiff, .webp), found "
                          "license.txt, normal"),
         (two_masks, "ground_truth/crack: 001.png and 001_mask.png are both masks of 001.png"),
         (two_images, "test/crack: 001.jpg and 001.png would share a mask"),

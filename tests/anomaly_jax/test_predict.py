@@ -11,6 +11,7 @@ from anomaly_jax.data.load import load_parts
 from anomaly_jax.thresholds import Thresholds
 from anomaly_jax.train import train_and_evaluate
 from engine_jax import cli
+from engine_jax.errors import UserError
 from tests.anomaly_jax.settings import tiny_config
 
 
@@ -121,7 +122,7 @@ def test_errors_are_one_line(run, images, tmp_path, monkeypatch, capsys):
 
 def test_an_unfinished_run_and_other_arrays_are_refused(run, tmp_path):
     (tmp_path / "config.json").write_text((run / "config.json").read_text())
-    with pytest.raises(predict.UserError, match="not finished"):
+    with pytest.raises(UserError, match="not finished"):
         predict.load(tmp_path)
-    with pytest.raises(predict.UserError, match=r"images\[1\]: float64"):
+    with pytest.raises(UserError, match=r"images\[1\]: float64"):
         predict.load(run).predict([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3))])

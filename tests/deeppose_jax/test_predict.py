@@ -68,7 +68,7 @@ def test_bad_input_gets_one_line(run, images, tmp_path, monkeypatch, capsys):
     good = images / "im0001.jpg"
     for arguments, message in (
         ((tmp_path / "none.jpg", "--workdir", run), "none.jpg: no such file"),
-        ((empty, "--workdir", run), "empty: no images here; accepted: .jpg"),
+        ((empty, "--workdir", run), "empty: no images here; accepted: .png"),
         ((broken, "--workdir", run), "broken.png"),
         ((good, "--workdir", tmp_path), "not a run's folder"),
     ):

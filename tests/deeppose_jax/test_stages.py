@@ -24,10 +24,9 @@ from deeppose_jax.displacements import measure
 from deeppose_jax.evaluate import load_joints, load_predictions
 from deeppose_jax.skeleton import LSP
 from deeppose_jax.stages import TrainedStage, stage_phases, training_displacements
-from engine_jax import sharding
-from engine_jax.checkpoint import Checkpoints
 from engine_jax.config import from_mapping
-from engine_jax.state import abstract_variables
+from engine_jax.loop import best_variables
+from engine_jax.run_folder import RunFolder
 from tests.deeppose_jax.lsp_folder import tiny_lsp
 from tests.deeppose_jax.runs import ROOT, TINY, command, environment, launch
 from tests.deeppose_jax.settings import tiny
@@ -182,14 +181,11 @@ def random_part(rng, count):
 def best_arrays(workdir, part, trained):
     """All arrays of a part's best parameters, by name."""
     settings = from_mapping(PoseConfig, json.loads((workdir / "config.json").read_text()))
-    everywhere = sharding.replicated(sharding.device_mesh())
     build = partial(stage_network, settings, LSP, 1)
-    like = abstract_variables(build, everywhere, trained=trained)
-    with Checkpoints(workdir / "checkpoints" / part / "best") as best:
-        held = best.restore(dict(zip(("params", "model_state"), like, strict=True)))
+    held = best_variables(RunFolder(workdir), part, build, trained=trained)
     return {
         ".".join(map(str, path)): np.asarray(value)
-        for variables in held.values()
+        for variables in held
         for path, value in nnx.to_flat_state(nnx.as_pure(variables))
     }
 

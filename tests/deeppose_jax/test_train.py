@@ -21,12 +21,13 @@ from deeppose_jax.predictor import Predictor
 from deeppose_jax.train import mean_pose_joints
 from deeppose_jax.train_step import train_step
 from engine_jax import sharding
-from engine_jax.checkpoint import Checkpoints
 from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
 from engine_jax.feed import make_train_call
+from engine_jax.loop import best_variables
 from engine_jax.plan import make_plan
-from engine_jax.state import TrainState, abstract_variables, create_state, graph_defs
+from engine_jax.run_folder import RunFolder
+from engine_jax.state import TrainState, create_state, graph_defs
 from engine_jax.writer import read_metrics
 from tests.deeppose_jax.lsp_folder import tiny_lsp
 from tests.deeppose_jax.runs import ROOT, TINY, command, environment, launch
@@ -121,29 +122,27 @@ def test_two_hosts_train_as_one_device(finished, arguments, tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    together = (
-        f"--workdir={tmp_path}",
-        "--distributed",
-        f"--coordinator={address}",
-        "--processes=2",
-    )
-    hosts = [
-        subprocess.Popen(
-            command(*arguments, *together, f"--process={i}"),
-            cwd=ROOT,
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for i in range(2)
-    ]
+    together = ("--distributed", f"--coordinator={address}", "--processes=2")
+    workdir, said = tmp_path / "run", [tmp_path / f"host_{i}.txt" for i in range(2)]
+    hosts = []
+    for i, path in enumerate(said):
+        with path.open("w") as output:
+            host = subprocess.Popen(
+                command(*arguments, *together, f"--process={i}", f"--workdir={workdir}"),
+                cwd=ROOT,
+                env=environment(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        hosts.append(host)
     try:
-        assert [host.wait(timeout=300) for host in hosts] == [0, 0]
+        for host, path in zip(hosts, said, strict=True):
+            assert host.wait(timeout=300) == 0, path.read_text()
     finally:
         for host in hosts:
             host.kill()
-    assert json.loads((tmp_path / "results.json").read_text())["device"].startswith("2 x")
-    np.testing.assert_allclose(losses(tmp_path), losses(finished), rtol=1e-5)
+    assert json.loads((workdir / "results.json").read_text())["device"].startswith("2 x")
+    np.testing.assert_allclose(losses(workdir), losses(finished), rtol=1e-5)
 
 
 def test_batches_streamed_from_the_host_train_as_those_on_the_device(finished, arguments, tmp_path):
@@ -196,12 +195,9 @@ def test_evaluation_does_not_depend_on_the_batch_size(finished, settings, lsp):
 
 
 def best_state(workdir, settings):
-    variables = abstract_variables(
-        partial(stage_network, settings, LSP, 1), sharding.replicated(sharding.device_mesh())
-    )
-    with Checkpoints(workdir / "checkpoints" / "stage_1" / "best") as best:
-        held = best.restore(dict(zip(("params", "model_state"), variables, strict=True)))
-    return TrainState(np.zeros((), np.int32), held["params"], held["model_state"], None)
+    build = partial(stage_network, settings, LSP, 1)
+    variables = best_variables(RunFolder(workdir), "stage_1", build)
+    return TrainState(np.zeros((), np.int32), *variables, None)
 
 
 def test_a_loaded_model_predicts_in_the_images_own_pixels(finished, settings, lsp):

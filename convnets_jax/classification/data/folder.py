@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from engine_jax.errors import UserError
+from engine_jax.images import SUFFIXES
 
 Split = Literal["train", "validation", "test"]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 _FOLDERS: dict[str, Split] = {

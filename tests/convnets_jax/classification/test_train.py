@@ -24,10 +24,11 @@ from convnets_jax.classification.train_step import Batch, train_step
 from convnets_jax.classification.views import views
 from convnets_jax.phases import history
 from engine_jax import cli, sharding
-from engine_jax.checkpoint import Checkpoints
 from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
-from engine_jax.state import abstract_variables, create_state, graph_defs
+from engine_jax.loop import best_variables
+from engine_jax.run_folder import RunFolder
+from engine_jax.state import create_state, graph_defs
 from engine_jax.writer import read_metrics
 from tests.convnets_jax.classification.image_folder import image_folder
 from tests.convnets_jax.classification.settings import shrink, tiny_config
@@ -165,12 +166,10 @@ def arrays_of(workdir, phase, settings):
     """All arrays of the best parameters of a phase, by name."""
     network = partial(build, settings.model, 10)
     trained = next(p.trained for p in training.named_phases(settings) if p.name == phase)
-    like = abstract_variables(network, sharding.replicated(sharding.device_mesh()), trained=trained)
-    with Checkpoints(Path(workdir) / "checkpoints" / phase / "best") as best:
-        held = best.restore(dict(zip(("params", "model_state"), like, strict=True)))
+    held = best_variables(RunFolder(workdir), phase, network, trained=trained)
     return {
         ".".join(map(str, path)): np.asarray(value)
-        for part in held.values()
+        for part in held
         for path, value in nnx.to_flat_state(nnx.as_pure(part))
     }
 
