@@ -210,10 +210,13 @@ def small(config: ConfigDict) -> None:
 
 
 def modern(config: ConfigDict) -> None:
-    """LSP and LSP Extended on two CPU cores: ResNet-18 from random weights, stage 1 alone.
+    """LSP and LSP Extended on two CPU cores: ResNet-18 with an integral head on a top-down path at stride 8, stage 1.
 
-    The head is an integral one on a top-down path at stride 8. Residual log-likelihood estimation on pooled features:
-    --config.model.top_down=0 --config.model.pool=average --config.model.head=rle.
+    90 minutes beside other programs. On LSP's test half strict PCP over the four limbs is 46.4 %, PDJ at 0.1 28.2; the
+    mean pose scores 17.9 and 4.9. From random weights ten epochs are too few: training images score no better than
+    validation images, and both still rise. Published weights, not measured: --config.model.weights=resnet18.pth.
+    Residual log-likelihood estimation on pooled features, neither: --config.model.top_down=0
+    --config.model.pool=average --config.model.head=rle.
     """
     lsp_and_extended_on_cpu(config)
     for model in (config.model, config.refiner.model):
