@@ -36,9 +36,11 @@ def ssim(
     """1 - the mean structural similarity of each image, in [0, 2], 0 where both are the same.
 
     SSIM = (2 mx my + C1) (2 sxy + C2) / ((mx^2 + my^2 + C1) (sx^2 + sy^2 + C2)), with the weighted means m, variances
-    s^2 and covariance sxy in a window; C1 = 0.01^2, C2 = 0.03^2. The mean is over the channels and over all windows
-    inside the image. Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity", IEEE TIP
-    2004, equation 13.
+    s^2 and covariance sxy in a window; C1 = 0.01^2, C2 = 0.03^2. Wang et al., "Image Quality Assessment: From Error
+    Visibility to Structural Similarity", IEEE TIP 2004, equation 13.
+
+    The mean is over channels and the windows around all pixels, those of `ssim_map`. Were it over the windows inside the
+    image, its borders would hardly be learnt and stand out in every anomaly map.
 
     Args:
         images: values in [0, 1].
@@ -50,8 +52,7 @@ def ssim(
         ValueError: the shapes are not the same [b, h, w, c], the window is even or larger than the image, or the kind
             is not one of these.
     """
-    x, y = _checked(images, reconstructions)
-    return 1 - _similarity(x, y, window, kind).mean((1, 2, 3))
+    return 1 - ssim_map(images, reconstructions, window=window, kind=kind).mean((1, 2))
 
 
 def ssim_map(
@@ -66,6 +67,12 @@ def ssim_map(
     Beyond the edges lies the image's mirror image. Arguments and errors are those of `ssim`.
     """
     x, y = _checked(images, reconstructions)
+    if kind not in get_args(Window):
+        raise ValueError(f"kind: {kind!r}; accepted: {', '.join(get_args(Window))}")
+    if window < 1 or window % 2 == 0 or window > min(x.shape[1:3]):
+        raise ValueError(
+            f"window: {window}; accepted: odd and at most the image's side, {min(x.shape[1:3])}"
+        )
     radius = window // 2
     similarity = _similarity(filters.reflect(x, radius), filters.reflect(y, radius), window, kind)
     return similarity.mean(-1)
@@ -90,12 +97,6 @@ def _similarity(
     Written with p = x + y and q = x - y, for which mp^2 - mq^2 = 4 mx my, mp^2 + mq^2 = 2 (mx^2 + my^2), and likewise
     the variances: four filters instead of five, and no cancellation where x is almost y.
     """
-    if kind not in get_args(Window):
-        raise ValueError(f"kind: {kind!r}; accepted: {', '.join(get_args(Window))}")
-    if window < 1 or window % 2 == 0 or window > min(x.shape[1:3]):
-        raise ValueError(
-            f"window: {window}; accepted: odd and at most the image's side, {min(x.shape[1:3])}"
-        )
     weights = (
         filters.gaussian(_SIGMA, window // 2) if kind == "gaussian" else filters.uniform(window)
     )

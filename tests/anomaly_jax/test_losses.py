@@ -25,8 +25,10 @@ def pairs():
 
 
 def direct(x, y, window, kind):
-    """SSIM of every window inside the images, as equation 13 says it, in float64."""
-    x, y = x.astype(np.float64), y.astype(np.float64)
+    """SSIM of the window around every pixel, as equation 13 says it, in float64."""
+    radius = window // 2
+    around = ((0, 0), (radius, radius), (radius, radius), (0, 0))
+    x, y = (np.pad(a.astype(np.float64), around, mode="symmetric") for a in (x, y))
     ticks = np.arange(window) - window // 2
     weights = np.exp(-(ticks**2) / (2 * 1.5**2)) if kind == "gaussian" else np.ones(window)
     weights = np.outer(weights, weights)
@@ -65,8 +67,7 @@ def test_ssim_is_equation_13(kind, window):
 @pytest.mark.parametrize("kind", KINDS)
 def test_ssim_map_is_equation_13_around_every_pixel(kind):
     x, y = pairs()
-    padded = [np.pad(a, ((0, 0), (5, 5), (5, 5), (0, 0)), mode="symmetric") for a in (x, y)]
-    expected = direct(*padded, 11, kind).mean(-1)
+    expected = direct(x, y, 11, kind).mean(-1)
     found = ssim_map(x, y, kind=kind)
     assert found.shape == (5, 24, 30)
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
@@ -78,7 +79,7 @@ def test_ssim_is_scikit_image_s(kind):
     metrics = pytest.importorskip("skimage.metrics")
     x, y = pairs()
     for i, (a, b) in enumerate(zip(x.astype(np.float64), y.astype(np.float64), strict=True)):
-        mean, whole = metrics.structural_similarity(
+        _, whole = metrics.structural_similarity(
             a,
             b,
             win_size=11,
@@ -90,7 +91,7 @@ def test_ssim_is_scikit_image_s(kind):
             full=True,
         )
         found = ssim(x, y, kind=kind)[i]
-        np.testing.assert_allclose(found, 1 - mean, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(found, 1 - whole.mean(), rtol=0, atol=1e-5)
         found = ssim_map(x, y, kind=kind)[i]
         np.testing.assert_allclose(found, whole.mean(-1), rtol=0, atol=2e-5)
 
@@ -120,6 +121,14 @@ def test_the_gradient_of_ssim_is_finite_and_right_on_flat_reconstructions(value)
     np.testing.assert_allclose(
         (np.asarray(gradient) * step).sum(), (ends[0] - ends[1]) / 2, rtol=1e-3
     )
+
+
+def test_the_border_of_an_image_counts_as_its_middle_does():
+    x = pairs()[0][:1]
+    y = np.clip(x + 0.1, 0, 1)
+    gradient = np.abs(jax.grad(lambda y: ssim(x, y).sum())(y)).mean((0, 3))
+    border = np.concatenate([gradient[0], gradient[-1], gradient[:, 0], gradient[:, -1]])
+    assert 0.5 < border.mean() / gradient[6:-6, 6:-6].mean() < 2
 
 
 def test_ssim_sees_structure_that_l2_does_not():

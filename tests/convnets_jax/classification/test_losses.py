@@ -49,7 +49,7 @@ def test_images_that_are_too_small_for_the_strides():
     def config(size):
         return ModelConfig("alexnet_lrn", size, "", (), "float32")
 
-    everything = TransferConfig(("",), 0, ())
+    everything = TransferConfig(("",), 0, 0, ())
     check_network(config(67), everything)
     with pytest.raises(UserError, match=r"config.model.input_size: 16: .*at least 67 px"):
         check_network(config(16), everything)
