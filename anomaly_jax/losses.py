@@ -39,8 +39,8 @@ def ssim(
     s^2 and covariance sxy in a window; C1 = 0.01^2, C2 = 0.03^2. Wang et al., "Image Quality Assessment: From Error
     Visibility to Structural Similarity", IEEE TIP 2004, equation 13.
 
-    The mean is over channels and the windows around all pixels, those of `ssim_map`. Were it over the windows inside the
-    image, its borders would hardly be learnt and stand out in every anomaly map.
+    The mean is over channels and the windows around all pixels, those of `ssim_map`. Were it over the windows inside
+    the image, its borders would hardly be learnt and stand out in every anomaly map.
 
     Args:
         images: values in [0, 1].
