@@ -1,6 +1,6 @@
 """Phases of training: before a freeze ends, and after it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,26 @@ def plans(config: TransferConfig, plan: Plan) -> list[Plan]:
             "them"
         )
     return [plan.stretch(frozen), plan.stretch(plan.steps - frozen)]
+
+
+def in_phases(
+    named: Sequence[Phase],
+    stretches: Sequence[Plan],
+    train: Callable[[int, Phase, Plan, Fit | None], Fit],
+) -> Fit:
+    """Trains phase after phase.
+
+    Args:
+        named: the phases.
+        stretches: how long each takes.
+        train: trains for one phase, of its number from 0, itself, its plan, and what came of the phases before it.
+    """
+    fitted = None
+    for number, (phase, plan) in enumerate(zip(named, stretches, strict=True)):
+        after = train(number, phase, plan, fitted)
+        fitted = after if fitted is None else joined(fitted, after)
+    assert fitted is not None
+    return fitted
 
 
 def joined(before: Fit, after: Fit) -> Fit:

@@ -13,7 +13,7 @@ from flax import nnx
 from flax.nnx import filterlib
 from jax.sharding import Mesh
 
-from convnets_jax.phases import Phase, joined, phases, plans, started
+from convnets_jax.phases import Phase, in_phases, phases, plans, started
 from convnets_jax.transfer import check_blocks
 from deeppose_jax import metrics
 from deeppose_jax.cascade import StagePoses, stage_network
@@ -66,76 +66,58 @@ class TrainedStage:
     on_train: StagePoses | None
 
 
-def train_stage(
-    number: int,
-    settings: PoseConfig,
-    skeleton: Skeleton,
-    parts: Parts,
-    before: Sequence[TrainedStage],
-    mesh: Mesh,
-    folder: RunFolder,
-) -> TrainedStage:
-    """Trains a stage, or goes on where it was stopped, and applies it.
+@dataclass(frozen=True)
+class Run:
+    """What all stages of a run are trained with.
 
-    Args:
-        number: of the stage, counted from 1.
+    Attributes:
         settings: of the run.
         skeleton: what the joints are.
         parts: the data.
-        before: the stages before it.
         mesh: see `make_mesh`.
         folder: of the run.
+    """
+
+    settings: PoseConfig
+    skeleton: Skeleton
+    parts: Parts
+    mesh: Mesh
+    folder: RunFolder
+
+
+def train_stage(run: Run, number: int, before: Sequence[TrainedStage]) -> TrainedStage:
+    """Trains a stage, or goes on where it was stopped, and applies it.
+
+    Args:
+        run: what it is trained with.
+        number: of the stage, counted from 1.
+        before: the stages before it.
 
     Raises:
         UserError: when its checkpoint, or the weights that it should start with, are of another architecture.
     """
-    build = partial(stage_network, settings, skeleton, number)
-    graph = graph_defs(build).evaluate
-    sets = evaluated_sets(parts, settings)
+    settings, train = run.settings, run.parts.train.poses
+    graph = graph_defs(partial(stage_network, settings, run.skeleton, number)).evaluate
+    sets = evaluated_sets(run.parts, settings)
     previous = {key: before[-1].predictions[key].stage if before else None for key in sets}
-    predictor = Predictor(graph, number, settings, skeleton, mesh)
+    predictor = Predictor(graph, number, settings, run.skeleton, run.mesh)
 
     def evaluate(state: TrainState) -> dict[str, float]:
         found = {key: predictor(state, poses, previous[key]) for key, poses in sets.items()}
-        return epoch_metrics(found, sets, skeleton)
+        return epoch_metrics(found, sets, run.skeleton)
 
-    fitted = None
-    stretches = zip(
+    fitted = in_phases(
         stage_phases(settings, number),
-        stage_plans(settings, number, len(parts.train.poses)),
-        strict=True,
+        stage_plans(settings, number, len(train)),
+        partial(train_phase, run, number, before, evaluate),
     )
-    for index, (phase, plan) in enumerate(stretches):
-        earlier = fitted
-        fitted = train_phase(
-            index,
-            phase,
-            plan,
-            number,
-            settings,
-            skeleton,
-            parts,
-            before,
-            mesh,
-            folder,
-            evaluate,
-            earlier,
-        )
-        if earlier is not None:
-            fitted = joined(earlier, fitted)
-    assert fitted is not None
     # Whatever was frozen: the next stage may start from it.
     fitted = replace(fitted, best=started(fitted.best, fitted.best, graph, nnx.Param))
-    name = f"stage_{number}"
     on_train = None
     if number < settings.stages and settings.refiner.measured_on == "train":
         on_train = kept(
-            folder.checkpoints / name / "train_poses.npz",
-            lambda: (
-                predictor(
-                    fitted.best, parts.train.poses, before[-1].on_train if before else None
-                ).stage
-            ),
+            run.folder.checkpoints / f"stage_{number}" / "train_poses.npz",
+            lambda: predictor(fitted.best, train, before[-1].on_train if before else None).stage,
         )
     predictions = {key: predictor(fitted.best, poses, previous[key]) for key, poses in sets.items()}
     return TrainedStage(number, fitted, predictions, on_train)
@@ -162,36 +144,32 @@ def stage_plans(settings: PoseConfig, number: int, size: int) -> list[Plan]:
 
 
 def train_phase(
+    run: Run,
+    number: int,
+    before: Sequence[TrainedStage],
+    evaluate: Evaluate,
     index: int,
     phase: Phase,
     plan: Plan,
-    number: int,
-    settings: PoseConfig,
-    skeleton: Skeleton,
-    parts: Parts,
-    before: Sequence[TrainedStage],
-    mesh: Mesh,
-    folder: RunFolder,
-    evaluate: Evaluate,
     earlier: Fit | None,
 ) -> Fit:
     """Trains a stage for one phase.
 
     Args:
+        run, number, before: see `train_stage`.
+        evaluate: see `engine_jax.loop.Evaluate`.
         index: of the phase, from 0; the order of its samples and its random numbers follow from it.
         phase: what is trained.
         plan: how long.
-        evaluate: see `engine_jax.loop.Evaluate`.
         earlier: what came of the phase before it.
-
-    The others are those of `train_stage`.
     """
+    settings, mesh = run.settings, run.mesh
     optimizer_config, model, rates = settings.optimizer, settings.model, settings.transfer.rates
     if number > 1:
         refiner = settings.refiner
         optimizer_config, model, rates = refiner.optimizer, refiner.model, ()
     optimizer = make_optimizer(optimizer_config, plan.steps, dict(rates))
-    build = partial(stage_network, settings, skeleton, number)
+    build = partial(stage_network, settings, run.skeleton, number)
     placed = state_sharding(settings, number, mesh)
     seed = stage_seed(settings, number) + 2 * index
     per_joint = number > 1 and settings.refiner.form == "per_joint"
@@ -207,52 +185,41 @@ def train_phase(
         state = started(state, earlier.best, graph, phase.trained)
     elif number > 1 and settings.refiner.start == "previous":
         state = started_from(state, before[-1].fitted.best, placed, number)
-    elif model.weights and not begun(folder, phase.name):
+    elif model.weights and not begun(run.folder, phase.name):
         state = started_from_weights(state, model, placed)
-    step = make_step(
-        number, settings, skeleton, parts, before, mesh, optimizer, seed, phase.trained
-    )
-    over = None if number == 1 else ("data",)
     train_call = make_train_call(
-        step,
-        parts.train.poses,
+        make_step(run, number, before, optimizer, jax.random.key(seed + 1), phase.trained),
+        run.parts.train.poses,
         settings.data.placement,
         plan,
         seed,
         placed,
-        sharding.split(mesh, axis=1, over=over),
+        sharding.split(mesh, axis=1, over=None if number == 1 else ("data",)),
     )
     observe = partial(observe_validation, optimizer_config)
-    return fit(state, train_call, evaluate, plan, folder, phase.name, observe)
+    return fit(state, train_call, evaluate, plan, run.folder, phase.name, observe)
 
 
 def make_step(
+    run: Run,
     number: int,
-    settings: PoseConfig,
-    skeleton: Skeleton,
-    parts: Parts,
     before: Sequence[TrainedStage],
-    mesh: Mesh,
     optimizer: optax.GradientTransformation,
-    seed: int,
-    trained: filterlib.Filter = nnx.Param,
+    key: jax.Array,
+    trained: filterlib.Filter,
 ) -> Step:
-    """The stage's train step, a function of its state and a batch."""
-    common = {
-        "optimizer": optimizer,
-        "settings": settings,
-        "skeleton": skeleton,
-        "key": jax.random.key(seed + 1),
-    }
+    """The stage's train step, a function of its state and a batch; `key` gives its random numbers."""
+    settings, skeleton = run.settings, run.skeleton
+    common = {"optimizer": optimizer, "settings": settings, "skeleton": skeleton, "key": key}
     build = partial(stage_network, settings, skeleton, number)
     if number == 1:
         graphdef = graph_defs(build, trained).train
         return partial(train_step, graphdef=graphdef, trained=trained, **common)
-    common["displacements"] = training_displacements(before[-1], parts, settings, skeleton)
+    common["displacements"] = training_displacements(before[-1], run.parts, settings, skeleton)
     if settings.refiner.form == "shared":
         return partial(shared_refiner_step, graphdef=graph_defs(build).train, **common)
     one = partial(Regressor, settings.refiner.model, 1)
-    return partial(joint_refiners_step, graphdef=graph_defs(one).train, mesh=mesh, **common)
+    return partial(joint_refiners_step, graphdef=graph_defs(one).train, mesh=run.mesh, **common)
 
 
 def measured(

@@ -14,7 +14,7 @@ from deeppose_jax.config import PoseConfig
 from deeppose_jax.data.load import Parts, load_parts
 from deeppose_jax.predictor import to_image_pixels
 from deeppose_jax.skeleton import LSP
-from deeppose_jax.stages import TrainedStage, check, make_mesh, train_stage
+from deeppose_jax.stages import Run, TrainedStage, check, make_mesh, train_stage
 from engine_jax.config import from_mapping
 from engine_jax.run_folder import RunFolder
 
@@ -47,9 +47,10 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path) -> dict[s
     logging.info("%s: %s images", settings.data.dataset, sizes)
     check(settings, SKELETON, parts, mesh)
     folder.start(config)
+    run = Run(settings, SKELETON, parts, mesh, folder)
     stages: list[TrainedStage] = []
     for number in range(1, settings.stages + 1):
-        stages.append(train_stage(number, settings, SKELETON, parts, stages, mesh, folder))
+        stages.append(train_stage(run, number, stages))
     floor = mean_pose_joints(parts)
     return report.write_report(folder, settings, parts, SKELETON, stages, floor)
 

@@ -19,7 +19,7 @@ from convnets_jax.classification.networks import build
 from convnets_jax.classification.predictor import Outputs, Predictor
 from convnets_jax.classification.train_step import Batch, train_step
 from convnets_jax.classification.views import views
-from convnets_jax.phases import Phase, joined, phases, plans, started
+from convnets_jax.phases import Phase, in_phases, phases, plans, started
 from engine_jax import sharding
 from engine_jax.feed import make_train_call
 from engine_jax.loop import Evaluate, Fit, fit
@@ -77,16 +77,11 @@ def train_classifier(
         }
 
     plan = make_plan(settings.train, settings.evaluation.every, len(parts.train))
-    stretches = zip(named_phases(settings), plans(settings.transfer, plan), strict=True)
-    fitted = None
-    for number, (phase, stretch) in enumerate(stretches):
-        before = fitted
-        fitted = train_phase(
-            settings, phase, stretch, number, parts, weights, mesh, folder, evaluate, before
-        )
-        if before is not None:
-            fitted = joined(before, fitted)
-    assert fitted is not None
+    fitted = in_phases(
+        named_phases(settings),
+        plans(settings.transfer, plan),
+        partial(train_phase, settings, parts, weights, mesh, folder, evaluate),
+    )
     best, test = fitted.best, parts.test
     single = outputs(best, test)
     chosen = views(settings.data.size, size, evaluation.crops, evaluation.mirror)
@@ -98,28 +93,28 @@ def train_classifier(
 
 def train_phase(
     settings: ClassificationConfig,
-    phase: Phase,
-    plan: Plan,
-    number: int,
     parts: Parts,
     weights: np.ndarray,
     mesh: Mesh,
     folder: RunFolder,
     evaluate: Evaluate,
+    number: int,
+    phase: Phase,
+    plan: Plan,
     before: Fit | None,
 ) -> Fit:
     """Trains for one phase, from the best parameters of the phase before it.
 
     Args:
         settings: the run's.
-        phase: what is trained.
-        plan: how long.
-        number: of the phase, from 0; its random numbers follow from it.
         parts: the data.
         weights: of the classes in the loss.
         mesh: see `engine_jax.sharding.batch_mesh`.
         folder: of the run.
         evaluate: see `engine_jax.loop.Evaluate`.
+        number: of the phase, from 0; its random numbers follow from it.
+        phase: what is trained.
+        plan: how long.
         before: what came of the phase before it.
     """
     seed = settings.seed + 2 * number

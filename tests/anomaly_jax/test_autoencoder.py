@@ -10,6 +10,8 @@ import pytest
 from flax import nnx
 
 from anomaly_jax.autoencoder import Autoencoder, AutoencoderConfig
+from anomaly_jax.config import AnomalyConfig
+from configs.anomaly import get_config
 from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
 
@@ -98,6 +100,20 @@ def test_the_presets_keep_the_shape(config, size, code):
     out = nnx.eval_shape(lambda m, x: m(x), model, images)
     assert (out.shape, out.dtype) == ((2, size, size, 3), jnp.float32)
     assert config.code_map == (8, 8, 32)
+
+
+@pytest.mark.parametrize(
+    ("preset", "config"),
+    [
+        ("base", AutoencoderConfig.small()),
+        ("batchnorm", AutoencoderConfig.small("batch")),
+        ("large", AutoencoderConfig.large("batch")),
+        ("augmented", AutoencoderConfig.large("batch")),
+        ("ssim", AutoencoderConfig.published(256, 500)),
+    ],
+)
+def test_presets_name_the_same_networks_in_values(preset, config):
+    assert from_mapping(AnomalyConfig, get_config(preset).to_dict()).model == config
 
 
 def test_large_has_one_more_convolution_at_each_end():
