@@ -176,8 +176,8 @@ def augmented(config: ConfigDict) -> None:
 def ssim(config: ConfigDict) -> None:
     """The published autoencoder with structural similarity (Bergmann et al. 2019), 256 px and 500 numbers as on MVTec.
 
-    Published are 10,000 augmented images, 200 epochs and Adam at 2e-4 with weight decay 1e-5. This is 100 epochs of a
-    few hundred images, at `large`'s learning rate.
+    Published are 10,000 augmented images, 200 epochs and Adam at 2e-4 with weight decay 1e-5. This is 200 epochs of a
+    few hundred images, at `large`'s learning rate: transistor's held-out loss was still falling after 100.
     """
     large(config)
     config.model.norm = "none"
@@ -185,6 +185,7 @@ def ssim(config: ConfigDict) -> None:
     config.loss.kind = "ssim"
     config.scoring.residual = "ssim"
     config.optimizer.weight_decay = 1e-5
+    config.train.epochs = 200
 
 
 def discriminative(config: ConfigDict) -> None:
