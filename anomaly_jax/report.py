@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 import jax
@@ -154,7 +155,7 @@ def _write_detections(
             found.maps[chosen],
             [test.masks[i] if test.labelled[i] else None for i in chosen],
             thresholds,
-            [part.names[i] for i in chosen],
+            [_short(part.names[i]) for i in chosen],
             title,
         )
         save(figure, folder.plots / name)
@@ -168,6 +169,12 @@ def _write_detections(
         chosen = np.unique(indices[np.linspace(0, len(indices) - 1, _SHOWN).round().astype(int)])
         write(chosen, name, f"detections_{name}.png")
     write(np.array(first), "the first image of each kind", "detections.png")
+
+
+def _short(name: str) -> str:
+    """test/bent_lead/000.png -> bent_lead/000; a rendered image's name as it is."""
+    path = PurePosixPath(name)
+    return "/".join((path.parent.name, path.stem)) if path.parent.name else name
 
 
 def _known(values: Mapping[str, float | None]) -> dict[str, float]:
