@@ -124,16 +124,16 @@ def base() -> ConfigDict:
 
 
 def demo(config: ConfigDict) -> None:
-    """`discriminative` on nuts of 128 px, for minutes: 4 minutes 37 seconds on two CPU cores.
+    """`discriminative` on nuts of 128 px, for minutes: 4 minutes 32 seconds on two CPU cores.
 
-    Pixel AUROC of cracks 98.2 %, cuts 90.4, holes 99.8, prints 98.5.
+    Pixel AUROC of cracks 98.8 %, cuts 88.8, holes 99.8, prints 98.3.
     """
     discriminative(config)
     config.model.input_size = 128
     config.model.layers = ((4, 2, 32), *ENCODER[1:])
     config.model.bottleneck = 100
     config.segmenter.widths = (16, 32, 64, 64)
-    config.train.epochs = 24
+    config.train.epochs = 20
     config.evaluation.every = 10
     config.evaluation.batch_size = 40
     config.scoring.sigma = 2.0
