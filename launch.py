@@ -55,7 +55,7 @@ def task(name: str) -> Callable:
     elif name == "anomaly":
         from anomaly_jax.train import train_and_evaluate
     elif name == "classify":
-        from convnets_jax.classification.train import train_and_evaluate
+        from classify_jax.train import train_and_evaluate
     else:
         raise UserError(f"config.task: {name!r}; accepted: pose, anomaly, classify")
     return train_and_evaluate

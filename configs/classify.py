@@ -13,7 +13,7 @@ PRESETS = ("demo", "alexnet", "transfer")
 
 
 def get_config(preset: str = "demo") -> ConfigDict:
-    """The values of a preset; what they mean stands in convnets_jax/classification/config.py."""
+    """The values of a preset; what they mean stands in classify_jax/config.py."""
     if preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}; accepted: {', '.join(PRESETS)}")
     config = alexnet()

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("deeppose_jax", "anomaly_jax", "convnets_jax", "engine_jax")
+PACKAGES = ("deeppose_jax", "anomaly_jax", "classify_jax", "convnets_jax", "engine_jax")
 # What each may import of the others; configs/ holds values only.
 ALLOWED = {
     "engine_jax": {"engine_jax"},
     "convnets_jax": {"convnets_jax", "engine_jax"},
     "deeppose_jax": {"deeppose_jax", "convnets_jax", "engine_jax"},
     "anomaly_jax": {"anomaly_jax", "convnets_jax", "engine_jax"},
+    "classify_jax": {"classify_jax", "convnets_jax", "engine_jax"},
     "configs": set(),
 }
 # Libraries that are likely to change under the project have one importer each, data sets' one a domain.
@@ -24,7 +25,7 @@ IMPORTERS = {
     "tensorflow_datasets": {
         "deeppose_jax/data/tfds_builders.py",
         "anomaly_jax/data/tfds_builders.py",
-        "convnets_jax/classification/data/tfds_sets.py",
+        "classify_jax/data/tfds_sets.py",
     },
 }
 FORBIDDEN = {"tensorflow", "torch", "clu"}
@@ -59,7 +60,7 @@ def test_arrows_run_one_way(path):
             assert str(relative) in importers
 
 
-@pytest.mark.parametrize("package", ["deeppose_jax", "anomaly_jax"])
+@pytest.mark.parametrize("package", ["deeppose_jax", "anomaly_jax", "classify_jax"])
 def test_importing_a_package_is_light(package):
     """It pays for jax and flax, not for plotting, checkpoints or data sets."""
     program = (

@@ -1,0 +1,118 @@
+"""The typed form of configs/classify.py; the values stand there, what they mean and accept stands here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from classify_jax.augment import AugmentConfig
+from classify_jax.losses import ClassWeights
+from classify_jax.networks import ModelConfig
+from classify_jax.views import Crops
+from convnets_jax.transfer import TransferConfig
+from engine_jax.config import AtLeastOne, AtLeastZero, Range
+from engine_jax.errors import UserError
+from engine_jax.optimizer import OptimizerConfig
+from engine_jax.plan import TrainConfig
+
+Count = Annotated[int, AtLeastZero]
+Size = Annotated[int, AtLeastOne]
+Share = Annotated[float, Range(0, 1, open_low=True, open_high=True)]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What to train and test on.
+
+    Attributes:
+        dataset: rendered shapes, "synthetic"; a "folder" with a folder for each class; or a set of "tfds".
+        dir: the folder; for "tfds" where prepared sets are kept, "" is TFDS's own place.
+        name: of the set, for "tfds".
+        size: side in pixels of the squares that images are kept as: the shorter side is resized to it.
+        validation: share of the images that chooses the parameters, of data without such a part.
+        test: share that is tested, likewise.
+        rendered: how many shapes there are, in all parts together.
+        skip_unreadable: report and leave out images that can't be read, instead of stopping.
+        placement: the images stay on the "device" for the whole run, or a "stream" of batches comes from the host.
+    """
+
+    dataset: Literal["synthetic", "folder", "tfds"]
+    dir: str
+    name: str
+    size: Size
+    validation: Share
+    test: Share
+    rendered: Annotated[int, Range(low=10)]
+    skip_unreadable: bool
+    placement: Literal["device", "stream"]
+
+    @property
+    def title(self) -> str:
+        """What is trained on, in a word: "synthetic", the set, or the folder."""
+        if self.dataset == "synthetic":
+            return self.dataset
+        return self.name if self.dataset == "tfds" else Path(self.dir).resolve().name
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """The training loss, which is cross-entropy.
+
+    Attributes:
+        class_weights: see `classify_jax.losses.class_weights`.
+    """
+
+    class_weights: ClassWeights
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Evaluation.
+
+    Attributes:
+        every: epochs between two evaluations.
+        batch_size: images a call.
+        crops: what the test part's predictions are averaged over: the "centre", or "five", with the corners.
+        mirror: and over mirror images of these.
+        bootstrap: resamples for the 95 % intervals of the final errors.
+    """
+
+    every: Size
+    batch_size: Size
+    crops: Crops
+    mirror: bool
+    bootstrap: Size
+
+
+@dataclass(frozen=True)
+class ClassificationConfig:
+    """One image classification run."""
+
+    task: Literal["classify"]
+    preset: str
+    seed: Count
+    data: DataConfig
+    augment: AugmentConfig
+    model: ModelConfig
+    transfer: TransferConfig
+    loss: LossConfig
+    optimizer: OptimizerConfig
+    train: TrainConfig
+    evaluation: EvaluationConfig
+
+    def __post_init__(self):
+        data = self.data
+        if self.model.input_size > data.size:
+            raise UserError(
+                f"config.model.input_size: {self.model.input_size} is more than the {data.size} px that images are "
+                f"kept at; accepted: at most config.data.size"
+            )
+        self.transfer.check(self.train.epochs)
+        if data.validation + data.test >= 1:
+            raise UserError(
+                f"config.data.test: {data.test} and {data.validation} for validation leave nothing to train on; "
+                "accepted: less than 1 in all"
+            )
+        needed = {"folder": ("dir", data.dir), "tfds": ("name", data.name)}
+        field, value = needed.get(data.dataset, ("", "none"))
+        if not value:
+            raise UserError(f"config.data.{field}: missing; dataset {data.dataset!r} needs it")

@@ -1,0 +1,72 @@
+"""The parts of a run: what is trained on, what chooses the parameters, what is tested."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from classify_jax import synthetic
+from classify_jax.config import DataConfig
+from classify_jax.data.folder import Record, class_names, open_folder
+from classify_jax.data.image_set import ImageSet
+from classify_jax.data.prepare import prepare
+from classify_jax.data.splits import splits
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The three parts of a data set, all of the same classes."""
+
+    train: ImageSet
+    validation: ImageSet
+    test: ImageSet
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.train.class_names
+
+    def sizes(self) -> dict[str, int]:
+        return {name: len(getattr(self, name)) for name in ("train", "validation", "test")}
+
+
+def load_parts(config: DataConfig, seed: int) -> Parts:
+    """Renders or reads the data set that `config` names.
+
+    Raises:
+        UserError: when it is not there or can't be used.
+    """
+    if config.dataset == "synthetic":
+        return _shapes(config, seed)
+    records = _records(config)
+    classes = class_names(records, config.dir or config.name)
+    chosen = splits(records, config.validation, config.test)
+    return Parts(
+        **{
+            name: prepare(part, config.size, classes, skip_unreadable=config.skip_unreadable)
+            for name, part in chosen.items()
+        }
+    )
+
+
+def _records(config: DataConfig) -> Sequence[Record]:
+    if config.dataset == "folder":
+        return open_folder(config.dir)
+    # Imported here: tensorflow-datasets takes seconds to load, and most runs name a folder.
+    from classify_jax.data.tfds_sets import tfds_records
+
+    return tfds_records(config.name, config.dir)
+
+
+def _shapes(config: DataConfig, seed: int) -> Parts:
+    """No picture is in two parts: each takes the next ones of the seed's series."""
+    held_out = {
+        "validation": round(config.validation * config.rendered),
+        "test": round(config.test * config.rendered),
+    }
+    counts = {"train": config.rendered - sum(held_out.values()), **held_out}
+    parts, start = {}, 0
+    for name, count in counts.items():
+        count = max(count, 1)
+        images, labels = synthetic.shapes(seed, count, config.size, start)
+        names = [f"{synthetic.CLASSES[k]} {i}" for i, k in enumerate(labels, start)]
+        parts[name] = ImageSet(images, labels, names, synthetic.CLASSES)
+        start += count
+    return Parts(**parts)

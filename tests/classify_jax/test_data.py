@@ -1,0 +1,152 @@
+import argparse
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from classify_jax.data import check, decode, fit, open_folder, prepare, splits
+from classify_jax.data.load import load_parts
+from engine_jax.errors import UserError
+from tests.classify_jax.image_folder import image_folder
+from tests.classify_jax.settings import tiny_config
+
+
+def names(records):
+    return [record.name for record in records]
+
+
+def test_a_folder_for_each_class_is_cut_class_by_class(tmp_path):
+    folder = image_folder(tmp_path / "pets", {"cat": 10, "dog": 20, ".cache": 1})
+    (folder / "cat" / "notes.txt").write_text("no image")
+    records = open_folder(folder)
+    assert [(r.label, r.split) for r in records] == 10 * [("cat", None)] + 20 * [("dog", None)]
+    parts = splits(records, validation=0.1, test=0.2)
+    found = {
+        split: [sum(r.label == label for r in part) for label in ("cat", "dog")]
+        for split, part in parts.items()
+    }
+    assert found == {"train": [7, 14], "validation": [1, 2], "test": [2, 4]}
+    assert sorted(n for part in parts.values() for n in names(part)) == names(records)
+    assert splits(records, 0.1, 0.2) == parts
+    assert splits(records, 0.1, 0.2, seed=1) != parts
+
+
+@pytest.mark.parametrize("name", ["val", "validation"])
+def test_published_parts_stay_and_missing_ones_are_cut_from_train(tmp_path, name):
+    counts = {"train/a": 6, "train/b": 6, f"{name}/a": 3, f"{name}/b": 1}
+    records = open_folder(image_folder(tmp_path, counts))
+    parts = splits(records, validation=0.5, test=0.34)
+    assert [len(parts[split]) for split in ("train", "validation", "test")] == [8, 4, 4]
+    assert all(n.startswith(f"{name}/") for n in names(parts["validation"]))
+    assert all(n.startswith("train/") for n in names(parts["test"] + parts["train"]))
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    records = open_folder(image_folder(tmp_path, {"bus": 2, "train": 2}))
+    assert [r.label for r in records] == ["bus", "bus", "train", "train"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({}, r"no class folders here; accepted: DIR/<class>"),
+        ({"cat": 3}, r"1 class \(cat\); accepted: two or more"),
+        ({"cat": 3, "dog": 0}, r"dog: no images of this class; accepted: .png"),
+        ({"train/cat": 3, "train/dog": 0}, r"train/dog: no images of this class"),
+        ({"train/cat": 3}, r"1 class \(cat\)"),
+        (
+            {"train/a": 3, "train/b": 3, "test/a": 1, "test/c": 1},
+            r"test/c/00.png: class 'c' has no training images; accepted: a, b",
+        ),
+        (
+            {f"{part}/{k}": 1 for part in ("train", "val", "validation") for k in "ab"},
+            r"holds val and validation",
+        ),
+    ],
+)
+def test_a_bad_folder_gets_one_line(tmp_path, counts, message):
+    folder = image_folder(tmp_path / "data", counts)
+    folder.mkdir(exist_ok=True)
+    with pytest.raises(UserError, match=message):
+        open_folder(folder)
+
+
+def test_no_such_folder():
+    with pytest.raises(UserError, match="/nowhere: no such folder"):
+        open_folder("/nowhere")
+
+
+def test_a_class_of_which_nothing_is_left_to_train_on(tmp_path):
+    records = open_folder(image_folder(tmp_path, {"cat": 5, "dog": 2}))
+    with pytest.raises(UserError, match=r"class 'dog': 2 images leave none to train on .* least 3"):
+        splits(records)
+
+
+def test_images_are_resized_by_their_shorter_side_and_cut_in_the_middle():
+    pixels = np.zeros((20, 60, 3), np.uint8)
+    pixels[:, 20:40] = 200  # the middle square
+    for image, size in ((pixels, 10), (pixels.swapaxes(0, 1), 40)):
+        found = fit(Image.fromarray(image), size)
+        assert found.shape == (size, size, 3)
+        # The filter reaches beyond the square at its sides.
+        assert (found[4:-4, 4:-4] == 200).all()
+        assert found.min() > 100
+
+
+def test_prepare_reads_labels_in_the_order_of_the_names(tmp_path):
+    folder = image_folder(tmp_path, {"dog": 2, "cat": 3}, suffix=".bmp")
+    found = prepare(open_folder(folder), 16)
+    assert found.class_names == ("cat", "dog")
+    assert found.labels.tolist() == [0, 0, 0, 1, 1]
+    assert found.counts.tolist() == [3, 2]
+    assert found.images.shape == (5, 16, 16, 3)
+    with Image.open(folder / "dog/01.bmp") as image:
+        assert (found.images[4] == fit(image, 16)).all()
+
+
+def test_an_unreadable_image_gets_one_line_or_is_left_out(tmp_path, caplog):
+    folder = image_folder(tmp_path, {"cat": 3, "dog": 3})
+    (folder / "dog/01.png").write_bytes((folder / "dog/00.png").read_bytes()[:200])
+    records = open_folder(folder)
+    with pytest.raises(UserError, match=r"dog/01.png: can't be read as an image"):
+        prepare(records, 16)
+    with caplog.at_level(logging.WARNING):
+        found = prepare(records, 16, skip_unreadable=True)
+    assert "1 of 6 images can't be read and are left out: dog/01.png" in caplog.text
+    assert found.labels.tolist() == [0, 0, 0, 1, 1]
+    assert found.names[3:] == ["dog/00.png", "dog/02.png"]
+
+
+def test_the_check_prints_what_is_there(tmp_path, capsys):
+    folder = image_folder(tmp_path, {"cat": 3, "dog": 2}, suffix=".jpg")
+    check.main(argparse.Namespace(path=str(folder)))
+    printed = capsys.readouterr().out
+    assert "5 in 2 classes; most 3 of cat, fewest 2 of dog" in printed
+    assert "5 jpg" in printed
+    assert "height 21 / 23 / 25, width 42 / 46 / 50 pixels" in printed
+    (folder / "cat/00.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match="1 of 5 images can't be read"):
+        check.main(argparse.Namespace(path=str(folder)))
+    assert "1: cat/00.jpg: can't be read" in capsys.readouterr().out
+
+
+def test_sixteen_bit_grey_and_palettes_become_rgb(tmp_path):
+    Image.fromarray(np.full((4, 4), 257 * 9, np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray(np.full((4, 4), 9, np.uint8)).convert("P").save(tmp_path / "palette.png")
+    for name in ("deep.png", "palette.png"):
+        pixels = np.asarray(decode((tmp_path / name).read_bytes(), name))
+        assert pixels.shape == (4, 4, 3)
+        assert (pixels == 9).all(), name
+
+
+def test_rendered_parts_are_disjoint():
+    from classify_jax.config import ClassificationConfig
+    from engine_jax.config import from_mapping
+
+    settings = from_mapping(ClassificationConfig, tiny_config())
+    parts = load_parts(settings.data, seed=3)
+    assert parts.sizes() == {"train": 20, "validation": 8, "test": 12}
+    images = np.concatenate([parts.train.images, parts.validation.images, parts.test.images])
+    assert len({image.tobytes() for image in images}) == 40
+    assert parts.validation.names[0] == "arrow 20"

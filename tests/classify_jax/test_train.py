@@ -1,0 +1,313 @@
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from PIL import Image
+
+from classify_jax import load, predict, training
+from classify_jax.config import ClassificationConfig
+from classify_jax.data import fit
+from classify_jax.data.load import load_parts
+from classify_jax.networks import build
+from classify_jax.predictor import Predictor
+from classify_jax.report import first_kernel
+from classify_jax.train import train_and_evaluate
+from classify_jax.train_step import Batch, train_step
+from classify_jax.views import views
+from convnets_jax import torchvision
+from convnets_jax.phases import history
+from engine_jax import cli, sharding
+from engine_jax.config import from_mapping
+from engine_jax.errors import UserError
+from engine_jax.loop import best_variables
+from engine_jax.run_folder import RunFolder
+from engine_jax.state import create_state, graph_defs
+from engine_jax.writer import read_metrics
+from tests.classify_jax.image_folder import image_folder
+from tests.classify_jax.settings import shrink, tiny_config
+
+
+@pytest.fixture(scope="module", autouse=True)
+def narrow():
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run on shapes."""
+    workdir = tmp_path_factory.mktemp("runs") / "run"
+    return workdir, train_and_evaluate(tiny_config(), workdir)
+
+
+def test_a_run_leaves_results_and_pictures(finished):
+    workdir, results = finished
+    assert json.loads((workdir / "results.json").read_text()) == results
+    assert (results["task"], results["preset"]) == ("classify", "demo")
+    assert results["splits"] == {"train": 20, "validation": 8, "test": 12}
+    assert results["classes"] == list(results["per_class"])
+    assert np.sum(results["confusion"]) == 12
+    right = np.trace(results["confusion"])
+    assert results["top1_error"] == pytest.approx(1 - right / 12)
+    assert results["views"] == 10
+    # Test images 28 .. 39 are of classes 8, 9, 0, ..., 9, and every class has two training images.
+    assert results["floor"]["top1_error"] == pytest.approx(11 / 12)
+    pictures = {path.stem for path in (workdir / "plots").iterdir()}
+    assert pictures >= {"loss", "accuracy", "confusion", "examples", "filters"}
+    rows = read_metrics(workdir / "metrics.jsonl", training.PART)
+    assert sum("validation/top1_error" in row for row in rows) == 2
+    assert all(0 <= row["train/top5_error"] <= 1 for row in rows if "train/top5_error" in row)
+
+
+def test_a_killed_run_ends_as_one_that_was_never_killed(finished, tmp_path, monkeypatch):
+    errors, evaluated = training._errors, []
+
+    def killed(*arguments):
+        if len(evaluated) > 1:
+            raise KeyboardInterrupt
+        evaluated.append(True)
+        return errors(*arguments)
+
+    monkeypatch.setattr(training, "_errors", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_and_evaluate(tiny_config(), tmp_path / "run")
+    monkeypatch.setattr(training, "_errors", errors)
+    resumed = train_and_evaluate(tiny_config(), tmp_path / "run")
+    runs = (finished[0], tmp_path / "run")
+    first, second = (read_metrics(path / "metrics.jsonl", training.PART) for path in runs)
+    assert first == second
+    assert {k: v for k, v in resumed.items() if "second" not in k} == {
+        k: v for k, v in finished[1].items() if "second" not in k
+    }
+
+
+def test_a_loaded_classifier_gives_what_the_run_reported(finished):
+    workdir, results = finished
+    model = load(workdir)
+    test = load_parts(model.settings.data, model.settings.seed).test
+    found = model.predict(list(test.images))
+    wrong = np.mean(
+        [p.label != test.class_names[k] for p, k in zip(found, test.labels, strict=True)]
+    )
+    assert wrong == pytest.approx(results["top1_error"])
+    np.testing.assert_allclose([p.probabilities.sum() for p in found], 1, rtol=1e-5)
+    alone = model.predict(list(test.images[:1]))
+    np.testing.assert_allclose(alone[0].probabilities, found[0].probabilities, atol=1e-5)
+    assert model.predict([]) == []
+    with pytest.raises(UserError, match=r"images\[0\]: float64"):
+        model.predict([np.zeros((4, 4, 3))])
+
+
+def call(monkeypatch, *arguments):
+    """The program's exit status."""
+    monkeypatch.setattr(sys, "argv", ["predict", *map(str, arguments)])
+    try:
+        cli.run(predict.main, predict.parser())
+    except SystemExit as stopped:
+        return stopped.code
+    return 0
+
+
+def test_predictions_of_files(finished, tmp_path, monkeypatch, capsys):
+    folder = image_folder(tmp_path, {"images": 2}) / "images"
+    arguments = ("--workdir", finished[0], "--out", tmp_path / "out")
+    assert call(monkeypatch, folder, *arguments) == 0
+    written = json.loads((tmp_path / "out" / "predictions.json").read_text())["predictions"]
+    with Image.open(folder / "01.png") as image:
+        (found,) = load(finished[0]).predict([np.asarray(image)])
+    assert [Path(entry["file"]).name for entry in written] == ["00.png", "01.png"]
+    assert written[1]["label"] == found.label == next(iter(written[1]["top"]))
+    assert written[1]["probability"] == pytest.approx(found.probability, rel=1e-5)
+    assert len(written[1]["top"]) == 5
+    (folder / "00.png").write_bytes(b"no image")
+    capsys.readouterr()
+    assert call(monkeypatch, folder, *arguments) == 1
+    assert "00.png: can't be read" in capsys.readouterr().err
+    assert call(monkeypatch, folder, *arguments, "--skip-unreadable") == 0
+    assert call(monkeypatch, folder, "--workdir", tmp_path, "--out", tmp_path / "out") == 1
+    assert "not a run's folder" in capsys.readouterr().err
+
+
+def test_a_folder_of_two_classes_with_class_weights(tmp_path):
+    folder = image_folder(tmp_path / "pets", {"cat": 12, "dog": 6})
+    config = tiny_config(
+        data__dataset="folder",
+        data__dir=str(folder),
+        loss__class_weights="median_frequency",
+        train__epochs=1,
+        train__batch_size=4,
+        evaluation__crops="centre",
+        evaluation__mirror=False,
+    )
+    results = train_and_evaluate(config, tmp_path / "run")
+    assert results["dataset"] == "pets"
+    assert results["top5_error"] is None
+    assert results["views"] == 1
+    assert results["single_view"]["top1_error"] == results["top1_error"]
+    assert results["floor"]["top1_error"] == pytest.approx(2 / 6)  # always a cat
+
+
+def ones(features, path):
+    """Stands for published weights: every array is 1."""
+    assert path == "weights.pth"
+    state = nnx.state(features, nnx.Any(nnx.Param, nnx.BatchStat))
+    nnx.update(features, jax.tree.map(jnp.ones_like, state))
+
+
+def arrays_of(workdir, phase, settings):
+    """All arrays of the best parameters of a phase, by name."""
+    network = partial(build, settings.model, 10)
+    trained = next(p.trained for p in training.named_phases(settings) if p.name == phase)
+    held = best_variables(RunFolder(workdir), phase, network, trained=trained)
+    return {
+        ".".join(map(str, path)): np.asarray(value)
+        for part in held
+        for path, value in nnx.to_flat_state(nnx.as_pure(part))
+    }
+
+
+def test_a_frozen_network_keeps_the_weights_it_was_given(tmp_path, monkeypatch):
+    monkeypatch.setattr(torchvision, "load", ones)
+    config = tiny_config(
+        model__weights="weights.pth",
+        transfer__train=("features.stages.3", "head", "logits"),
+        model__head=(6,),
+        train__epochs=1,
+    )
+    train_and_evaluate(config, tmp_path / "run")
+    settings = from_mapping(ClassificationConfig, config)
+    arrays = arrays_of(tmp_path / "run", training.PART, settings)
+    assert arrays["head.0.kernel"].shape == (8, 6)
+    chosen = {name for name in arrays if not name.startswith("features.")}
+    chosen |= {name for name in arrays if name.startswith("features.stages.3.")}
+    frozen = {name for name, array in arrays.items() if (array == 1).all()}
+    assert frozen == arrays.keys() - chosen
+    model = load(tmp_path / "run")
+    (found,) = model.predict([np.zeros((40, 40, 3), np.uint8)])
+    assert np.isfinite(found.probabilities).all()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "evaluated"),
+    [("frozen_epochs", 1, [1, 2]), ("frozen_steps", 1, [0.5, 1.5, 2]), ("frozen_steps", 2, [1, 2])],
+)
+def test_a_freeze_that_ends_goes_on_from_what_was_trained(field, value, evaluated, tmp_path):
+    config = tiny_config(
+        transfer__train=("logits",),
+        transfer__rates=(("features", 0.0),),
+        **{f"transfer__{field}": value},
+    )
+    results = train_and_evaluate(config, tmp_path / "run")
+    assert results["epochs"] == 2
+    settings = from_mapping(ClassificationConfig, config)
+    first, second = (
+        arrays_of(tmp_path / "run", phase, settings)
+        for phase in ("classifier_frozen", training.PART)
+    )
+    # Thawed features learn at a rate of 0 here, but their batch norms see batches again.
+    changed = {name for name in first if not np.array_equal(first[name], second[name])}
+    statistics = {n for n in first if n.startswith("features.") and n.endswith(("mean", "var"))}
+    assert changed == statistics | {"logits.kernel", "logits.bias"}
+    rows = history(tmp_path / "run" / "metrics.jsonl", training.named_phases(settings))
+    assert [row["epoch"] for row in rows if "validation/loss" in row] == evaluated
+    steps = [row["step"] for row in rows if "train/loss" in row]
+    assert steps == [1, 2, 3, 4]
+
+
+def started(settings):
+    network = partial(build, settings.model, 10)
+    optimizer = optax.adam(1e-2)
+    everywhere = sharding.replicated(sharding.device_mesh())
+    state = create_state(network, optimizer, jax.random.key(0), everywhere)
+    return state, graph_defs(network), optimizer
+
+
+def test_steps_learn_and_views_are_averaged():
+    settings = from_mapping(ClassificationConfig, tiny_config())
+    state, graphs, optimizer = started(settings)
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (8, 40, 40, 3), np.uint8)
+    batch = Batch(images, np.arange(8, dtype=np.int32))
+    step = jax.jit(
+        partial(
+            train_step,
+            graphdef=graphs.train,
+            optimizer=optimizer,
+            trained=nnx.Param,
+            settings=settings,
+            weights=np.ones(10, np.float32),
+            components=np.zeros((3, 3), np.float32),
+            key=jax.random.key(1),
+        )
+    )
+    losses = []
+    for _ in range(12):
+        state, loss = step(state, batch)
+        losses.append(float(loss))
+    assert np.mean(losses[-3:]) < 0.8 * losses[0]
+    kernel = first_kernel(state.params, state.model_state)
+    assert kernel is not None
+    assert kernel.shape == (7, 7, 3, 4)
+
+    weights = np.ones(10, np.float32)
+    predictor = Predictor(graphs.evaluate, 36, weights, 4, sharding.device_mesh())
+    variables = state.params, state.model_state
+    chosen = views(40, 36, "five", mirror=True)
+    found = predictor(*variables, *batch, chosen)
+    single = [predictor(*variables, *batch, [view]).probabilities for view in chosen]
+    np.testing.assert_allclose(found.probabilities, np.mean(single, 0), atol=1e-6)
+    assert np.abs(single[0] - single[1]).max() > 1e-6
+    # By hand: the second corner, mirrored.
+    view = chosen[7]
+    cut = images[:, view.top : view.top + 36, view.left : view.left + 36][:, :, ::-1]
+    whole = Predictor(graphs.evaluate, 36, weights, 4, sharding.device_mesh())
+    by_hand = whole(*variables, cut, batch.labels, views(36, 36, "centre", mirror=False))
+    np.testing.assert_allclose(single[7], by_hand.probabilities, atol=1e-6)
+    true = np.take_along_axis(by_hand.probabilities, batch.labels[:, None], 1)[:, 0]
+    np.testing.assert_allclose(by_hand.losses, -np.log(true), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train__batch_size": 24}, "config.train.batch_size: 24 is more than the 20 training"),
+        ({"model__input_size": 41}, "config.model.input_size: 41 is more than the 40 px"),
+        ({"model__name": "alexnet_lrn"}, "config.model.input_size: 36: .* at least 67 px"),
+        ({"model__name": "lenet6"}, "config.model.name: 'lenet6'; accepted: resnet10_narrow, le"),
+        ({"transfer__train": ("fc",)}, "config.transfer.train: .* 'fc' .*: features, logits"),
+        ({"model__weights": "/nowhere.pth"}, "/nowhere.pth: no such file"),
+        ({"transfer__frozen_epochs": 2}, "config.transfer.frozen_epochs: 2 of 2 epochs"),
+        ({"transfer__frozen_steps": 4}, "config.transfer.frozen_steps: 4 of 4 steps"),
+        (
+            {"transfer__frozen_epochs": 1, "transfer__frozen_steps": 1},
+            "config.transfer.frozen_steps: 1, but config.transfer.frozen_epochs is 1",
+        ),
+        ({"data__dataset": "folder"}, "config.data.dir: missing"),
+        ({"data__dataset": "tfds"}, "config.data.name: missing"),
+        ({"data__dataset": "folder", "data__dir": "/nowhere"}, "/nowhere: no such folder"),
+        ({"data__test": 0.9}, "config.data.test: 0.9 and 0.2 for validation leave nothing"),
+        ({"evaluation__crops": "ten"}, "config.evaluation.crops: 'ten' is not one of"),
+        ({"loss__class_weights": "inverse"}, "'inverse' is not one of none, median_frequency"),
+    ],
+)
+def test_bad_settings_get_one_line_before_anything_is_written(changes, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        train_and_evaluate(tiny_config(**changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("preset", ["demo", "alexnet", "transfer"])
+def test_presets_are_accepted(preset):
+    from configs.classify import get_config
+
+    settings = from_mapping(ClassificationConfig, get_config(preset).to_dict())
+    assert settings.preset == preset
+    assert fit(Image.new("RGB", (9, 7)), settings.data.size).shape[0] == settings.data.size
