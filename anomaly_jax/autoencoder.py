@@ -1,9 +1,9 @@
-"""Convolutional autoencoders: images to a short code and back."""
+"""Convolutional autoencoders: from images to a short code and back."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import Literal, get_args
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +11,15 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from convnets_jax.config_checks import check_at_least, check_literals, field_error
 from convnets_jax.initializers import fan_in_normal
+from convnets_jax.layers import batch_norm
+from convnets_jax.precision import Dtype, activation_dtype
 from convnets_jax.strided import strided_conv, transposed_conv
 from engine_jax.errors import UserError
 
 Norm = Literal["none", "batch"]
 Output = Literal["sigmoid", "linear"]
-Dtype = Literal["auto", "float32", "bfloat16"]
 
 # Kernel, stride, channels: the encoder of Bergmann et al. 2019 from 128 px down to 8 x 8 x 32.
 PUBLISHED = (
@@ -30,23 +32,21 @@ PUBLISHED = (
     (3, 1, 64),
     (3, 1, 32),
 )
-_BATCH_NORM_MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """What an autoencoder is built from.
+    """Configuration of an autoencoder.
 
     Attributes:
         input_size: s, height and width of the images in pixels; a multiple of all strides together.
-        layers: (kernel, stride, channels) of the encoder's convolutions, with padding SAME. A kernel is no smaller than
-            its stride. The decoder has the same ones in reverse, transposed.
-        bottleneck: numbers in the code, which a linear layer makes of the last convolution's output.
-        slope: of the Leaky ReLU below 0.
+        layers: (kernel, stride, channels) of the encoder's convolutions, with padding SAME and kernels at least as
+            large as their strides. The decoder has the same ones, transposed, in reverse order.
+        bottleneck: size of the code, which a linear layer computes from the last convolution's output.
+        slope: of the Leaky ReLU for negative inputs.
         norm: "batch" normalises before each Leaky ReLU, or "none".
-        output: "sigmoid", which keeps reconstructions in [0, 1], or "linear", which doesn't.
-        dtype: of the activations: "float32", "bfloat16", or "auto": float32 on CPU, else bfloat16. Parameters, codes
-            and reconstructions are float32.
+        output: "sigmoid", with reconstructions in [0, 1], or "linear", with unbounded ones.
+        dtype: of the activations, see `activation_dtype`. Parameters, codes and reconstructions are float32.
     """
 
     input_size: int = 128
@@ -58,33 +58,23 @@ class AutoencoderConfig:
     dtype: Dtype = "auto"
 
     def __post_init__(self):
-        for name, kind in (("norm", Norm), ("output", Output), ("dtype", Dtype)):
-            if getattr(self, name) not in get_args(kind):
-                accepted = ", ".join(map(repr, get_args(kind)))
-                raise UserError(
-                    f"AutoencoderConfig.{name} is {getattr(self, name)!r}: use {accepted}"
-                )
-        if not self.layers:
-            raise UserError("AutoencoderConfig.layers is empty: give (kernel, stride, channels)")
-        for layer in self.layers:
-            if len(layer) != 3 or min(layer) < 1 or layer[0] < layer[1]:
-                raise UserError(
-                    f"AutoencoderConfig.layers holds {layer}: use (kernel, stride, channels) of at "
-                    "least 1, the kernel no smaller than the stride"
-                )
+        check_literals(self, norm=Norm, output=Output, dtype=Dtype)
+        sizes = "(kernel, stride, channels) of at least 1, the kernel no smaller than the stride"
+        if not self.layers or any(
+            len(layer) != 3 or min(layer) < 1 or layer[0] < layer[1] for layer in self.layers
+        ):
+            raise field_error(self, "layers", sizes)
         if self.input_size < 1 or self.input_size % self.stride:
-            raise UserError(
-                f"AutoencoderConfig.input_size is {self.input_size}: use a multiple of "
-                f"{self.stride}, the product of the strides"
+            raise field_error(
+                self, "input_size", f"a multiple of {self.stride}, the product of the strides"
             )
-        if self.bottleneck < 1:
-            raise UserError(f"AutoencoderConfig.bottleneck is {self.bottleneck}: use 1 or more")
+        check_at_least(self, 1, "bottleneck")
         if not 0 <= self.slope < 1:
-            raise UserError(f"AutoencoderConfig.slope is {self.slope}: use a number in [0, 1)")
+            raise field_error(self, "slope", "a number in [0, 1)")
 
     @property
     def stride(self) -> int:
-        """Of all layers together."""
+        """Product of the strides of all layers."""
         return prod(stride for _, stride, _ in self.layers)
 
     @property
@@ -94,21 +84,12 @@ class AutoencoderConfig:
         return side, side, self.layers[-1][2]
 
     @classmethod
-    def small(cls, norm: Norm = "none") -> "AutoencoderConfig":
-        """128 px, bottleneck 100, sigmoid; the layers are the published ones."""
-        return cls(norm=norm)
-
-    @classmethod
-    def large(cls, norm: Norm = "none") -> "AutoencoderConfig":
-        """256 px, one more convolution at each end, bottleneck 500, sigmoid."""
-        return cls(input_size=256, layers=((4, 2, 32), *PUBLISHED), bottleneck=500, norm=norm)
-
-    @classmethod
     def published(cls, input_size: int = 128, bottleneck: int = 100) -> "AutoencoderConfig":
-        """The autoencoder of Bergmann et al. 2019, for 128 px, or 256 px as extended for MVTec AD (CVPR 2019).
+        """The autoencoder that Bergmann et al. published; the preset `ssim` trains the one for 256 px.
 
-        "Improving Unsupervised Defect Segmentation by Applying Structural Similarity to Autoencoders", table 1: Leaky
-        ReLU with slope 0.2 after all layers but the code and the output, which are linear.
+        For 128 px from table 1 of "Improving Unsupervised Defect Segmentation by Applying Structural Similarity to
+        Autoencoders" (VISAPP 2019), and for 256 px with one more convolution, as they extended it for MVTec AD (CVPR
+        2019). Code and output are linear. Raises UserError for other sizes.
         """
         if input_size not in (128, 256):
             raise UserError(f"input_size is {input_size}: the published layers take 128 or 256 px")
@@ -117,7 +98,7 @@ class AutoencoderConfig:
 
 
 class Activation(nnx.Module):
-    """Leaky ReLU, after batch normalisation where the config has it."""
+    """Batch normalisation, if the config has it, and Leaky ReLU."""
 
     def __init__(
         self, channels: int, config: AutoencoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs
@@ -125,9 +106,7 @@ class Activation(nnx.Module):
         self.slope = config.slope
         self.norms = nnx.List([])
         if config.norm == "batch":
-            self.norms.append(
-                nnx.BatchNorm(channels, momentum=_BATCH_NORM_MOMENTUM, dtype=dtype, rngs=rngs)
-            )
+            self.norms.append(batch_norm(channels, dtype=dtype, rngs=rngs))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         for norm in self.norms:
@@ -142,14 +121,14 @@ class Autoencoder(nnx.Module):
     statistics of the batch and the running ones.
 
     Args:
-        config: the network.
+        config: its configuration.
         rngs: draws the parameters.
     """
 
     def __init__(self, config: AutoencoderConfig, *, rngs: nnx.Rngs):
         self.config = config
         dtype = activation_dtype(config.dtype)
-        # He et al. 2015, equation 14, for what a Leaky ReLU follows.
+        # He et al. 2015, equation 14, for layers that a Leaky ReLU follows.
         gain = 2 / (1 + config.slope**2)
         hidden, linear = fan_in_normal(gain), fan_in_normal(1)
         use_bias = config.norm == "none"
@@ -194,7 +173,7 @@ class Autoencoder(nnx.Module):
                 (kernel, kernel),
                 strides=stride,
                 use_bias=use_bias or i == 0,
-                # A pixel meets one in stride^2 of the weights that a cell does.
+                # Each output pixel is a sum over only one in stride^2 of the kernel's weights.
                 kernel_init=fan_in_normal((gain if i else 1) * stride**2),
                 dtype=dtype,
                 rngs=rngs,
@@ -202,7 +181,7 @@ class Autoencoder(nnx.Module):
             self.decoder.append(up)
 
     def __call__(self, images: Float[Array, "b s s 3"]) -> Float[Array, "b s s 3"]:
-        """Reconstructions; in [0, 1] with sigmoid output.
+        """Reconstructions, in [0, 1] with sigmoid output.
 
         Raises UserError for an array of another shape or size.
         """
@@ -240,15 +219,8 @@ def _apply(
     stride: int,
     x: jax.Array,
 ) -> jax.Array:
-    """The layer, with padding SAME, by a form of its convolution that is faster on CPU."""
+    """Applies the layer, with padding SAME, by a convolution that is faster on CPU than the layer's own."""
     bias = None if layer.bias is None else layer.bias[...]
     x, kernel, bias = layer.promote_dtype((x, layer.kernel[...], bias), dtype=layer.dtype)
     y = convolution(x, kernel, stride)
     return y if bias is None else y + bias
-
-
-def activation_dtype(name: Dtype) -> DTypeLike:
-    """The type that `AutoencoderConfig.dtype` names, on this machine."""
-    if name == "auto":
-        return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
-    return jnp.dtype(name)

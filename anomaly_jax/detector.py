@@ -9,9 +9,10 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from anomaly_jax import losses, scoring
-from anomaly_jax.autoencoder import Autoencoder, activation_dtype
+from anomaly_jax.autoencoder import Autoencoder
 from anomaly_jax.config import AnomalyConfig, LossConfig, ScoringConfig
 from anomaly_jax.segmenter import Segmenter, focal
+from convnets_jax.precision import activation_dtype
 
 
 @jax.tree_util.register_dataclass

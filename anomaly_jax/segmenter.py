@@ -1,13 +1,13 @@
-"""A network that sees an image and its reconstruction and says which pixels are faulty.
+"""A network that finds the faulty pixels of an image, given the image and its reconstruction.
 
-It takes the place of a residual map: what is near a reconstruction and what is not is learned from painted faults, as
-in Zavrtanik et al., "DRAEM - A discriminatively trained reconstruction embedding for surface anomaly detection", ICCV
-2021, section 3.2. A small U-Net (Ronneberger et al. 2015) of residual blocks at strides 4, 8, 16 ..., whose last
-convolution gives the logits of each 4 x 4 pixels as its channels.
+It replaces a residual map: which differences between the two count is learned from painted faults, as in Zavrtanik et
+al., "DRAEM - A discriminatively trained reconstruction embedding for surface anomaly detection", ICCV 2021, section
+3.2. It is a small U-Net (Ronneberger et al. 2015) of residual blocks at strides 4, 8, 16 and so on, whose last
+convolution has the logits of 4 x 4 pixels as channels.
 
-Where both networks are trained together, let the segmenter's loss stop at the reconstruction (`jax.lax.stop_gradient`).
-Otherwise the autoencoder is also paid for leaving marks that say where it saw a painted fault, and what it gives is no
-longer the image without the fault.
+When both networks are trained together, stop the gradient of the segmenter's loss at the reconstruction
+(`jax.lax.stop_gradient`). Otherwise the autoencoder learns to mark painted faults for the segmenter, and its output is
+no longer the image without the fault.
 """
 
 from dataclasses import dataclass
@@ -20,16 +20,17 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from convnets_jax.compact import Block, Stage, upsample
-from engine_jax.errors import UserError
+from convnets_jax.config_checks import check_at_least, field_error
+from convnets_jax.layers import batch_norm
 
 _STRIDE = 4  # of the finest stage
-_LEAST_AREA = 0.001  # below which a fault's pixels don't gain more weight
-_PRIOR = 0.01  # of a fault, at first; Lin et al. 2017, section 3.3.
+_LEAST_AREA = 0.001  # the weight of a fault's pixels doesn't grow further below this area
+_PRIOR = 0.01  # initial probability of a fault; Lin et al. 2017, section 3.3
 
 
 @dataclass(frozen=True)
 class SegmenterConfig:
-    """What a segmenter is built from.
+    """Configuration of a segmenter.
 
     Attributes:
         widths: channels of the stages at strides 4, 8, 16 and so on.
@@ -42,13 +43,12 @@ class SegmenterConfig:
     up_blocks: int = 1
 
     def __post_init__(self):
-        if not self.widths or len(self.blocks) != len(self.widths):
-            raise UserError(
-                f"SegmenterConfig.widths is {self.widths} and blocks is {self.blocks}: give each "
-                "stage, one at least, its channels and its blocks"
-            )
-        if min(self.widths) < 1 or min(*self.blocks, self.up_blocks) < 0:
-            raise UserError(f"SegmenterConfig holds a width below 1 or blocks below 0: {self}")
+        if not self.widths:
+            raise field_error(self, "widths", "the channels of one stage or more")
+        if len(self.blocks) != len(self.widths):
+            raise field_error(self, "blocks", f"one count for each of {len(self.widths)} widths")
+        check_at_least(self, 1, "widths")
+        check_at_least(self, 0, "blocks", "up_blocks")
 
     @property
     def coarsest_stride(self) -> int:
@@ -57,11 +57,11 @@ class SegmenterConfig:
 
 
 class Merge(nnx.Module):
-    """Brings a coarse map to the next finer stage: [b, h, w, c], [b, 2 h, 2 w, d] -> [b, 2 h, 2 w, d]."""
+    """Adds a coarse map to that of the next finer stage: [b, h, w, c], [b, 2 h, 2 w, d] -> [b, 2 h, 2 w, d]."""
 
     def __init__(self, coarse: int, fine: int, blocks: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.lateral = nnx.Conv(coarse, fine, (1, 1), use_bias=False, dtype=dtype, rngs=rngs)
-        self.norm = nnx.BatchNorm(fine, momentum=0.9, dtype=dtype, rngs=rngs)
+        self.norm = batch_norm(fine, dtype=dtype, rngs=rngs)
         self.blocks = nnx.List([Block(fine, dtype=dtype, rngs=rngs) for _ in range(blocks)])
 
     def __call__(self, coarse: jax.Array, fine: jax.Array) -> jax.Array:
@@ -72,13 +72,13 @@ class Merge(nnx.Module):
 
 
 class Segmenter(nnx.Module):
-    """Images and reconstructions, [b, s, s, 3] each -> logits [b, s, s], float32: above 0 is rather faulty than good.
+    """Images and reconstructions, [b, s, s, 3] each -> logits [b, s, s], float32.
 
-    `train()` and `eval()`, or `nnx.view(model, use_running_average=...)`, choose between the statistics of the batch
-    and the running ones.
+    Positive logits mean more likely faulty than good. `train()` and `eval()`, or `nnx.view(model,
+    use_running_average=...)`, choose between the statistics of the batch and the running ones.
 
     Args:
-        config: the network.
+        config: its configuration.
         dtype: of the activations; parameters and logits are float32.
         rngs: draws the parameters.
     """
@@ -102,7 +102,7 @@ class Segmenter(nnx.Module):
         for fine in config.widths[-2::-1]:
             self.merges.append(Merge(width, fine, config.up_blocks, dtype=dtype, rngs=rngs))
             width = fine
-        # Nothing looks faulty to it at first: the prior alone decides.
+        # Initial logits are the prior's everywhere.
         self.head = nnx.Conv(
             width,
             _STRIDE**2,
@@ -148,27 +148,27 @@ def focal(
     gamma: float = 2.0,
     area: float | None = None,
 ) -> Float[Array, " b"]:
-    """Focal loss, the mean over each image's pixels of -(1 - p)^gamma log p, p the probability of what the mask says.
+    """Focal loss: the mean over each image's pixels of -(1 - p)^gamma log p, p the probability of the true class.
 
     Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, equation 4. With gamma = 0 it is the cross entropy.
-    A fault counts as its area, so that a thin stroke is hardly heard beside a displaced part, unless `area` gives all
-    faults one: the weight of faulty pixels, alpha in equation 5, then follows from the image's mask.
+    A fault weighs as much as its area, so a thin stroke hardly counts beside a displaced part. With `area`, all faults
+    weigh the same: the weight of faulty pixels, alpha in equation 5, then follows from the image's mask.
 
     Args:
         logits: of a pixel being faulty.
-        masks: 1 where it is, else 0.
-        gamma: 0 or more; how much less pixels count that are found already.
-        area: the part of the image that its faulty pixels together count as, whatever their number; fewer than a
-            thousandth of the pixels count less. None: every pixel counts the same.
+        masks: 1 for faulty pixels, 0 for others.
+        gamma: 0 or more; the larger, the less pixels count that are classified well already.
+        area: share of the image that its faulty pixels together count as, however many they are; less if they are fewer
+            than a thousandth of all pixels. None: every pixel counts the same.
 
     Raises:
-        ValueError: the shapes are not the same [b, h, w].
+        ValueError: the shapes differ or aren't [b, h, w].
     """
     if logits.ndim != 3 or logits.shape != masks.shape:
         raise ValueError(
             f"logits and masks must be of one shape [b, h, w], not {logits.shape} and {masks.shape}"
         )
-    towards = jnp.where(masks > 0, logits, -logits)  # Its sigmoid is p.
+    towards = jnp.where(masks > 0, logits, -logits)  # p is its sigmoid
     # As an exponential, (1 - p)^gamma has a finite gradient where p rounds to 1.
     losses = -jnp.exp(gamma * nnx.log_sigmoid(-towards)) * nnx.log_sigmoid(towards)
     if area is not None:

@@ -30,9 +30,10 @@ def jax_step(config: Any, batch: int, plain: bool) -> Step:
     import optax
     from flax import nnx
 
-    from convnets_jax import alexnet, layers
+    from convnets_jax import alexnet, layers, pooling
 
-    def plain_pool(x, window, stride):
+    def plain_pool(x, window, stride, padding):
+        del padding  # it is 0 in AlexNet
         return nnx.max_pool(x, (window, window), (stride, stride), "VALID")
 
     def plain_norm(x):
@@ -60,10 +61,10 @@ def jax_step(config: Any, batch: int, plain: bool) -> Step:
     state = params, optimizer.init(params)
     with contextlib.ExitStack() as stack:
         if plain:
-            stack.enter_context(mock.patch.object(layers, "max_pool", plain_pool))
+            stack.enter_context(mock.patch.object(pooling, "max_pool", plain_pool))
             stack.enter_context(mock.patch.object(layers, "local_response_norm", plain_norm))
             features = alexnet.AlexNetFeatures
-            stack.enter_context(mock.patch.object(features, "_unread", return_value=0))
+            stack.enter_context(mock.patch.object(features, "_extra_pixels", return_value=0))
         compiled = jax.jit(train_step, donate_argnums=(0, 1)).lower(*state).compile()
 
     def step() -> float:
@@ -150,9 +151,9 @@ def main() -> None:
             print(step(), flush=True)
         return
 
-    from convnets_jax.alexnet import AlexNetConfig
+    from convnets_jax.alexnet import CONFIGS, AlexNetConfig
 
-    config = getattr(AlexNetConfig, args.config)()
+    config = {"deeppose": AlexNetConfig.deeppose(), **CONFIGS}[args.config]
     with contextlib.ExitStack() as stack:
         steps = {name: jax_step(config, args.batch, name == "plain") for name in ("ours", "plain")}
         if args.torch:

@@ -1,24 +1,22 @@
-"""The network of a run by its name."""
+"""Builds the network of a run by its name."""
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from convnets_jax import torchvision, zoo
 from convnets_jax.googlenet import GoogLeNet
+from convnets_jax.precision import Dtype, activation_dtype
 from convnets_jax.resnet import ResNet, ResNetConfig, ResNetFeatures
 from convnets_jax.transfer import NewHead, TransferConfig, check_blocks
 from engine_jax.config import AtLeastOne
 from engine_jax.errors import UserError
 from engine_jax.state import abstract_model
-
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 # A ResNet of four blocks whose widths make a step of 64 px images cheap on CPU.
 NARROW = "resnet10_narrow"
@@ -27,15 +25,15 @@ _NARROW = ResNetConfig(blocks=(1, 1, 1, 1), widths=(16, 32, 64, 128))
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which network.
+    """The network of a run.
 
     Attributes:
         name: one of `convnets_jax.create`, or "resnet10_narrow", which is small enough for a CPU.
-        input_size: height and width in pixels of what it sees.
-        weights: torchvision's weights for the features, a .safetensors or .pth file, from which training begins; ""
-            leaves them random.
-        head: widths of new hidden layers on the averaged features, in place of the network's own classifier; () keeps
-            that.
+        input_size: height and width of its input in pixels.
+        weights: torchvision's weights for the features to start training from, a .safetensors or .pth file; "" for
+            random ones.
+        head: widths of new hidden layers on the averaged features, instead of the network's own classifier; () keeps
+            the latter.
         dtype: of activations; "auto" is bfloat16 on accelerators and float32 on CPU.
     """
 
@@ -50,7 +48,7 @@ def build(config: ModelConfig, num_classes: int, *, rngs: nnx.Rngs) -> nnx.Modul
     """The network for images [b, s, s, 3], with random weights.
 
     Raises:
-        UserError: there is no such network.
+        UserError: for an unknown name.
     """
     dtype = activation_dtype(config.dtype)
     narrow = config.name == NARROW
@@ -71,17 +69,17 @@ def build(config: ModelConfig, num_classes: int, *, rngs: nnx.Rngs) -> nnx.Modul
 def all_logits(
     model: nnx.Module, images: Float[Array, "b s s 3"], rngs: nnx.Rngs
 ) -> tuple[Float[Array, "b k"], ...]:
-    """Logits in training, and after them those of auxiliary heads, which only GoogLeNet has."""
+    """Logits in training, followed by those of auxiliary heads, which only GoogLeNet has."""
     if isinstance(model, GoogLeNet) and model.config.auxiliary:
         return model.all_logits(images, rngs)
     return (model(images, rngs),)  # pyright: ignore[reportCallIssue]
 
 
 def check_network(config: ModelConfig, transfer: TransferConfig) -> None:
-    """Makes sure that the network takes images of this size, has the named blocks, and that its weights can be read.
+    """Checks that the network takes images of this size and has the named blocks, and that its weights can be read.
 
     Raises:
-        UserError: it doesn't; usually the images are too small for its strides.
+        UserError: usually because the images are too small for its strides.
     """
     model: Any = abstract_model(partial(build, config, 2))  # classes: any number
     check_blocks(model, transfer)
@@ -93,10 +91,3 @@ def check_network(config: ModelConfig, transfer: TransferConfig) -> None:
         nnx.eval_shape(lambda model, image: model(image), model, image)
     except UserError as error:
         raise UserError(f"config.model.input_size: {config.input_size}: {error}") from error
-
-
-def activation_dtype(name: Dtype) -> DTypeLike:
-    """The type that `ModelConfig.dtype` names, on this machine."""
-    if name == "auto":
-        return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
-    return jnp.dtype(name)

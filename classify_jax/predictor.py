@@ -12,7 +12,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from classify_jax.losses import cross_entropy
-from classify_jax.views import View, as_values, crop, normalise
+from classify_jax.views import View, as_values, crop
+from convnets_jax.imagenet import normalise
 from engine_jax import sharding
 from engine_jax.order import padded_batches
 

@@ -16,7 +16,7 @@ from classify_jax.augment import augment
 from classify_jax.config import ClassificationConfig
 from classify_jax.losses import training_loss
 from classify_jax.networks import all_logits
-from classify_jax.views import normalise
+from convnets_jax.imagenet import normalise
 from engine_jax.state import TrainState
 
 

@@ -8,10 +8,6 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 Crops = Literal["centre", "five"]
 
-# Of ImageNet's channels in [0, 1]: what published weights are made for, and near enough to other photographs.
-_MEAN = (0.485, 0.456, 0.406)
-_DEVIATION = (0.229, 0.224, 0.225)
-
 
 class View(NamedTuple):
     """A crop of an image: its first row and column, and whether it is mirrored left to right."""
@@ -54,8 +50,3 @@ def crop(
 def as_values(pixels: Shaped[Array, "*b"]) -> Float[Array, "*b"]:
     """uint8 pixels as float32 in [0, 1]."""
     return pixels.astype(jnp.float32) / 255
-
-
-def normalise(values: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
-    """Colours in [0, 1] as networks take them: ImageNet's mean is 0, and its standard deviation 1."""
-    return (values - jnp.array(_MEAN)) / jnp.array(_DEVIATION)

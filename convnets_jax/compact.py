@@ -1,8 +1,8 @@
 """A small residual network with features at stride 8, made for inputs of 64 to 128 pixels.
 
 Residual stages (He et al., CVPR 2016) at strides 4, 8, 16 ... and a top-down path (Lin et al., CVPR 2017) that adds the
-coarse ones, whose filters see the whole image, to the one at stride 8. Width doubles with the stride, so that every
-block costs the same and most parameters stand where a map has the fewest cells.
+coarse ones, which depend on the whole image, to the one at stride 8. Width doubles with the stride, so that every
+block costs the same and most parameters are in the coarsest stages.
 """
 
 from dataclasses import dataclass
@@ -13,20 +13,21 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from convnets_jax import initializers
+from convnets_jax.config_checks import check_at_least, field_error
+from convnets_jax.features import Features
+from convnets_jax.layers import batch_norm, conv
 from engine_jax.errors import UserError
 
 _FIRST_STRIDE = 4
 _STRIDE = 8  # of the features
-_BATCH_NORM_MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
 class CompactConfig:
-    """What a compact network is built from.
+    """Configuration of a compact network.
 
     Attributes:
-        widths: channels of the stages at strides 4, 8, 16 and so on; two stages at least.
+        widths: channels of the stages at strides 4, 8, 16 and so on; at least two stages.
         blocks: residual blocks of each stage.
         out_channels: channels of the features at stride 8.
         out_blocks: residual blocks on the sum of the stages.
@@ -39,17 +40,11 @@ class CompactConfig:
 
     def __post_init__(self):
         if len(self.widths) < 2:
-            raise UserError(
-                f"CompactConfig.widths is {self.widths}: give the channels of at least two stages, "
-                "at strides 4 and 8"
-            )
+            raise field_error(self, "widths", "the channels of two stages or more, at strides 4, 8")
         if len(self.blocks) != len(self.widths):
-            raise UserError(
-                f"CompactConfig.blocks is {self.blocks}: give one count for each of the "
-                f"{len(self.widths)} widths"
-            )
-        if min(*self.widths, self.out_channels) < 1 or min(*self.blocks, self.out_blocks) < 0:
-            raise UserError(f"CompactConfig holds a width below 1 or blocks below 0: {self}")
+            raise field_error(self, "blocks", f"one count for each of {len(self.widths)} widths")
+        check_at_least(self, 1, "widths", "out_channels")
+        check_at_least(self, 0, "blocks", "out_blocks")
 
     @property
     def coarsest_stride(self) -> int:
@@ -57,37 +52,18 @@ class CompactConfig:
         return _FIRST_STRIDE * 2 ** (len(self.widths) - 1)
 
 
-def _conv(
-    in_channels: int, out_channels: int, kernel: int, dtype: DTypeLike, rngs: nnx.Rngs
-) -> nnx.Conv:
-    """A convolution for a batch norm to follow, which makes a bias idle."""
-    return nnx.Conv(
-        in_channels,
-        out_channels,
-        (kernel, kernel),
-        use_bias=False,
-        dtype=dtype,
-        kernel_init=initializers.he_normal(),
-        rngs=rngs,
-    )
-
-
-def _norm(channels: int, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.BatchNorm:
-    return nnx.BatchNorm(channels, momentum=_BATCH_NORM_MOMENTUM, dtype=dtype, rngs=rngs)
-
-
 class Block(nnx.Module):
     """relu(x + norm(conv(relu(norm(conv(x)))))): [b, h, w, c] -> the same.
 
-    The last norm's scale starts at 1. At 0 (Goyal et al. 2017, section 5.1) so small a network lacks blocks that it
-    needs for hundreds of steps, which are a good part of a short training.
+    The last norm's scale starts at 1. With 0 (Goyal et al. 2017, section 5.1) the blocks of so small a network
+    contribute little for hundreds of steps, a good part of a short training.
     """
 
     def __init__(self, channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.conv1 = _conv(channels, channels, 3, dtype, rngs)
-        self.norm1 = _norm(channels, dtype, rngs)
-        self.conv2 = _conv(channels, channels, 3, dtype, rngs)
-        self.norm2 = _norm(channels, dtype, rngs)
+        self.conv1 = conv(channels, channels, 3, dtype=dtype, rngs=rngs)
+        self.norm1 = batch_norm(channels, dtype=dtype, rngs=rngs)
+        self.conv2 = conv(channels, channels, 3, dtype=dtype, rngs=rngs)
+        self.norm2 = batch_norm(channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         y = nnx.relu(self.norm1(self.conv1(x)))
@@ -109,8 +85,8 @@ class Stage(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.stride = stride
-        self.conv = _conv(in_channels * stride**2, channels, kernel, dtype, rngs)
-        self.norm = _norm(channels, dtype, rngs)
+        self.conv = conv(in_channels * stride**2, channels, kernel, dtype=dtype, rngs=rngs)
+        self.norm = batch_norm(channels, dtype=dtype, rngs=rngs)
         self.blocks = nnx.List([Block(channels, dtype=dtype, rngs=rngs) for _ in range(blocks)])
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -120,18 +96,11 @@ class Stage(nnx.Module):
         return x
 
 
-class CompactFeatures(nnx.Module):
+class CompactFeatures(Features):
     """Images [b, h, w, 3] -> features [b, h / 8, w / 8, c], each a function of the whole image or most of it.
 
     Feature (i, j) is centred on the 8 x 8 pixels (8 i, 8 j) .. (8 i + 7, 8 j + 7): resolution is halved by convolutions
     on whole patches, and not by strided 3x3 filters, which under SAME padding are off by half a pixel each.
-
-    Parameters are float32, activations are `dtype`. `train()` and `eval()`, or
-    `nnx.view(model, use_running_average=...)`, choose between the statistics of the batch and the running ones.
-
-    Attributes:
-        config: what it was built from.
-        out_channels: c.
     """
 
     def __init__(
@@ -146,8 +115,10 @@ class CompactFeatures(nnx.Module):
         self.stages = nnx.List([stem])
         for (before, width), blocks in zip(pairwise(config.widths), config.blocks[1:], strict=True):
             self.stages.append(Stage(before, width, 2, 1, blocks, dtype=dtype, rngs=rngs))
-        self.laterals = nnx.List([_conv(w, config.out_channels, 1, dtype, rngs) for w in widths])
-        self.norm = _norm(config.out_channels, dtype, rngs)
+        self.laterals = nnx.List(
+            [conv(w, config.out_channels, 1, dtype=dtype, rngs=rngs) for w in widths]
+        )
+        self.norm = batch_norm(config.out_channels, dtype=dtype, rngs=rngs)
         self.blocks = nnx.List(
             [Block(config.out_channels, dtype=dtype, rngs=rngs) for _ in range(config.out_blocks)]
         )
@@ -168,15 +139,7 @@ class CompactFeatures(nnx.Module):
         return height // _STRIDE, width // _STRIDE, self.out_channels
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Features [b, h / 8, w / 8, c] of images [b, h, w, 3].
-
-        Raises UserError for an array of another shape and for sides that `output_shape` refuses.
-        """
-        if x.ndim != 4 or x.shape[-1] != 3:
-            raise UserError(
-                f"a compact network takes images [b, h, w, 3], it got an array of shape {x.shape}"
-            )
-        self.output_shape((x.shape[1], x.shape[2]))
+        self.check(x)
         maps = []
         for stage in self.stages:
             x = stage(x)
@@ -198,5 +161,5 @@ def patches(x: jax.Array, side: int) -> jax.Array:
 
 
 def upsample(x: jax.Array) -> jax.Array:
-    """Every cell four times: [b, h, w, c] -> [b, 2 h, 2 w, c]."""
+    """Nearest-neighbour upsampling: [b, h, w, c] -> [b, 2 h, 2 w, c]."""
     return x.repeat(2, axis=1).repeat(2, axis=2)

@@ -1,10 +1,11 @@
 """GoogLeNet (Szegedy et al., CVPR 2015), as torchvision has it.
 
-Each convolution is followed by a batch norm (there is none in the paper), the branch of 5x5 convolutions has 3x3
-ones, and pools round the sides up.
+Unlike in the paper, a batch norm follows each convolution, the branch of 5x5 convolutions has 3x3 ones, and pools
+round the sides up.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 
 import jax
@@ -13,8 +14,10 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
-from convnets_jax import initializers, layers
-from convnets_jax.layers import Window
+from convnets_jax import imagenet, initializers, layers, pooling
+from convnets_jax.classifiers import PooledClassifier
+from convnets_jax.config_checks import check_at_least, check_dropout
+from convnets_jax.features import Features, Window
 from engine_jax.errors import UserError
 
 # Channels of each inception block's branches: 1x1, (reduction, 3x3), (reduction, "5x5"), projection of the pool.
@@ -30,24 +33,21 @@ _STAGES = (
     ((256, (160, 320), (32, 128), 128), (384, (192, 384), (48, 128), 128)),
 )
 _POOLS = (3, 3, 2)  # the window before each stage, at stride 2
-_AUXILIARY_CHANNELS = (512, 528)  # of the blocks that the auxiliary heads read: 4a and 4d
-AUXILIARY_SHAPE = (4, 4, 128)  # of what their hidden layers read
+_AUXILIARY_CHANNELS = (512, 528)  # of blocks 4a and 4d, whose outputs the auxiliary heads read
+AUXILIARY_SHAPE = (4, 4, 128)  # of the input of their hidden layers
 _AUXILIARY_HIDDEN = 1024
-_BATCH_NORM_MOMENTUM = 0.9
-_BATCH_NORM_EPSILON = 1e-3
-# ImageNet's mean and standard deviation of red, green and blue, as in convnets_jax.torchvision.
-_MEAN, _STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+_MEAN, _STD = np.array(imagenet.MEAN), np.array(imagenet.STD)
 
 
 @dataclass(frozen=True)
 class GoogLeNetConfig:
-    """What a GoogLeNet is built from.
+    """Configuration of a GoogLeNet.
 
     Attributes:
-        auxiliary: two more classifiers, on the features of blocks 4a and 4d, for the loss in training.
-        transform_input: images that are normalised with ImageNet's mean and standard deviation are taken back to
-            [-1, 1], for which torchvision's weights were trained.
-        dropout: the part of the features that is dropped before the last layer in training.
+        auxiliary: whether there are two more classifiers, on the outputs of blocks 4a and 4d, for the loss in training.
+        transform_input: whether images, normalised with ImageNet's mean and standard deviation, are transformed to
+            [-1, 1] first, for which torchvision's weights were trained.
+        dropout: share of the features that is dropped before the last layer in training.
         auxiliary_dropout: the same in the auxiliary classifiers.
         num_classes: width of the last layer.
     """
@@ -59,54 +59,14 @@ class GoogLeNetConfig:
     num_classes: int = 1000
 
     def __post_init__(self):
-        for name in ("dropout", "auxiliary_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(
-                    f"GoogLeNetConfig.{name} is {getattr(self, name)}: use a part in [0, 1)"
-                )
-        if self.num_classes < 1:
-            raise UserError(f"GoogLeNetConfig.num_classes is {self.num_classes}: use 1 or more")
-
-    @classmethod
-    def googlenet(cls, num_classes: int = 1000) -> "GoogLeNetConfig":
-        """13,004,888 parameters for 1000 classes, both auxiliary classifiers counted."""
-        return cls(num_classes=num_classes)
+        check_dropout(self, "dropout", "auxiliary_dropout")
+        check_at_least(self, 1, "num_classes")
 
 
-class ConvNorm(nnx.Module):
-    """relu(norm(conv(x))): [b, h, w, c] -> [b, h / stride, w / stride, c']."""
+# 13,004,888 parameters for 1000 classes, both auxiliary classifiers counted.
+CONFIGS = {"googlenet": GoogLeNetConfig()}
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel: int,
-        stride: int = 1,
-        *,
-        dtype: DTypeLike,
-        rngs: nnx.Rngs,
-    ):
-        self.conv = nnx.Conv(
-            in_channels,
-            out_channels,
-            (kernel, kernel),
-            strides=stride,
-            padding=kernel // 2,  # the same on both sides; SAME would differ at stride 2
-            use_bias=False,
-            dtype=dtype,
-            kernel_init=initializers.he_normal(),
-            rngs=rngs,
-        )
-        self.norm = nnx.BatchNorm(
-            out_channels,
-            momentum=_BATCH_NORM_MOMENTUM,
-            epsilon=_BATCH_NORM_EPSILON,
-            dtype=dtype,
-            rngs=rngs,
-        )
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return nnx.relu(self.norm(self.conv(x)))
+ConvNorm = partial(layers.ConvNorm, epsilon=1e-3)
 
 
 class Inception(nnx.Module):
@@ -123,7 +83,7 @@ class Inception(nnx.Module):
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
-        def conv(channels: int, width: int, kernel: int) -> ConvNorm:
+        def conv(channels: int, width: int, kernel: int) -> layers.ConvNorm:
             return ConvNorm(channels, width, kernel, dtype=dtype, rngs=rngs)
 
         self.point = conv(in_channels, point, 1)
@@ -139,7 +99,7 @@ class Inception(nnx.Module):
             self.point(x),
             self.middle(self.middle_reduction(x)),
             self.wide(self.wide_reduction(x)),
-            self.pool_projection(layers.max_pool(x, 3, stride=1, padding=1)),
+            self.pool_projection(pooling.max_pool(x, 3, stride=1, padding=1)),
         ]
         return jnp.concatenate(branches, -1)
 
@@ -163,16 +123,8 @@ class Stage(nnx.Module):
         return outputs
 
 
-class GoogLeNetFeatures(nnx.Module):
-    """The convolutions of a GoogLeNet: images [b, h, w, 3] -> features [b, h', w', 1024] at stride 32.
-
-    Parameters are float32, activations are `dtype`. `train()` and `eval()`, or
-    `nnx.view(model, use_running_average=...)`, choose between the statistics of the batch and the running ones.
-
-    Attributes:
-        config: what it was built from.
-        out_channels: 1024.
-    """
+class GoogLeNetFeatures(Features):
+    """The convolutions of a GoogLeNet: images [b, h, w, 3] -> features [b, h', w', 1024] at stride 32."""
 
     def __init__(
         self,
@@ -192,22 +144,16 @@ class GoogLeNetFeatures(nnx.Module):
             channels = self.stages[-1].out_channels
         self.out_channels = channels
 
-    def output_shape(self, size: int | tuple[int, int]) -> tuple[int, int, int]:
-        """(h', w', c) of the features of an image of `size` pixels, one number or (height, width).
-
-        Raises UserError for an image that is too small for the strides.
-        """
+    def windows(self) -> list[Window]:
         # A pool that rounds up has as many outputs as one whose window is a pixel smaller.
-        windows = [Window(7, 2, 3), *(Window(window - 1, 2) for window in (3, *_POOLS))]
-        return layers.feature_shape(size, windows, self.out_channels, "GoogLeNet")
+        return [Window(7, 2, 3), *(Window(window - 1, 2) for window in (3, *_POOLS))]
 
     def all_maps(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Features [b, h', w', 1024], and the outputs [b, .., .., 512] and [b, .., .., 528] of blocks 4a and 4d.
 
         Raises UserError for an array of another shape and for images that are too small.
         """
-        layers.check_images(x, "GoogLeNet")
-        self.output_shape((x.shape[1], x.shape[2]))
+        self.check(x)
         if self.config.transform_input:
             x = x * (_STD / 0.5).astype(x.dtype) + ((_MEAN - 0.5) / 0.5).astype(x.dtype)
         x = self.conv1(x)  # [b, h / 2, w / 2, 64]
@@ -219,15 +165,14 @@ class GoogLeNetFeatures(nnx.Module):
         return x, maps[1][0], maps[1][3]
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Features [b, h', w', 1024] of images [b, h, w, 3]; raises what `all_maps` raises."""
         return self.all_maps(x)[0]
 
 
 def _pool(x: jax.Array, window: int) -> jax.Array:
-    """Maxima at stride 2 of values of ReLUs, the last ones of what is left: [b, h, w, c] -> [b, h / 2, w / 2, c]."""
+    """Max pool at stride 2 of non-negative values, sides rounded up: [b, h, w, c] -> [b, h / 2, w / 2, c]."""
     rows, columns = ((side - window) % 2 for side in x.shape[1:3])
-    # Zeros change no maximum: every window holds a value of a ReLU.
-    return layers.max_pool(jnp.pad(x, ((0, 0), (0, rows), (0, columns), (0, 0))), window, 2)
+    # Zeros change no maximum of non-negative values, of which every window holds one.
+    return pooling.max_pool(jnp.pad(x, ((0, 0), (0, rows), (0, columns), (0, 0))), window, 2)
 
 
 class AuxiliaryHead(nnx.Module):
@@ -245,42 +190,33 @@ class AuxiliaryHead(nnx.Module):
             rngs=rngs,
         )
         self.dropout = nnx.Dropout(config.auxiliary_dropout)
-        self.logits = _logits(_AUXILIARY_HIDDEN, config, rngs)
+        self.logits = nnx.Linear(
+            _AUXILIARY_HIDDEN,
+            config.num_classes,
+            kernel_init=initializers.lecun_normal(),
+            rngs=rngs,
+        )
 
     def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        x = self.conv(layers.adaptive_avg_pool(x, AUXILIARY_SHAPE[:2]))  # [b, 4, 4, 128]
+        x = self.conv(pooling.adaptive_avg_pool(x, AUXILIARY_SHAPE[:2]))  # [b, 4, 4, 128]
         x = nnx.relu(self.hidden(x.reshape(x.shape[0], -1)))  # [b, 1024]
         return self.logits(self.dropout(x, rngs=rngs).astype(jnp.float32))
 
 
-def _logits(width: int, config: GoogLeNetConfig, rngs: nnx.Rngs) -> nnx.Linear:
-    kernel_init = initializers.lecun_normal()
-    return nnx.Linear(width, config.num_classes, kernel_init=kernel_init, rngs=rngs)
-
-
-class GoogLeNet(nnx.Module):
+class GoogLeNet(PooledClassifier):
     """A GoogLeNet with its classifiers: images [b, h, w, 3] -> logits [b, num_classes].
 
-    Parameters and logits are float32, activations are `dtype`. `train()` and `eval()`, or `nnx.view`, switch dropout
-    and the statistics of batch normalisation.
+    Attributes:
+        auxiliary: the two auxiliary classifiers, if any.
     """
 
     def __init__(self, config: GoogLeNetConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs):
-        self.config = config
-        self.features = GoogLeNetFeatures(config, dtype=dtype, rngs=rngs)
-        self.auxiliary = nnx.List([])
-        if config.auxiliary:
-            for channels in _AUXILIARY_CHANNELS:
-                self.auxiliary.append(AuxiliaryHead(channels, config, dtype=dtype, rngs=rngs))
-        self.dropout = nnx.Dropout(config.dropout)
-        self.logits = _logits(self.features.out_channels, config, rngs)
-
-    def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Logits [b, num_classes] of images [b, h, w, 3]. Dropout, in training, draws from `rngs`.
-
-        Raises UserError for an array of another shape and for images that are too small.
-        """
-        return self._head(self.features(x), rngs)
+        features = GoogLeNetFeatures(config, dtype=dtype, rngs=rngs)
+        channels = _AUXILIARY_CHANNELS if config.auxiliary else ()
+        self.auxiliary = nnx.List(
+            [AuxiliaryHead(c, config, dtype=dtype, rngs=rngs) for c in channels]
+        )
+        super().__init__(features, dropout=config.dropout, rngs=rngs)
 
     def all_logits(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> tuple[jax.Array, ...]:
         """Logits of the last layer and of the auxiliary classifiers on blocks 4a and 4d, each [b, num_classes].
@@ -292,8 +228,4 @@ class GoogLeNet(nnx.Module):
             raise UserError("GoogLeNetConfig.auxiliary is False: set it to True for all_logits")
         x, *middle = self.features.all_maps(x)
         heads = zip(self.auxiliary, middle, strict=True)
-        return self._head(x, rngs), *(head(features, rngs) for head, features in heads)
-
-    def _head(self, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
-        x = x.mean((1, 2), dtype=jnp.float32)  # [b, 1024]
-        return self.logits(self.dropout(x, rngs=rngs))  # [b, num_classes]
+        return self.classify(x, rngs), *(head(features, rngs) for head, features in heads)

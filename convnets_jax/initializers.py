@@ -1,6 +1,6 @@
-"""Random weights that compile fast: the numbers of `nnx.initializers`, drawn as one row and then shaped.
+"""Random weights that compile fast: the same values as `nnx.initializers`, drawn as one row and then reshaped.
 
-On CPU XLA takes several times as long to compile a random draw of four axes as one of a single axis.
+On CPU XLA takes several times as long to compile a random draw with four axes as one with a single axis.
 """
 
 from math import prod
@@ -33,7 +33,7 @@ def fan_in_normal(gain: float) -> nnx.Initializer:
 
 
 def truncated_fan_in_normal(gain: float) -> nnx.Initializer:
-    """`fan_in_normal` without its tails: a normal variable, cut off at twice its deviation, of the same variance."""
+    """Like `fan_in_normal`, of the same variance, but cut off at two standard deviations of the normal distribution."""
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
         row = jax.random.truncated_normal(key, -2, 2, (prod(shape),), dtype)

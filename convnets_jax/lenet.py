@@ -1,21 +1,21 @@
-"""LeNet-5 (LeCun, Bottou, Bengio and Haffner, Proceedings of the IEEE 86, 1998), in the form that is in use today.
+"""LeNet-5 (LeCun, Bottou, Bengio and Haffner, Proceedings of the IEEE 86, 1998), in the form that is used today.
 
-C(6) - P - C(16) - P - C(120) - F(84) - F(classes), filters of 5x5, pools of 2x2 at stride 2. The paper joins each map
-of its second convolution to only some of the maps below, gives every pooled map a weight and a bias, and compares the
-last layer with drawn characters. Here every map is joined to all below, pools are plain, and the output is logits.
+C(6) - P - C(16) - P - C(120) - F(84) - F(classes), filters of 5x5, pools of 2x2 at stride 2. In the paper each
+channel of the second convolution reads only some channels, every pooled channel has a weight and a bias, and the last
+layer is compared with drawn characters. Here every channel reads all, pools have no weights, and the output is logits.
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from convnets_jax import initializers, layers
-from convnets_jax.layers import Window
-from engine_jax.errors import UserError
+from convnets_jax import initializers, pooling
+from convnets_jax.config_checks import check_at_least, check_literals, field_error
+from convnets_jax.features import Features, Window
 
 Form = Literal["tanh", "relu"]
 
@@ -24,13 +24,13 @@ _KERNEL = 5
 
 @dataclass(frozen=True)
 class LeNetConfig:
-    """What a LeNet is built from.
+    """Configuration of a LeNet.
 
     Attributes:
-        input_size: height and width in pixels of the images that the F layers are made for.
-        in_channels: of the images: 3, or 1 for gray ones as in the paper.
+        input_size: height and width in pixels of the images that the fully connected layers are made for.
+        in_channels: of the images: 3, or 1 for grey ones as in the paper.
         widths: channels of the three convolutions.
-        hidden: width of the hidden F layer.
+        hidden: width of the hidden fully connected layer.
         num_classes: width of the last layer.
         form: "tanh" with average pools, as in the paper, or "relu" with maximum pools.
     """
@@ -43,32 +43,19 @@ class LeNetConfig:
     form: Form = "tanh"
 
     def __post_init__(self):
-        if self.form not in get_args(Form):
-            raise UserError(f"LeNetConfig.form is {self.form!r}: use 'tanh', 'relu'")
+        check_literals(self, form=Form)
         if self.in_channels not in (1, 3):
-            raise UserError(f"LeNetConfig.in_channels is {self.in_channels}: use 1 or 3")
+            raise field_error(self, "in_channels", "1 or 3")
         if len(self.widths) != 3:
-            raise UserError(
-                f"LeNetConfig.widths is {self.widths}: give the channels of three convolutions"
-            )
-        if min(self.input_size, *self.widths, self.hidden, self.num_classes) < 1:
-            raise UserError(f"LeNetConfig holds a size below 1: {self}")
-
-    @classmethod
-    def lenet5(cls, num_classes: int = 1000, in_channels: int = 3) -> "LeNetConfig":
-        """LeNet-5: 61,706 parameters for 10 classes of gray images."""
-        return cls(num_classes=num_classes, in_channels=in_channels)
+            raise field_error(self, "widths", "the channels of three convolutions")
+        check_at_least(self, 1, "input_size", "widths", "hidden", "num_classes")
 
 
-class LeNetFeatures(nnx.Module):
-    """The three convolutions of LeNet: [b, h, w, 3 or 1] -> [b, h', w', c].
+CONFIGS = {"lenet5": LeNetConfig()}  # 61,706 parameters for 10 classes of grey images
 
-    Parameters are float32, activations are `dtype`.
 
-    Attributes:
-        config: what it was built from.
-        out_channels: c.
-    """
+class LeNetFeatures(Features):
+    """The three convolutions of LeNet: [b, h, w, 3 or 1] -> [b, h', w', c]."""
 
     def __init__(self, config: LeNetConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs):
         self.config = config
@@ -89,22 +76,12 @@ class LeNetFeatures(nnx.Module):
             )
             channels = width
 
-    def output_shape(self, size: int | tuple[int, int]) -> tuple[int, int, int]:
-        """(h', w', c) of the features of an image of `size` pixels, one number or (height, width).
-
-        Raises UserError for an image that is too small.
-        """
+    def windows(self) -> list[Window]:
         conv, pool = Window(_KERNEL), Window(2, stride=2)
-        windows = (conv, pool, conv, pool, conv)
-        return layers.feature_shape(size, windows, self.out_channels, "LeNet")
+        return [conv, pool, conv, pool, conv]
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Features [b, h', w', c] of images [b, h, w, 3 or 1].
-
-        Raises UserError for an array of another shape and for images that are too small.
-        """
-        layers.check_images(x, "this LeNet", self.config.in_channels)
-        self.output_shape((x.shape[1], x.shape[2]))
+        self.check(x, self.config.in_channels)
         first, second, third = self.convs
         x = self._pool(_activation(first(x), self.config.form))  # [b, 14, 14, 6] of 32 px
         x = self._pool(_activation(second(x), self.config.form))  # [b, 5, 5, 16]
@@ -112,20 +89,20 @@ class LeNetFeatures(nnx.Module):
 
     def _pool(self, x: jax.Array) -> jax.Array:
         if self.config.form == "relu":
-            return layers.max_pool(x, 2, 2)
+            return pooling.max_pool(x, 2, 2)
         return nnx.avg_pool(x, (2, 2), (2, 2))
 
 
 class LeNet(nnx.Module):
-    """LeNet with its F layers: images [b, h, w, 3 or 1] -> logits [b, num_classes].
+    """LeNet with its fully connected layers: images [b, h, w, 3 or 1] -> logits [b, num_classes].
 
-    Features of images of another size than the config's are averaged to the cells that the F layers are made for.
+    Features of images of another size than the config's are averaged to the cells that the hidden layer is made for.
     Parameters and logits are float32, activations are `dtype`.
 
     Attributes:
-        config: what it was built from.
+        config: its configuration.
         features: the convolutions.
-        hidden: the hidden F layer.
+        hidden: the hidden layer.
         logits: the last layer.
     """
 
@@ -152,7 +129,7 @@ class LeNet(nnx.Module):
         del rngs
         x = self.features(x)
         height, width, _ = self.features.output_shape(self.config.input_size)
-        x = layers.adaptive_avg_pool(x, (height, width))
+        x = pooling.adaptive_avg_pool(x, (height, width))
         x = _activation(self.hidden(x.reshape(len(x), -1)), self.config.form)  # [b, 84]
         return self.logits(x.astype(jnp.float32))  # [b, num_classes]
 

@@ -1,8 +1,8 @@
-"""Named arrays from a file: safetensors, and torch's two formats read without executing what is pickled in them.
+"""Named arrays from a file: safetensors, or either of torch's formats, read without executing pickled code.
 
 torch's zip format holds `<name>/data.pkl`, a pickle of the dictionary whose tensors point to storages, and one record
-`<name>/data/<key>` for each storage. The format before it (torch < 1.6) is a row of pickles, a magic number, a
-version, the machine, the dictionary and the storages' keys, and then each storage as a count and its numbers.
+`<name>/data/<key>` for each storage. The format before it (torch < 1.6) is a sequence of pickles (a magic
+number, a version, the machine, the dictionary, the storages' keys), then each storage as a count and its numbers.
 """
 
 import io
@@ -37,8 +37,8 @@ _STORAGE_DTYPES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
-# What torch writes, in protocol 2, on Python 2 too. The other opcodes build objects of other kinds, or set memory aside
-# for as many bytes as the file claims.
+# What torch writes, in protocol 2, on Python 2 too. Other opcodes build objects of other kinds, or allocate as many
+# bytes as the file claims.
 # fmt: off
 _OPCODES = frozenset((
     "PROTO", "STOP", "MARK", "GLOBAL", "REDUCE", "NEWOBJ", "BUILD", "BINPERSID",
@@ -49,7 +49,8 @@ _OPCODES = frozenset((
     "EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_DICT", "SETITEM", "SETITEMS",
 ))
 # fmt: on
-# What reading a damaged pickle raises, by its documentation ("including but not limited to") and by trial.
+# Exceptions of reading a damaged pickle: those that the documentation names ("including but not limited to"), and
+# others that were found by trial.
 _DAMAGE = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
@@ -71,9 +72,9 @@ _DAMAGE = (
 def read(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays of a `.safetensors` file, or of a `.pth` file that holds a state dict, by name.
 
-    The format is known by the file's first bytes. The arrays may be views of one another: copy one before you write.
+    The format is recognised by the file's first bytes. Arrays may share memory: copy one before writing to it.
 
-    Raises UserError for a file that is missing, damaged, of another format, or holds anything but named tensors.
+    Raises UserError for a file that is missing, damaged, of another format, or has anything but named tensors in it.
     """
     path = Path(path)
     if not path.is_file():
@@ -105,7 +106,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _unpickle(file: IO[bytes], path: Path, storage: Callable[[np.dtype, str, int], np.ndarray]):
-    """The object of the pickle at the file's position, which then is behind it."""
+    """Reads the pickle at the file's position and leaves the position after it."""
     start = file.tell()
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         if opcode.name not in _OPCODES:
@@ -118,10 +119,10 @@ def _unpickle(file: IO[bytes], path: Path, storage: Callable[[np.dtype, str, int
 
 
 class _Unpickler(pickle.Unpickler):
-    """Rebuilds dictionaries of tensors; refuses every other name that a pickle asks for.
+    """Rebuilds dictionaries of tensors; refuses every other class or function that a pickle names.
 
-    `storage(dtype, key, size)` gives the numbers that a tensor is a view of. Types of storages are handed to the
-    pickle as strings and functions as bound methods, neither of which it can change.
+    `storage(dtype, key, size)` returns the numbers that a tensor is a view of. The pickle gets types of storages as
+    strings and functions as bound methods, neither of which it can change.
     """
 
     def __init__(
@@ -144,7 +145,7 @@ class _Unpickler(pickle.Unpickler):
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return self._rebuild_parameter
         raise UserError(
-            f"{self._path}: its pickle asks for {module}.{name}, which is refused; "
+            f"{self._path}: its pickle names {module}.{name}, which is refused; "
             "save the state dict of a model, which holds tensors alone"
         )
 
@@ -200,7 +201,7 @@ def _read_pickles(path: Path):
             total = sum(numbers.nbytes for numbers in storages.values())
             if not 0 <= size * dtype.itemsize <= file_size - total:
                 raise ValueError(f"storage {key} of {size} items is beyond the file's end")
-            storages[key] = np.zeros(size, dtype)  # filled below: the numbers come after the pickle
+            storages[key] = np.zeros(size, dtype)  # filled below: the numbers follow the pickle
         return storages[key]
 
     with path.open("rb") as file:
@@ -219,7 +220,7 @@ def _read_pickles(path: Path):
             numbers = storages[key]
             data = file.read(numbers.nbytes)
             if size != numbers.size or len(data) != numbers.nbytes:
-                raise ValueError(f"storage {key} has another length than its tensors ask for")
+                raise ValueError(f"storage {key} has another length than its tensors need")
             numbers[:] = np.frombuffer(data, numbers.dtype)
         if set(keys) != set(storages):
             raise ValueError("tensors without numbers")

@@ -1,8 +1,8 @@
-"""Convolutions with a stride, and transposed ones, with gradients that are fast on CPU.
+"""Strided and transposed convolutions with gradients that are fast on CPU.
 
-The two are each other's adjoint, and both have the same kernel gradient. Differentiated by itself, a transposed
-convolution gets its kernel gradient as a convolution over the spread-out input, which XLA runs slowly on CPU; as the
-kernel gradient of the strided convolution, with image and cells exchanged, it is many times as fast.
+They are each other's adjoints and have the same kernel gradient. By automatic differentiation, the kernel gradient of
+a transposed convolution is a convolution over a dilated input, which XLA runs slowly on CPU; computed as the kernel
+gradient of the strided convolution, with input and output exchanged, it is many times as fast.
 """
 
 from functools import partial
@@ -18,7 +18,7 @@ def strided_conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """Convolution with padding SAME: [b, h, w, i] and [k, k, i, o] -> [b, ceil(h / s), ceil(w / s), o].
 
     Where the stride divides both sides, the gradient for x is a `transposed_conv` and, as with any `jax.custom_vjp`,
-    there is no forward-mode derivative (`jvp`). Other sizes and stride 1 are left to XLA.
+    there is no forward-mode derivative (`jvp`). For other sizes and stride 1, XLA's own gradient is used.
     """
     if stride == 1 or x.shape[1] % stride or x.shape[2] % stride:
         return _conv(x, kernel, stride)
@@ -28,14 +28,14 @@ def strided_conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 def transposed_conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """`lax.conv_transpose` with padding SAME: [b, h, w, i] and [k, k, i, o] -> [b, s h, s w, o].
 
-    As there and in `nnx.ConvTranspose`, a cell adds the kernel turned by half a turn. On CPU, where the stride divides
-    the kernel's side, it is one convolution that makes the s x s pixels of a cell as channels, rather than one over
-    cells with zeros in between, which is slower there. `lax.platform_dependent` chooses when the program is lowered.
-    There is no forward-mode derivative (`jvp`), unless the stride is 1, which is left to XLA.
+    As there and in `nnx.ConvTranspose`, the kernel is rotated by 180 degrees. On CPU, if the stride divides the side of
+    the kernel, this is one convolution with the s x s pixels of a cell as output channels, which is faster there than
+    one over an input with zeros in between. `lax.platform_dependent` chooses when the program is lowered.
+    There is no forward-mode derivative (`jvp`), except for stride 1, which is left to XLA.
     """
     if stride == 1:
         return lax.conv_transpose(x, kernel, (1, 1), "SAME", dimension_numbers=_LAYOUT)
-    return _up(x, _turned(kernel), stride)
+    return _up(x, _rotated(kernel), stride)
 
 
 def _conv(x, kernel, stride):
@@ -63,15 +63,15 @@ _down.defvjp(_down_forward, _down_backward)
 def _up(x, kernel, stride):
     """The adjoint of `_down` with the same kernel: [b, h, w, o] -> [b, s h, s w, i]."""
 
-    def spread(x, kernel):
+    def dilated(x, kernel):
         return lax.conv_transpose(
-            x, _turned(kernel), (stride, stride), "SAME", dimension_numbers=_LAYOUT
+            x, _rotated(kernel), (stride, stride), "SAME", dimension_numbers=_LAYOUT
         )
 
     if len(kernel) % stride:
-        return spread(x, kernel)
+        return dilated(x, kernel)
     by_cell = partial(_up_by_cell, stride=stride)
-    return lax.platform_dependent(x, kernel, cpu=by_cell, default=spread)
+    return lax.platform_dependent(x, kernel, cpu=by_cell, default=dilated)
 
 
 def _up_forward(x, kernel, stride):
@@ -92,7 +92,7 @@ def _kernel_gradient(image, cells, kernel, stride):
 
 
 def _up_by_cell(x, kernel, stride):
-    """Every s x s block of the output as the channels of one cell, which k / s cells along each axis reach."""
+    """`_up` as one convolution with each s x s block of the output as channels, over k / s cells along each axis."""
     reach = len(kernel) // stride
     b, h, w, _ = x.shape
     k, _, i, o = kernel.shape
@@ -107,6 +107,6 @@ def _up_by_cell(x, kernel, stride):
     return y[:, before : before + stride * h, before : before + stride * w]
 
 
-def _turned(kernel: jax.Array) -> jax.Array:
-    """By half a turn, with the channels exchanged: [k, k, i, o] -> [k, k, o, i]."""
+def _rotated(kernel: jax.Array) -> jax.Array:
+    """Rotated by 180 degrees, with the channels exchanged: [k, k, i, o] -> [k, k, o, i]."""
     return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)

@@ -1,9 +1,9 @@
-"""Prints parameters and multiply-adds of the networks at the size of image that each was published with.
+"""Prints parameters and multiply-adds of the networks, each for images of the size that it was published with.
 
     python -m convnets_jax.summary [NAME] [--json]
 
-All networks, or NAME layer by layer, each with 1000 classes and RGB images. Parameters are the trained ones, except
-that those of alexnet_bn include its running statistics, as its commonly quoted count of 62,416,616 does. A multiply-add
+All networks, or NAME layer by layer, each with 1000 classes and RGB images. Parameters are the trained ones; only
+those of alexnet_bn include its running statistics, as its commonly quoted count of 62,416,616 does. A multiply-add
 is one term of a convolution's or matrix product's sums for one image, padding included; other operations are not
 counted. GoogLeNet's auxiliary heads have parameters, but take no part in evaluation.
 """
@@ -21,6 +21,7 @@ from flax import nnx
 from jax.extend.core import Var, jaxprs_in_params
 
 from convnets_jax import zoo
+from convnets_jax.features import Features
 from engine_jax import cli
 
 _WITH_STATISTICS = "alexnet_bn"  # the commonly quoted count of its parameters includes them
@@ -33,7 +34,7 @@ class Layer:
 
     Attributes:
         name: its path in the network.
-        output: what a convolution or linear layer makes of one image, (h, w, c) or (c,); () for others.
+        output: shape of a convolution's or linear layer's output for one image, (h, w, c) or (c,); () for others.
         parameters: trained numbers.
         statistics: running statistics of batch normalisation.
         multiply_adds: for one image.
@@ -46,10 +47,10 @@ class Layer:
     multiply_adds: int
 
 
-def layers_of(network: zoo.Classifier | zoo.Features, image: tuple[int, int, int]) -> list[Layer]:
-    """The layers of a network in evaluation, in the order in which it uses them; unused ones come last.
+def layers_of(network: zoo.Classifier | Features, image: tuple[int, int, int]) -> list[Layer]:
+    """The layers of a network in evaluation, in the order of their use; unused ones come last.
 
-    Nothing is computed: the operations are read from the network's jaxpr, in which layers are known by their weights.
+    Nothing is computed: the operations are read from the network's jaxpr, where a layer is recognised by its weights.
 
     Args:
         network: with arrays, or with shapes in their place.
@@ -105,11 +106,11 @@ class _Use(NamedTuple):
 
 
 def _uses(jaxpr: Any, known: dict[Any, str]) -> Iterator[_Use]:
-    """The operations of a jaxpr in order, given the layers whose weights some of its variables are."""
+    """The operations of a jaxpr in order. `known` maps variables that hold weights to their layers' names."""
     for operation in jaxpr.eqns:
         inputs = [known.get(v, "") if isinstance(v, Var) else "" for v in operation.invars]
         for part in jaxprs_in_params(operation.params):
-            same = len(part.invars) == len(inputs)  # as a call has it
+            same = len(part.invars) == len(inputs)  # as in a call
             yield from _uses(part, dict(zip(part.invars, inputs, strict=True)) if same else {})
         layer, terms = next(filter(None, inputs), ""), _multiply_adds(operation)
         if layer or terms:
@@ -117,7 +118,7 @@ def _uses(jaxpr: Any, known: dict[Any, str]) -> Iterator[_Use]:
 
 
 def _multiply_adds(operation: Any) -> int:
-    """Of a convolution or a matrix product, 0 of anything else: outputs times the terms of each."""
+    """Outputs of a convolution or matrix product times the terms of each; 0 for other operations."""
     if operation.primitive.name == "conv_general_dilated":
         kernel = operation.invars[1].aval.shape
         _, *axes = operation.params["dimension_numbers"].rhs_spec  # all but the output channels'
@@ -134,7 +135,7 @@ def _multiply_adds(operation: Any) -> int:
 def layers(name: str) -> list[Layer]:
     """The layers of a network of the zoo, with 1000 classes and images of the size that it was published with.
 
-    Raises UserError for a name that is not there.
+    Raises UserError for an unknown name.
     """
     size = zoo.model(name).input_size
     return layers_of(zoo.shapes(name), (size, size, _IN_CHANNELS))

@@ -1,6 +1,6 @@
-"""A top-down path: the coarse maps of a residual network, which see the whole image, added to the one at stride 8.
+"""A top-down path: a residual network's coarse maps, which depend on the whole image, added to the one at stride 8.
 
-Lin et al., CVPR 2017 (arXiv 1612.03144), with one map as its result.
+Lin et al., CVPR 2017 (arXiv 1612.03144), with a single map as output.
 """
 
 from typing import Protocol, runtime_checkable
@@ -10,12 +10,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from convnets_jax import initializers
 from convnets_jax.compact import Block, upsample
+from convnets_jax.layers import batch_norm, conv
 from engine_jax.errors import UserError
 
 _STRIDE = 8  # of the features
-_BATCH_NORM_MOMENTUM = 0.9
 
 
 @runtime_checkable
@@ -36,23 +35,23 @@ class Pyramid(Protocol):
 class TopDownFeatures(nnx.Module):
     """Images [b, h, w, 3] -> features [b, h / 8, w / 8, c], sides rounded up.
 
-    The cells' centres: a convolution with a stride and as much padding on both sides, as ResNets have them, centres
-    cell i at stride s on pixel s i, the first one of the pixels s i .. s i + s - 1 that the cell stands for. That is
-    (s - 1) / 2 pixels off, differently at every stride: 3.5 pixels of 128 at stride 8, 15.5 at stride 32. The path's
-    convolutions are therefore 2x2, over a cell and the next ones to the right and below, and centred on s i + s / 2:
-    half a pixel off at every stride, so that maps agree when coarse cells are repeated.
+    A strided convolution with symmetric padding, as in ResNets, centres cell i at stride s on pixel s i, the first of
+    the pixels s i .. s i + s - 1 that the cell covers. That is (s - 1) / 2 pixels from their centre: 3.5 pixels at
+    stride 8, 15.5 at stride 32. The path's convolutions are therefore 2x2, over a cell and the next ones to the right
+    and below, and centred on s i + s / 2: half a pixel off at every stride, so that upsampled coarse maps line up with
+    fine ones.
 
     Parameters are float32, activations are `dtype`. `train()` and `eval()` switch batch normalisation.
 
     Args:
-        bottom_up: gives the maps at strides 4, 8, 16 and 32; the first one is left out.
+        bottom_up: the network whose maps at strides 8, 16 and 32 are used.
         channels: c.
         blocks: residual blocks on the sum.
         dtype: of the activations.
         rngs: draws the parameters.
 
     Raises:
-        UserError: when the network gives no maps.
+        UserError: `bottom_up` has no `maps`.
     """
 
     def __init__(
@@ -73,20 +72,11 @@ class TopDownFeatures(nnx.Module):
         self.out_channels = channels
         self.laterals = nnx.List(
             [
-                nnx.Conv(
-                    width,
-                    channels,
-                    (2, 2),
-                    padding=((0, 1), (0, 1)),
-                    use_bias=False,
-                    dtype=dtype,
-                    kernel_init=initializers.he_normal(),
-                    rngs=rngs,
-                )
+                conv(width, channels, 2, padding=((0, 1), (0, 1)), dtype=dtype, rngs=rngs)
                 for width in bottom_up.map_channels[1:]
             ]
         )
-        self.norm = nnx.BatchNorm(channels, momentum=_BATCH_NORM_MOMENTUM, dtype=dtype, rngs=rngs)
+        self.norm = batch_norm(channels, dtype=dtype, rngs=rngs)
         self.blocks = nnx.List([Block(channels, dtype=dtype, rngs=rngs) for _ in range(blocks)])
 
     def output_shape(self, size: int | tuple[int, int]) -> tuple[int, int, int]:

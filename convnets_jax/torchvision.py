@@ -3,8 +3,8 @@
     model = convnets_jax.create("resnet50", rngs=nnx.Rngs(0))
     torchvision.load(model, "resnet50.pth")
 
-Images are RGB in [0, 1], normalised as (image - IMAGENET_MEAN) / IMAGENET_STD, as torchvision's transforms do.
-GoogLeNet takes the same images, see `GoogLeNetConfig.transform_input`.
+Images are RGB in [0, 1], normalised by `convnets_jax.imagenet.normalise`; GoogLeNet takes the same images, see
+`GoogLeNetConfig.transform_input`.
 """
 
 from collections.abc import Mapping
@@ -24,30 +24,27 @@ from convnets_jax.resnet import ResNet, ResNetConfig, ResNetFeatures
 from convnets_jax.vgg import VGG, VGGConfig, VGGFeatures
 from engine_jax.errors import UserError
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of red, green and blue
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 _LEAVES = {  # torch's name -> ours: of a convolution or a linear layer, of a batch norm
     "weight": ("kernel", "scale"),
     "bias": ("bias",),
     "running_mean": ("mean",),
     "running_var": ("var",),
 }
-_LISTED = 4  # tensors of each kind that an error spells out
+_LISTED = 4  # tensors of each kind that an error names
 
 
 def load(model: nnx.Module, path: str | Path, *, new_logits: bool = False) -> None:
     """Sets a module's arrays to those of torchvision's model of the same name.
 
-    Every array gets one tensor of the file and every tensor has a place, or UserError lists those that don't and the
-    module stays as it was. UserError also for what `state_dict.read` refuses, and for a network that torchvision
+    If the file's tensors and the module's arrays don't match one to one, UserError lists those without a partner and
+    the module stays as it was. UserError also for files that `state_dict.read` refuses and networks that torchvision
     doesn't have.
 
     Args:
-        model: AlexNet, VGG, GoogLeNet, ResNet or DenseNet; or the features of one, for which the tensors of the file's
-            classifier are passed over.
-        path: a `.safetensors` file, or a `.pth` file of a state dict, of which no code is executed.
-        new_logits: leave the last layer, and those of auxiliary classifiers, as they are: for other classes.
+        model: AlexNet, VGG, GoogLeNet, ResNet or DenseNet; or the features of one, for which the classifier's tensors
+            in the file are ignored.
+        path: a `.safetensors` file, or a `.pth` file of a state dict, whose pickled code isn't executed.
+        new_logits: leave the last layer, and those of auxiliary classifiers, as they are, for a new set of classes.
     """
     assign(model, state_dict.read(path), new_logits=new_logits, source=str(path))
 
@@ -59,23 +56,23 @@ def assign(
     new_logits: bool = False,
     source: str = "the state dict",
 ) -> None:
-    """`load` for a state dict in memory, from torch's names to arrays. Errors call it `source`."""
+    """`load` for a state dict in memory, with torch's names; `source` is its name in errors."""
     names = _names(model)
     state = nnx.to_flat_state(nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat)))
     ours = {names.prefix + ".".join(map(str, path)): (path, leaf) for path, leaf in state}
-    missing = {place for place in ours if not names.passes_over(place, new_logits)}
-    strangers: list[str] = []
+    missing = {place for place in ours if not names.ignores(place, new_logits)}
+    unexpected: list[str] = []
     misfits: dict[str, str] = {}
     values = []
     for name, tensor in tensors.items():
         theirs, _, leaf = name.rpartition(".")
         module = names.modules.get(theirs, "")
-        if module and (leaf == "num_batches_tracked" or names.passes_over(module, new_logits)):
+        if module and (leaf == "num_batches_tracked" or names.ignores(module, new_logits)):
             continue
         places = (f"{module}.{ours_leaf}" for ours_leaf in _LEAVES.get(leaf, ()))
         place = next((place for place in places if place in missing), None)
         if place is None:
-            strangers.append(f"{name} {_text(tensor.shape)}")
+            unexpected.append(f"{name} {_text(tensor.shape)}")
             continue
         missing.remove(place)
         path, variable = ours[place]
@@ -88,13 +85,15 @@ def assign(
     absent = [f"{place} {_text(_torch_shape(ours[place][1].shape))}" for place in sorted(missing)]
     problems = {
         "of another shape": list(misfits.values()),
-        "without a place": strangers,
+        "without a place": unexpected,
         "missing": absent,
     }
     if any(problems.values()):
         listed = "; ".join(f"{what}: {_list(found)}" for what, found in problems.items() if found)
         of_classes = all("logits" in place.split(".") for place in misfits)
-        hint = "" if strangers or absent or not of_classes else "; new_logits=True leaves these out"
+        hint = (
+            "" if unexpected or absent or not of_classes else "; new_logits=True leaves these out"
+        )
         raise UserError(
             f"{source}: not the weights of this {type(model).__name__}; tensors {listed}{hint}"
         )
@@ -102,7 +101,7 @@ def assign(
 
 
 def _from_torch(tensor, flattened: tuple[int, int, int] | None):
-    """A tensor in our order of axes; `flattened` is the (h, w, c) of the features that a linear layer reads."""
+    """A tensor with its axes in our order; `flattened` is the (h, w, c) of the features that a linear layer reads."""
     if tensor.ndim == 4:
         return tensor.transpose(2, 3, 1, 0)  # [o, i, h, w] -> [h, w, i, o]
     if tensor.ndim == 2 and flattened is not None:
@@ -131,13 +130,13 @@ def _list(found: list[str]) -> str:
 
 @dataclass(frozen=True)
 class _Names:
-    """Where torchvision's modules are in a network of ours.
+    """Where torchvision's modules are in one of our networks.
 
     Attributes:
         modules: from torchvision's name to the path in our classifier.
-        flattened: of a linear layer that reads flattened features, their (h, w, c).
-        prefix: the part of the classifier that is to be filled, "" for all of it.
-        without: parts of the classifier that this one lacks by its config.
+        flattened: for each linear layer that reads flattened features, their (h, w, c).
+        prefix: the part of the classifier to load, "" for all of it.
+        without: parts of the classifier that this one doesn't have, by its config.
     """
 
     modules: dict[str, str]
@@ -145,7 +144,7 @@ class _Names:
     prefix: str = ""
     without: tuple[str, ...] = ()
 
-    def passes_over(self, place: str, new_logits: bool) -> bool:
+    def ignores(self, place: str, new_logits: bool) -> bool:
         return (
             not place.startswith(self.prefix)
             or place.startswith(self.without)
@@ -201,7 +200,7 @@ def _alexnet() -> dict[str, str]:
 
 
 def _vgg(config: VGGConfig) -> dict[str, str]:
-    """torchvision numbers convolutions, batch norms, ReLUs and pools through."""
+    """torchvision numbers convolutions, batch norms, ReLUs and pools consecutively."""
     names = {"classifier.0": "hidden.0", "classifier.3": "hidden.1", "classifier.6": "logits"}
     number = 0
     for i, kernels in enumerate(config.kernels):
@@ -272,7 +271,7 @@ def _densenet(config: DenseNetConfig) -> dict[str, str]:
         names[f"features.transition{i}.conv"] = f"{stage}.transition.conv"
         for j in range(count):
             theirs, ours = f"features.denseblock{i + 1}.denselayer{j + 1}", f"{stage}.layers.{j}"
-            for k in (1, 2):  # norm.1 and the like stand in the files that torchvision publishes
+            for k in (1, 2):  # torchvision's published files have names such as norm.1
                 names[f"{theirs}.norm{k}"] = names[f"{theirs}.norm.{k}"] = f"{ours}.norm{k}"
                 names[f"{theirs}.conv{k}"] = names[f"{theirs}.conv.{k}"] = f"{ours}.conv{k}"
     return names

@@ -14,7 +14,9 @@ from flax import nnx
 from flax.nnx import filterlib
 from jax.typing import DTypeLike
 
-from convnets_jax import initializers, zoo
+from convnets_jax import initializers
+from convnets_jax.classifiers import apply_hidden, hidden_layers
+from convnets_jax.features import Features
 from engine_jax.config import AtLeastZero
 from engine_jax.errors import UserError
 from engine_jax.optimizer import block_of
@@ -107,13 +109,13 @@ def _longest_parent(block: str, names: list[str]) -> str:
 
 
 class NewHead(nnx.Module):
-    """Features of a network, averaged over the image, and new layers on them: images [b, h, w, 3] -> [b, num_classes].
+    """New layers on the mean of a network's features: images [b, h, w, 3] -> logits [b, num_classes].
 
     Args:
         features: of any network of `convnets_jax.zoo`.
-        hidden: widths of the hidden layers, which end in a ReLU and dropout.
+        hidden: widths of the hidden layers, each followed by a ReLU and dropout.
         num_classes: width of the last layer.
-        dropout: the part of each hidden layer's outputs that is dropped in training.
+        dropout: share of each hidden layer's outputs that is dropped in training.
         dtype: of the hidden layers' activations; parameters and logits are float32.
         rngs: draws the parameters.
 
@@ -125,7 +127,7 @@ class NewHead(nnx.Module):
 
     def __init__(
         self,
-        features: zoo.Features,
+        features: Features,
         hidden: tuple[int, ...],
         num_classes: int,
         dropout: float = 0.5,
@@ -134,12 +136,9 @@ class NewHead(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.features = features
-        self.head = nnx.List([])
-        width, he = features.out_channels, initializers.he_normal()
-        for fan_out in hidden:
-            self.head.append(nnx.Linear(width, fan_out, dtype=dtype, kernel_init=he, rngs=rngs))
-            width = fan_out
+        self.head, _ = hidden_layers(features.out_channels, hidden, dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
+        width = (features.out_channels, *hidden)[-1]
         self.logits = nnx.Linear(
             width, num_classes, kernel_init=initializers.normal(0.01), rngs=rngs
         )
@@ -147,6 +146,5 @@ class NewHead(nnx.Module):
     def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Logits [b, num_classes], float32, of images [b, h, w, 3]; in training, dropout draws from `rngs`."""
         x = self.features(x).mean((1, 2))  # [b, c]
-        for linear in self.head:
-            x = self.dropout(nnx.relu(linear(x)), rngs=rngs)
+        x = apply_hidden(x, self.head, self.dropout, rngs)
         return self.logits(x.astype(jnp.float32))  # [b, num_classes]

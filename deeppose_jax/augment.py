@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
+from convnets_jax.imagenet import normalise
 from deeppose_jax import affine, codec
 from deeppose_jax.config import AugmentConfig, RefinerConfig
 from deeppose_jax.crops import crop_boxes
@@ -23,10 +24,6 @@ from deeppose_jax.displacements import (
 )
 from deeppose_jax.skeleton import Skeleton
 
-# ImageNet's channel means and standard deviations, which published weights expect.
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
-
 
 def crop(
     canvases: UInt8[Array, "n c c 3"] | Float[Array, "n c c 3"],
@@ -39,11 +36,6 @@ def crop(
     if canvases.dtype == jnp.uint8:
         canvases = canvases.astype(jnp.float32) / 255
     return affine.warp(canvases, affine.invert(to_input), size)
-
-
-def normalise(images: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
-    """Images in [0, 1] to the network's input."""
-    return (images - jnp.array(_MEAN)) / jnp.array(_STD)
 
 
 def identity_maps(count: int) -> Float[Array, "n 2 3"]:

@@ -16,23 +16,24 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from convnets_jax import initializers
+from convnets_jax.classifiers import apply_hidden, hidden_layers
 from deeppose_jax.flow import RealNVP
 from deeppose_jax.skeleton import Skeleton
 
-# The range of predicted scales, in box sides: half a pixel of 100, and a guess that covers the box several times. Its
-# geometric mean, 0.1, is what an untrained head says.
+# The range of predicted scales, in box sides: half a pixel of 100, and several times the box. The geometric mean, 0.1,
+# is what an untrained head predicts.
 SMALLEST_SCALE, LARGEST_SCALE = 0.005, 2.0
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Estimate:
-    """What a head says about k joints of b boxes.
+    """A head's estimate of k joints in b boxes.
 
     Attributes:
         joints: (x, y) in the boxes' frames.
         scales: the expected absolute error of either coordinate, in box sides (the Laplace distribution's b), or None
-            from a head that gives none.
+            from a head without scales.
     """
 
     joints: Float[Array, "b k 2"]
@@ -40,27 +41,27 @@ class Estimate:
 
 
 class Head(Protocol):
-    """What stands on a backbone."""
+    """The layers on a backbone's features, and their loss."""
 
     def __call__(self, features: Float[Array, "b h w c"], rngs: nnx.Rngs | None = None) -> Estimate:
-        """What the features say; `rngs` is for dropout."""
+        """The estimate; dropout draws from `rngs`."""
         ...
 
     def loss(
         self, estimate: Estimate, target: Float[Array, "b k 2"], labelled: Bool[Array, "b k"]
     ) -> Float[Array, " b"]:
-        """The loss of each image; unlabelled joints have none. ValueError on shapes that don't belong together."""
+        """The loss of each image, over its labelled joints. ValueError for shapes that don't match."""
         ...
 
 
 class RegressionHead(nnx.Module):
-    """F - F - 2k on flattened features: the coordinates themselves, trained with L2 (DeepPose, section 3.1).
+    """Fully connected layers from flattened features to coordinates, trained with L2 (DeepPose, section 3.1).
 
     Args:
         in_features: h w c of the features.
         num_joints: k; 1 for a refiner of a single joint.
         hidden: widths of the hidden layers.
-        dropout: the part of each hidden layer's outputs that is dropped in training.
+        dropout: share of each hidden layer's outputs that is dropped in training.
         dtype: of the hidden layers' activations.
         rngs: draws the parameters.
     """
@@ -76,27 +77,19 @@ class RegressionHead(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.num_joints = num_joints
-        self.hidden = nnx.List([])
-        for width in hidden:
-            init = initializers.he_normal()
-            self.hidden.append(
-                nnx.Linear(in_features, width, dtype=dtype, kernel_init=init, rngs=rngs)
-            )
-            in_features = width
+        self.hidden, _ = hidden_layers(in_features, hidden, dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
-        # Poses start near the boxes' centres: wider ones would first have to be unlearnt.
+        # Small weights, so that first estimates are near the boxes' centres: larger errors would have to be unlearnt.
+        width = (in_features, *hidden)[-1]
         self.joints = nnx.Linear(
-            in_features, 2 * num_joints, kernel_init=initializers.normal(1e-3), rngs=rngs
+            width, 2 * num_joints, kernel_init=initializers.normal(1e-3), rngs=rngs
         )
 
     def last_hidden(
         self, features: Float[Array, "b h w c"], rngs: nnx.Rngs | None
     ) -> Float[Array, "b f"]:
-        """What the coordinates are read from, in float32."""
-        x = features.reshape(features.shape[0], -1)  # [b, h w c]
-        for linear in self.hidden:
-            x = self.dropout(nnx.relu(linear(x)), rngs=rngs)
-        return x.astype(jnp.float32)
+        """Output of the last hidden layer in float32, or the flattened features if there is none."""
+        return apply_hidden(features, self.hidden, self.dropout, rngs).astype(jnp.float32)
 
     def __call__(self, features: Float[Array, "b h w c"], rngs: nnx.Rngs | None = None) -> Estimate:
         x = self.last_hidden(features, rngs)
@@ -112,8 +105,8 @@ class RegressionHead(nnx.Module):
 class ResidualHead(RegressionHead):
     """A `RegressionHead` that gives scales too and is trained by residual log-likelihood estimation (`residual_nll`).
 
-    The scale is one for both coordinates of a joint, where the paper has one for each: a cascade weighs joints by it.
-    The flow is used by the loss alone, and by no prediction.
+    Both coordinates of a joint share one scale, by which a cascade weights joints; the paper has one for each
+    coordinate. The flow is used in the loss only, not for predictions.
 
     Args: see `RegressionHead`.
     """
@@ -147,12 +140,12 @@ class ResidualHead(RegressionHead):
 
 
 class IntegralHead(nnx.Module):
-    """A heat map per joint and its mean: soft-argmax (Sun et al. 2018, arXiv 1711.08229), with a scale per joint.
+    """A heat map and its mean for each joint: soft-argmax (Sun et al. 2018, arXiv 1711.08229), with a scale per joint.
 
-    The mean stays inside of the outermost cells' centres: a joint less than half a cell from the box's border, or
-    beyond it, is out of reach. The scale is read from the features where the joint is, their mean under its heat map.
-    The loss is a Laplace likelihood: residual log-likelihood estimation (Li et al. 2021, arXiv 2107.11291) without its
-    learnt part, which `flow` adds.
+    The mean lies between the outermost cells' centres: joints less than half a cell from the box's border, or beyond
+    it, can't be reached. The scale is a linear function of the features where the joint is: their mean under its heat
+    map. The loss is a Laplace likelihood: residual log-likelihood estimation (Li et al. 2021, arXiv 2107.11291) without
+    its learned part, which `flow` adds.
 
     Args:
         in_channels: c of the features.
@@ -171,7 +164,7 @@ class IntegralHead(nnx.Module):
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        # One vector of weights a joint: a 1x1 convolution. No bias, which softmax would cancel.
+        # A 1x1 convolution, one vector of weights for each joint, without bias, which softmax would cancel.
         self.heat = nnx.Linear(
             in_channels,
             num_joints,
@@ -186,11 +179,11 @@ class IntegralHead(nnx.Module):
         self.flow = RealNVP(rngs=rngs) if flow else None
 
     def heat_maps(self, features: Float[Array, "b h w c"]) -> Float[Array, "b h w k"]:
-        """Where each joint is: float32, the sum over each map is 1."""
+        """Probability of each joint's position, float32: each map sums to 1."""
         return jax.nn.softmax(self.heat(features).astype(jnp.float32), axis=(1, 2))
 
     def __call__(self, features: Float[Array, "b h w c"], rngs: nnx.Rngs | None = None) -> Estimate:
-        del rngs  # it draws nothing
+        del rngs  # no dropout
         heat = self.heat_maps(features)
         attended = jnp.einsum("bhwk,bhwc->bkc", heat, features.astype(jnp.float32))
         logits = jnp.einsum("bkc,kc->bk", attended, self.scale_kernel[...]) + self.scale_bias[...]
@@ -214,16 +207,16 @@ def cell_centres(count: int) -> Float[Array, " count"]:
 def soft_argmax(heat: Float[Array, "b h w k"]) -> Float[Array, "b k 2"]:
     """The means (x, y), in the box's frame, of heat maps that sum to 1."""
     _, h, w, _ = heat.shape
-    # From the marginals, by sums and not by matmul, which on TPU would round coordinates to bfloat16.
+    # By sums over the marginals instead of matmul, which would round coordinates to bfloat16 on TPU.
     x = (heat.sum(1) * cell_centres(w)[:, None]).sum(1)
     y = (heat.sum(2) * cell_centres(h)[:, None]).sum(1)
     return jnp.stack([x, y], -1)
 
 
 def bounded_scales(logits: Float[Array, "*b"]) -> Float[Array, "*b"]:
-    """Any number to a scale between SMALLEST_SCALE and LARGEST_SCALE, their geometric mean at 0.
+    """Maps any number to a scale between SMALLEST_SCALE and LARGEST_SCALE; 0 to their geometric mean.
 
-    A floor keeps the loss's gradient, 1 / scale, bounded; a sigmoid of log b lets a gradient through at any logit.
+    The lower bound limits the loss's gradient, 1 / scale; the sigmoid, of log b, has a gradient at any logit.
     """
     low, high = math.log(SMALLEST_SCALE), math.log(LARGEST_SCALE)
     return jnp.exp(low + (high - low) * jax.nn.sigmoid(logits))
@@ -235,7 +228,7 @@ def masked_l2(
     """sum_i ||y_i - psi_i||^2 over the labelled joints of each image (DeepPose, equation 4).
 
     Raises:
-        ValueError: on shapes that don't belong together.
+        ValueError: for shapes that don't match.
     """
     return jnp.square(_errors(predicted, target, labelled)).sum((-1, -2))
 
@@ -246,13 +239,13 @@ def laplace_nll(
     target: Float[Array, "b k 2"],
     labelled: Bool[Array, "b k"],
 ) -> Float[Array, " b"]:
-    """-log p(y) of each image under independent Laplace distributions about the prediction.
+    """-log p(y) of each image under independent Laplace distributions centred on the prediction.
 
-    sum_i (|dx_i| + |dy_i|) / b_i + 2 log(2 b_i) over the labelled joints; least at b_i = (|dx_i| + |dy_i|) / 2, and
-    below 0 where that is small.
+    sum_i (|dx_i| + |dy_i|) / b_i + 2 log(2 b_i) over the labelled joints; minimal at b_i = (|dx_i| + |dy_i|) / 2, and
+    negative where that is small.
 
     Raises:
-        ValueError: on shapes that don't belong together.
+        ValueError: for shapes that don't match.
     """
     distance = jnp.abs(_errors(predicted, target, labelled)).sum(-1)  # [b, k]
     if scales.shape != labelled.shape:
@@ -272,22 +265,22 @@ def residual_nll(
 
     sum_i -log Q(x_i) + 2 log b_i - log G(x_i) + 2 log b_i of the residuals x_i = (yhat_i - y_i) / b_i of labelled
     joints: `laplace_nll`, and the likelihood of the residuals under the flow. Equation 8 has the logarithm of the scale
-    once and a constant log s beside it; with s left out, as in the authors' program, the logarithm has to count in both
-    terms, as it does there: else scales would grow while the flow makes up for it. Each term is then the likelihood of
-    a density whose integral is 1, and the first one gives scales their meaning: expected absolute errors.
+    once and a constant log s beside it; with s left out, as in the authors' program, the logarithm has to be in both
+    terms, as it is there: otherwise scales would grow and the flow would compensate. Each term is then the likelihood
+    of a density that integrates to 1, and the first makes scales expected absolute errors.
 
     Raises:
-        ValueError: on shapes that don't belong together.
+        ValueError: for shapes that don't match.
     """
     laplace = laplace_nll(predicted, scales, target, labelled)
     scales = jnp.where(labelled, scales, 1)
     residuals = _errors(predicted, target, labelled) / scales[..., None]  # [b, k, 2]
-    learnt = 2 * jnp.log(scales) - flow.log_prob(residuals)
-    return laplace + jnp.where(labelled, learnt, 0).sum(-1)
+    learned = 2 * jnp.log(scales) - flow.log_prob(residuals)
+    return laplace + jnp.where(labelled, learned, 0).sum(-1)
 
 
 def _errors(predicted: jax.Array, target: jax.Array, labelled: jax.Array) -> jax.Array:
-    """predicted - target, and 0 for unlabelled joints: masked here, so that no NaN gets into a gradient."""
+    """predicted - target, and 0 for unlabelled joints: masked here to keep NaN out of gradients."""
     if predicted.shape != target.shape or labelled.shape != target.shape[:-1]:
         raise ValueError(
             f"joints and targets [b, k, 2] and labelled [b, k] don't fit: "
@@ -299,13 +292,13 @@ def _errors(predicted: jax.Array, target: jax.Array, labelled: jax.Array) -> jax
 def mirror(estimate: Estimate, skeleton: Skeleton) -> Estimate:
     """The estimate for the mirrored box: x -> -x, left joints become right ones. Its own inverse.
 
-    A flip test takes the mean of a network's word on an image and on its mirror image:
+    A flip test averages a network's estimates for an image and for its mirror image:
 
         there, back = head(features), mirror(head(features_of_mirror_image), skeleton)
         mean = jax.tree.map(lambda a, b: (a + b) / 2, there, back)
 
     Raises:
-        ValueError: when the estimate is of other joints than the skeleton's.
+        ValueError: the numbers of joints differ.
     """
     if estimate.joints.shape[-2] != skeleton.num_joints:
         raise ValueError(

@@ -1,10 +1,8 @@
-"""The network of every stage: it sees a box and gives joints in the box's frame."""
+"""The network of every stage: from the crop of a box to joints in the box's frame."""
 
 from dataclasses import asdict
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
@@ -12,20 +10,21 @@ from jaxtyping import Array, Bool, Float
 from convnets_jax import zoo
 from convnets_jax.alexnet import AlexNetConfig, AlexNetFeatures
 from convnets_jax.compact import CompactConfig, CompactFeatures
+from convnets_jax.precision import activation_dtype
 from convnets_jax.top_down import TopDownFeatures
 from deeppose_jax.config import ModelConfig
 from deeppose_jax.heads import Estimate, Head, IntegralHead, RegressionHead, ResidualHead
 
 
 class Regressor(nnx.Module):
-    """psi(x; theta): a backbone, and a head for some joints (DeepPose, section 3.1).
+    """psi(x; theta): a backbone and a head for k joints (DeepPose, section 3.1).
 
     Takes normalised crops [b, s, s, 3] of boxes and estimates joints [b, k, 2] in the boxes' frames, in which the box
     is [-0.5, 0.5]^2. `train()` and `eval()` switch dropout and batch normalisation; dropout draws from `rngs`.
 
     Args:
-        config: the network.
-        num_joints: k, the joints that it gives.
+        config: its configuration.
+        num_joints: k.
         rngs: draws the parameters.
     """
 
@@ -51,7 +50,7 @@ class Regressor(nnx.Module):
 
 
 def _backbone(config: ModelConfig, dtype: DTypeLike, rngs: nnx.Rngs) -> Any:
-    """A module with `output_shape` and features [b, h, w, c] of images."""
+    """A module with `output_shape`, from images to features [b, h, w, c]."""
     if config.backbone == "compact":
         return CompactFeatures(CompactConfig(**asdict(config.compact)), dtype=dtype, rngs=rngs)
     if config.backbone == "alexnet":
@@ -81,10 +80,3 @@ def _head(
         return IntegralHead(channels, num_joints, flow, dtype=dtype, rngs=rngs)
     kind = ResidualHead if config.head == "rle" else RegressionHead
     return kind(cells * channels, num_joints, config.hidden, config.dropout, dtype=dtype, rngs=rngs)
-
-
-def activation_dtype(name: str) -> DTypeLike:
-    """The type of activations that a config's "auto", "float32" or "bfloat16" means on this machine."""
-    if name == "auto":
-        return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
-    return jnp.dtype(name)

@@ -33,7 +33,7 @@ def test_auxiliary_heads_count_three_tenths_each():
 
 def test_googlenet_trains_its_auxiliary_heads():
     def logits():
-        model = GoogLeNet(GoogLeNetConfig.googlenet(num_classes=7), rngs=nnx.Rngs(0))
+        model = GoogLeNet(GoogLeNetConfig(num_classes=7), rngs=nnx.Rngs(0))
         return all_logits(model, jnp.zeros((2, 64, 64, 3)), nnx.Rngs(dropout=0))
 
     assert [found.shape for found in nnx.eval_shape(logits)] == [(2, 7), (2, 7), (2, 7)]

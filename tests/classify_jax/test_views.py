@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from classify_jax.augment import AugmentConfig, augment, principal_components
-from classify_jax.views import View, crop, normalise, views
+from classify_jax.views import View, crop, views
 
 
 def numbered(n: int, side: int) -> np.ndarray:
@@ -31,11 +31,6 @@ def test_a_crop_is_a_slice_and_its_mirror_image():
     found = crop(jnp.asarray(images), tops, lefts, jnp.array([False, True]), 3)
     assert (found[0] == images[0, 1:4, 2:5]).all()
     assert (found[1] == images[1, 0:3, 5:2:-1]).all()
-
-
-def test_normalised_mean_colour_is_zero():
-    colours = jnp.array([[0.485, 0.456, 0.406], [0.485 + 0.229, 0.456, 0.406 - 0.225]])
-    np.testing.assert_allclose(normalise(colours), [[0, 0, 0], [1, 0, -1]], atol=1e-6)
 
 
 def test_random_crops_are_slices_of_their_images_in_all_places():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from convnets_jax.alexnet import AlexNet, AlexNetConfig, AlexNetFeatures
+from convnets_jax.alexnet import CONFIGS, AlexNet, AlexNetConfig, AlexNetFeatures
 from engine_jax.errors import UserError
 
 
@@ -24,7 +24,7 @@ def _tiny(**changes):
 
 
 def test_parameters_of_every_layer_of_alexnet():
-    model = _shapes(AlexNetConfig.alexnet_lrn())
+    model = _shapes(CONFIGS["alexnet_lrn"])
     found = [_count(m, nnx.Param) for m in (*model.features.convs, *model.hidden, model.logits)]
     assert found == [
         34_944,
@@ -40,7 +40,7 @@ def test_parameters_of_every_layer_of_alexnet():
 
 
 def test_parameters_of_alexnet_with_batch_norm():
-    model = _shapes(AlexNetConfig.alexnet_bn())
+    model = _shapes(CONFIGS["alexnet_bn"])
     assert _count(model, nnx.Param, nnx.BatchStat) == 62_416_616
 
 
@@ -52,7 +52,7 @@ def test_parameters_of_deeppose():
 
 
 def test_parameters_of_torchvisions_form_and_of_two_towers():
-    assert _count(_shapes(AlexNetConfig.alexnet()), nnx.Param) == 61_100_840
+    assert _count(_shapes(CONFIGS["alexnet"]), nnx.Param) == 61_100_840
     # Half the weights of convolutions 2, 4 and 5: 62,378,344 - 307,200 - 663,552 - 442,368.
     assert _count(_shapes(AlexNetConfig.two_towers()), nnx.Param) == 60_965_224
 
@@ -60,12 +60,11 @@ def test_parameters_of_torchvisions_form_and_of_two_towers():
 @pytest.mark.parametrize(
     ("config", "size", "expected"),
     [
-        (AlexNetConfig.alexnet_lrn(), 227, (6, 6, 256)),
+        (CONFIGS["alexnet_lrn"], 227, (6, 6, 256)),
         (AlexNetConfig.deeppose(), 220, (6, 6, 256)),
-        (AlexNetConfig.alexnet(), (224, 63), (6, 1, 256)),
-        (AlexNetConfig.narrow(0.25), (112, 144), (6, 8, 64)),
-        (AlexNetConfig.narrow(0.25), 96, (5, 5, 64)),
-        (AlexNetConfig.narrow(0.25), 29, (1, 1, 64)),
+        (CONFIGS["alexnet"], (224, 63), (6, 1, 256)),
+        (_tiny(first_padding="SAME"), (112, 144), (6, 8, 6)),
+        (_tiny(first_padding="SAME"), 29, (1, 1, 6)),
         (_tiny(first_kernel=11, first_stride=4), 67, (1, 1, 6)),
         (_tiny(first_kernel=5, first_stride=3), (90, 91), (2, 2, 6)),
     ],
@@ -197,12 +196,6 @@ def test_he_keeps_the_scale_of_the_activations():
     assert 0.3 < float(jnp.sqrt(jnp.mean(features**2))) < 10
 
 
-def test_narrow_rounds_widths_up_to_multiples_of_8():
-    config = AlexNetConfig.narrow(0.3, input_size=96)
-    assert config.widths == (32, 80, 120, 120, 80)  # 28.8, 76.8, 115.2, 115.2, 76.8
-    assert config.hidden == (1232, 1232)  # 1228.8
-
-
 def test_an_image_that_is_too_small_is_one_clear_line():
     module = AlexNetFeatures(_tiny(), rngs=nnx.Rngs(0))
     # 7 px at stride 2 before three pools of 3 at stride 2: 35 px leave one pixel of features.
@@ -244,11 +237,14 @@ def test_other_sizes_are_averaged_to_the_cells_of_the_configs():
         ({"first_padding": "same"}, "first_padding is 'same'"),
         ({"first_padding": -1}, "first_padding is -1: use 'SAME', 'VALID' or pixels"),
         ({"towers": 3}, "towers is 3"),
-        ({"towers": 2, "widths": (4, 8, 8, 8, 7)}, "towers is 2 .* even widths"),
+        (
+            {"towers": 2, "widths": (4, 8, 8, 8, 7)},
+            r"towers is 2: use 1, or 2 if .* 8, 7\), are even",
+        ),
         ({"init": "xavier"}, "init is 'xavier'"),
         ({"widths": (96, 256)}, "widths is"),
         ({"dropout": 1.0}, "dropout is 1.0"),
-        ({"hidden": (0,)}, "below 1"),
+        ({"hidden": (0,)}, r"hidden is \(0,\): use 1 or more"),
     ],
 )
 def test_a_wrong_config_names_its_field(change, message):

@@ -12,7 +12,7 @@ from engine_jax.errors import UserError
 
 @pytest.fixture(scope="module")
 def shapes():
-    config = GoogLeNetConfig.googlenet(num_classes=5)
+    config = GoogLeNetConfig(num_classes=5)
     model = nnx.eval_shape(lambda: GoogLeNet(config, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))
     model.eval()
     return model

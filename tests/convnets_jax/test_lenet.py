@@ -14,8 +14,8 @@ def _count(model):
     return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
 
 
-def test_parameters_of_gray_digits():
-    config = LeNetConfig.lenet5(num_classes=10, in_channels=1)
+def test_parameters_for_grey_digits():
+    config = LeNetConfig(num_classes=10, in_channels=1)
     model = nnx.eval_shape(lambda: LeNet(config, rngs=nnx.Rngs(0)))
     assert _count(model) == 156 + 2_416 + 48_120 + 10_164 + 850 == 61_706
 
@@ -68,7 +68,7 @@ def test_a_wrong_image_is_one_clear_line():
         ({"form": "sigmoid"}, "form is 'sigmoid': use 'tanh', 'relu'"),
         ({"in_channels": 2}, "in_channels is 2: use 1 or 3"),
         ({"widths": (6, 16)}, "widths is"),
-        ({"hidden": 0}, "below 1"),
+        ({"hidden": 0}, "hidden is 0: use 1 or more"),
     ],
 )
 def test_a_wrong_config_names_its_field(change, message):

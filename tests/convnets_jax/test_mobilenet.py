@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from convnets_jax.mobilenet import MobileNet, MobileNetConfig, MobileNetFeatures, Separable
+from convnets_jax.mobilenet import (
+    CONFIGS,
+    MobileNet,
+    MobileNetConfig,
+    MobileNetFeatures,
+    Separable,
+)
 from engine_jax.errors import UserError
 
 WIDTHS = [64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024]
@@ -21,12 +27,11 @@ WIDTHS = [64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024]
     ],
 )
 def test_every_layer_is_narrowed(name, width):
-    config = getattr(MobileNetConfig, name)(num_classes=10)
-    model = nnx.eval_shape(lambda: MobileNet(config, rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: MobileNet(CONFIGS[name], rngs=nnx.Rngs(0)))
     convs = [block.pointwise.conv for block in model.features.blocks]
     assert model.features.stem.conv.out_features == 32 * width
     assert [conv.out_features for conv in convs] == [width * full for full in WIDTHS]
-    assert model.logits.kernel.shape == (1024 * width, 10)
+    assert model.logits.kernel.shape == (1024 * width, 1000)
 
 
 def test_no_layer_is_narrower_than_8():

@@ -1,12 +1,14 @@
 """ResNets: shapes, maps, the pre-activation form by hand, types and errors. test_torchvision.py compares values."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from convnets_jax.resnet import ResNet, ResNetConfig, ResNetFeatures
+from convnets_jax.resnet import CONFIGS, ResNet, ResNetConfig, ResNetFeatures
 from engine_jax.errors import UserError
 
 
@@ -44,17 +46,13 @@ def test_parameters_of_the_pre_activation_form(bottleneck):
     assert _count(nnx.eval_shape(lambda: ResNet(config, rngs=nnx.Rngs(0)))) == expected
 
 
-def test_named_constructors():
+def test_named_networks():
     for depth, layers in ((18, 8), (34, 16), (50, 16), (101, 33), (152, 50)):
-        config = getattr(ResNetConfig, f"resnet{depth}")(7)
+        config = CONFIGS[f"resnet{depth}"]
         weighted = sum(config.blocks) * (3 if config.bottleneck else 2) + 2
-        assert (weighted, sum(config.blocks), config.num_classes) == (depth, layers, 7)
-        before = getattr(ResNetConfig, f"preact_resnet{depth}")(7)
-        assert (before.blocks, before.bottleneck, before.pre_activation) == (
-            config.blocks,
-            config.bottleneck,
-            True,
-        )
+        assert (weighted, sum(config.blocks)) == (depth, layers)
+        before = CONFIGS[f"preact_resnet{depth}"]
+        assert before == replace(config, pre_activation=True)
 
 
 @pytest.mark.parametrize("pre_activation", [False, True])

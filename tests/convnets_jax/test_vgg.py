@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from convnets_jax.vgg import VGG, VGGConfig, VGGFeatures
+from convnets_jax.vgg import CONFIGS, VGG, VGGConfig, VGGFeatures
 from engine_jax.errors import UserError
 
 
@@ -33,13 +33,12 @@ def _tiny(**changes):
     ],
 )
 def test_layers_of_the_configurations(name, convolutions, ones, norms):
-    config = getattr(VGGConfig, name)(num_classes=10)
+    config = CONFIGS[name]
     model = nnx.eval_shape(lambda: VGGFeatures(config, rngs=nnx.Rngs(0)))
     convs = [conv for stage in model.stages for conv in stage.convs]
     assert len(convs) == convolutions
     assert [conv.kernel_size for conv in convs].count((1, 1)) == ones
     assert sum(len(stage.norms) for stage in model.stages) == norms
-    assert config.num_classes == 10
     assert model.output_shape(224) == (7, 7, 512)
     assert model.output_shape((32, 95)) == (1, 2, 512)
 
@@ -106,7 +105,7 @@ def test_bfloat16_activations_keep_float32_parameters_and_logits():
 
 
 def test_an_image_that_is_too_small_is_one_clear_line():
-    model = nnx.eval_shape(lambda: VGGFeatures(VGGConfig.vgg11(), rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: VGGFeatures(CONFIGS["vgg11"], rngs=nnx.Rngs(0)))
     with pytest.raises(UserError, match=r"side of 31 px is too small for this VGG: .* 32 px$"):
         model(jnp.zeros((1, 31, 64, 3)))
 
@@ -119,7 +118,7 @@ def test_an_image_that_is_too_small_is_one_clear_line():
         ({"kernels": ((3,), ())}, "kernels is"),
         ({"widths": (6, 8, 8)}, "widths is .* each of the 2 stages"),
         ({"dropout": 1.0}, "dropout is 1.0"),
-        ({"hidden": (0,)}, "below 1"),
+        ({"hidden": (0,)}, r"hidden is \(0,\): use 1 or more"),
     ],
 )
 def test_a_wrong_config_names_its_field(change, message):
