@@ -1,0 +1,92 @@
+"""What every task's training program does before and after training."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import jax
+
+from engine_jax.config import from_mapping
+from engine_jax.loop import Fit
+from engine_jax.run_folder import RunFolder, Schema
+
+C = TypeVar("C")
+
+_PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+@dataclass(frozen=True)
+class Experiment(Generic[C]):
+    """A run of a task, new, interrupted or finished.
+
+    Attributes:
+        schema: of the task.
+        settings: the run's configuration.
+        folder: the run's folder.
+        results: what results.json holds if the run is finished, else None.
+    """
+
+    schema: Schema[C]
+    settings: C
+    folder: RunFolder
+    results: dict[str, Any] | None
+
+    def start(self, title: str, sizes: Mapping[str, int]) -> None:
+        """Begins or continues the run's folder, once its data are known.
+
+        Args:
+            title: what is trained on.
+            sizes: images of each part.
+        """
+        parts = ", ".join(f"{size} {name}" for name, size in sizes.items())
+        logging.info("%s: %s images", title, parts)
+        self.folder.start(self.schema, self.settings)
+
+
+def open_experiment(
+    schema: Schema[C], config: Mapping[str, Any], workdir: str | Path
+) -> Experiment[C]:
+    """Checks a configuration and the folder that its run is in, or will be in.
+
+    Raises:
+        UserError: a value that isn't accepted, or a folder that holds something else.
+    """
+    settings = from_mapping(schema.config, config)
+    folder = RunFolder(workdir)
+    folder.check(schema, settings)
+    results = folder.read_results()
+    if results is not None:
+        logging.info("%s: this run is finished", folder.path)
+    return Experiment(schema, settings, folder, results)
+
+
+def provenance(settings: Any) -> dict[str, Any]:
+    """The part of results.json that says what produced it."""
+    return {
+        "task": settings.task,
+        "preset": settings.preset,
+        "seed": settings.seed,
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "versions": {package: version(package) for package in _PACKAGES},
+    }
+
+
+def training_summary(fitted: Fit, networks: int = 1) -> dict[str, Any]:
+    """The part of results.json that says how a network was trained; of several side by side, how large each is."""
+    return {
+        "parameters": fitted.best.parameter_count // networks,
+        "epochs": fitted.epochs,
+        "best_epoch": fitted.best_epoch,
+        "seconds": round(fitted.seconds, 1),
+        "images_per_second": round(fitted.images_per_second, 1),
+    }
+
+
+def log_report(folder: RunFolder, *tables: str) -> None:
+    """Prints a finished run's tables, and where its results and pictures are."""
+    for table in tables:
+        logging.info("\n%s", table)
+    logging.info("\nresults in %s, pictures in %s", folder.path / "results.json", folder.plots)
