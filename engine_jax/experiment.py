@@ -5,15 +5,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import jax
+from jax.sharding import Mesh
 
 from engine_jax.config import from_mapping
 from engine_jax.loop import Fit
 from engine_jax.run_folder import RunFolder, Schema
 
+
+
+class Sized(Protocol):
+    """Data in parts."""
+
+    def sizes(self) -> Mapping[str, int]:
+        """Images of each part."""
+        ...
+
+
 C = TypeVar("C")
+P = TypeVar("P", bound=Sized)
 
 _PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -34,16 +46,35 @@ class Experiment(Generic[C]):
     folder: RunFolder
     results: dict[str, Any] | None
 
-    def start(self, title: str, sizes: Mapping[str, int]) -> None:
-        """Begins or continues the run's folder, once its data are known.
+    def start(self, title: str, parts: P, mesh: Mesh) -> "Run[C, P]":
+        """Begins or continues the run's folder, once its data are known to be usable.
 
         Args:
             title: what is trained on.
-            sizes: images of each part.
+            parts: the data.
+            mesh: the devices.
         """
-        parts = ", ".join(f"{size} {name}" for name, size in sizes.items())
-        logging.info("%s: %s images", title, parts)
+        sizes = ", ".join(f"{size} {name}" for name, size in parts.sizes().items())
+        logging.info("%s: %s images", title, sizes)
         self.folder.start(self.schema, self.settings)
+        return Run(self.settings, parts, mesh, self.folder)
+
+
+@dataclass(frozen=True)
+class Run(Generic[C, P]):
+    """What a run's networks are trained with.
+
+    Attributes:
+        settings: the run's configuration.
+        parts: the data to train on, to choose parameters by, and to test on.
+        mesh: the devices.
+        folder: the run's folder.
+    """
+
+    settings: C
+    parts: P
+    mesh: Mesh
+    folder: RunFolder
 
 
 def open_experiment(

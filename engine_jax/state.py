@@ -89,6 +89,12 @@ class TrainState:
         return TrainState(self.step, params, model_state, self.opt_state)
 
 
+def variables_by_name(model: nnx.Module) -> dict[str, jax.Array]:
+    """Every array of a model under its path, as `Variables.by_name` has them."""
+    leaves = jax.tree_util.tree_leaves_with_path(nnx.state(model))
+    return {variable_name(path): leaf for path, leaf in leaves}
+
+
 def variable_name(path: Any) -> str:
     """A variable's path in its model as text."""
     return jax.tree_util.keystr(path, simple=True, separator=".")
