@@ -12,6 +12,7 @@ from deeppose_jax.data.canvas import prepare
 from deeppose_jax.data.lsp import Record, open_lsp, open_lsp_extended
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.data.splits import splits
+from deeppose_jax.skeleton import LSP, Skeleton
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,15 @@ class Parts:
     """What a run trains on, chooses its parameters by, and is tested on.
 
     Attributes:
-        added: so many of the training images, the last ones, are of a data set that isn't tested on.
+        added: number of trailing training images from a data set that isn't tested on.
+        skeleton: what the joints are.
     """
 
     train: Part
     validation: Part
     test: Part
     added: int = 0
+    skeleton: Skeleton = LSP
 
     def sizes(self) -> dict[str, int]:
         return {name: len(getattr(self, name).poses) for name in ("train", "validation", "test")}
