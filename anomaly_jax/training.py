@@ -96,10 +96,8 @@ def train_detector(
     )
     variables = fitted.best.params, fitted.best.model_state
     validation = predictor.detect(*variables, good.images)
-    rule = settings.thresholds
-    good_only = thresholds.from_good(
-        validation.maps, validation.scores, rule.rule, rule.pixel, rule.image
-    )
+    rates = settings.thresholds
+    good_only = thresholds.from_good(validation.maps, validation.scores, rates.pixel, rates.image)
     return TrainedDetector(fitted, good_only, validation, predictor.detect(*variables, test.images))
 
 
@@ -109,10 +107,12 @@ def epoch_metrics(found: Detections, test: ImageSet, grid: Sequence[float]) -> d
     """
     known = test.labelled
     areas = {
-        "test/pixel_auroc": curves.reached(found.maps[known], test.masks[known]),
-        "test/image_auroc": curves.reached(found.scores[:, None, None], test.faulty[:, None, None]),
+        "test/pixel_auroc": curves.count_at_thresholds(found.maps[known], test.masks[known]),
+        "test/image_auroc": curves.count_at_thresholds(
+            found.scores[:, None, None], test.faulty[:, None, None]
+        ),
     }
-    values = {name: float(curves.auroc(table)) for name, table in areas.items()}
+    values = {name: float(curves.auroc(counts)) for name, counts in areas.items()}
     for i, defect in enumerate(test.defect_names):
         if i == 0 or not (known & (test.defects == i)).any():
             continue
