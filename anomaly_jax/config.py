@@ -56,20 +56,17 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ThresholdConfig:
-    """Where faulty begins.
+    """Thresholds of the scores of pixels and images, which are predicted faulty from there on.
 
     Attributes:
         grid: fixed thresholds of pixels, at which results are reported.
-        rule: how thresholds follow from held-out good images: `pixel` and `image` are a "percentile" of their scores,
-            0 .. 100, or a "false_positive_rate", 0 .. 1.
-        pixel: for pixels.
-        image: for images.
+        pixel: target false positive rate of pixels, for the threshold from held-out good images.
+        image: target false positive rate of images, likewise.
     """
 
     grid: tuple[float, ...]
-    rule: Rule
-    pixel: Annotated[float, Range(0, 100)]
-    image: Annotated[float, Range(0, 100)]
+    pixel: Annotated[float, Fraction]
+    image: Annotated[float, Fraction]
 
 
 @dataclass(frozen=True)
@@ -136,14 +133,6 @@ class AnomalyConfig:
                 raise UserError(
                     f"config.{field}: {window}; accepted: an odd number of pixels, at most the "
                     f"input's {self.model.input_size}"
-                )
-        highest = 1 if self.thresholds.rule == "false_positive_rate" else 100
-        for field in ("pixel", "image"):
-            value = getattr(self.thresholds, field)
-            if value > highest:
-                raise UserError(
-                    f"config.thresholds.{field}: {value} is no {self.thresholds.rule}; "
-                    f"accepted: 0 .. {highest}"
                 )
 
 

@@ -108,10 +108,12 @@ def epoch_metrics(found: Detections, test: ImageSet, grid: Sequence[float]) -> d
     """
     known = test.labelled
     areas = {
-        "test/pixel_auroc": curves.reached(found.maps[known], test.masks[known]),
-        "test/image_auroc": curves.reached(found.scores[:, None, None], test.faulty[:, None, None]),
+        "test/pixel_auroc": curves.count_at_thresholds(found.maps[known], test.masks[known]),
+        "test/image_auroc": curves.count_at_thresholds(
+            found.scores[:, None, None], test.faulty[:, None, None]
+        ),
     }
-    values = {name: float(curves.auroc(table)) for name, table in areas.items()}
+    values = {name: float(curves.auroc(counts)) for name, counts in areas.items()}
     for i, defect in enumerate(test.defect_names):
         if i == 0 or not (known & (test.defects == i)).any():
             continue
