@@ -1,6 +1,6 @@
 """What finds anomalies: an autoencoder alone, or with a segmenter that compares an image with its reconstruction."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -14,8 +14,8 @@ from anomaly_jax.losses import LossConfig
 from anomaly_jax.scoring import ScoringConfig
 from anomaly_jax.segmenter import Segmenter, SegmenterConfig, focal
 
-# Kernel, stride and channels of an encoder from 256 px to 8 x 8: fewer layers than the published one, since the segmenter
-# does most of the work.
+# Kernel, stride and channels of an encoder from 256 px to 8 x 8: fewer layers than the published one, since the
+# segmenter does most of the work.
 _SHORT = ((4, 4, 32), (4, 2, 64), (4, 2, 128), (4, 2, 128), (3, 1, 64), (3, 1, 32))
 
 
@@ -29,12 +29,12 @@ class DetectorConfig:
             tells how faulty it is.
     """
 
-    autoencoder: AutoencoderConfig = AutoencoderConfig()
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     segmenter: SegmenterConfig | None = None
 
     @classmethod
     def discriminative(cls) -> "DetectorConfig":
-        """For images of 256 px, an autoencoder and a segmenter, as in DRAEM (Zavrtanik et al., ICCV 2021), but small."""
+        """An autoencoder and a segmenter for 256 px, as in DRAEM (Zavrtanik et al., ICCV 2021)."""
         autoencoder = AutoencoderConfig(input_size=256, layers=_SHORT, bottleneck=500, norm="batch")
         return cls(autoencoder, SegmenterConfig())
 

@@ -27,7 +27,7 @@ from anomaly_jax.training import NAME
 from engine_jax import cli
 from engine_jax.batches import fitting_batch_size, map_batches
 from engine_jax.loop import best_variables
-from engine_jax.prediction import AnyImage, prediction_parser, predict_files, rgb_arrays
+from engine_jax.prediction import AnyImage, predict_files, prediction_parser, rgb_arrays
 from engine_jax.run_folder import RunFolder
 from engine_jax.state import Variables, graph_defs
 
@@ -124,7 +124,9 @@ def _write_image(
     model: AnomalyModel, image: UInt8[np.ndarray, "h w 3"], prediction: Prediction, stem: Path
 ) -> dict[str, Any]:
     """Writes the heat map over the image, the mask, and the members' spread where there are several."""
-    scale = 2 * (model.thresholds.pixel or 0.5)  # One scale for all images, with the threshold in its middle.
+    scale = 2 * (
+        model.thresholds.pixel or 0.5
+    )  # One scale for all images, with the threshold in its middle.
     _heat(image, prediction.anomaly_map / scale).save(f"{stem}_heat.png")
     mask = prediction.pred_mask
     if mask is not None:

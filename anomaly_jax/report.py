@@ -27,7 +27,7 @@ _PIXELS = 200_000  # of each histogram
 
 
 def write_report(run: Run[AnomalyConfig, Parts], trained: TrainedDetector) -> dict[str, Any]:
-    """Scores the test part, writes results.json and the plots, prints the tables; returns the results."""
+    """Scores the test part, writes results.json and the plots, prints the tables."""
     settings, parts, folder = run.settings, run.parts, run.folder
     test, found, fitted = parts.test.images, trained.test, trained.fitted
     grouped = count_groups(

@@ -99,7 +99,9 @@ def train_detector(run: Run[AnomalyConfig, Parts], plan: Plan) -> TrainedDetecto
     validation = predictor.detect(fitted.best, good.images)
     rates = settings.thresholds
     good_only = thresholds.from_good(validation.maps, validation.scores, rates.pixel, rates.image)
-    return TrainedDetector(fitted, good_only, validation, predictor.detect(fitted.best, test.images))
+    return TrainedDetector(
+        fitted, good_only, validation, predictor.detect(fitted.best, test.images)
+    )
 
 
 def epoch_metrics(found: Detections, test: ImageSet, grid: Sequence[float]) -> dict[str, float]:

@@ -24,7 +24,7 @@ from classify_jax.views import views
 from engine_jax import cli
 from engine_jax.batches import fitting_batch_size
 from engine_jax.loop import best_variables
-from engine_jax.prediction import AnyImage, prediction_parser, predict_files, rgb_arrays
+from engine_jax.prediction import AnyImage, predict_files, prediction_parser, rgb_arrays
 from engine_jax.run_folder import RunFolder
 from engine_jax.state import Variables, graph_defs
 

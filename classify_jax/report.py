@@ -26,7 +26,7 @@ _SHOWN = 24  # images of a picture of examples
 def write_report(
     run: Run[ClassificationConfig, Parts], trained: TrainedClassifier
 ) -> dict[str, Any]:
-    """Scores the test part, writes results.json and the plots, prints the tables; returns the results."""
+    """Scores the test part, writes results.json and the plots, prints the tables."""
     settings, parts, folder = run.settings, run.parts, run.folder
     test, found, fitted = parts.test, trained.test, trained.fitted
     evaluation, size = settings.evaluation, settings.model.input_size

@@ -105,7 +105,8 @@ def transfer(config: ConfigDict) -> None:
     """resnet18, from published weights (--config.model.weights=FILE), on one's own images.
 
     A new last layer alone for five epochs, then everything, the features at a tenth of its rate. Only the last layer:
-    --config.transfer.thaw_after_epochs=None. Named blocks beside it: --config.transfer.train="('features.stages.3','logits')".
+    --config.transfer.thaw_after_epochs=None. Named blocks beside it:
+    --config.transfer.train="('features.stages.3','logits')".
     A new head of several layers: --config.model.head="(256,)" --config.transfer.train="('head','logits')".
     """
     config.transfer.train = ("logits",)

@@ -14,9 +14,7 @@ from deeppose_jax.skeleton import Skeleton
 
 def evaluated_sets(parts: Parts, settings: PoseConfig) -> dict[str, PoseSet]:
     """The validation and test parts, and the first images of the training part."""
-    first = jax.tree.map(
-        lambda array: array[: settings.evaluation.train_images], parts.train.poses
-    )
+    first = jax.tree.map(lambda array: array[: settings.evaluation.train_images], parts.train.poses)
     return {"train": first, "validation": parts.validation.poses, "test": parts.test.poses}
 
 

@@ -29,7 +29,7 @@ from engine_jax.batches import fitting_batch_size, map_batches
 from engine_jax.errors import UserError
 from engine_jax.loop import best_variables
 from engine_jax.plots import save
-from engine_jax.prediction import AnyImage, prediction_parser, predict_files, rgb_arrays
+from engine_jax.prediction import AnyImage, predict_files, prediction_parser, rgb_arrays
 from engine_jax.run_folder import RunFolder
 from engine_jax.state import graph_defs
 
@@ -94,8 +94,8 @@ class PoseModel:
 
         Args:
             images: uint8 RGB arrays [h, w, 3], PIL images or paths, of any sizes.
-            boxes: (x0, y0, x1, y1) of the person in each image, in its pixels; by default the whole image, as in training
-                on LSP.
+            boxes: (x0, y0, x1, y1) of the person in each image, in its pixels; by default the whole image, as in
+                training on LSP.
 
         Raises:
             UserError: an array of another shape or type, a file that can't be read, or a box without extent.

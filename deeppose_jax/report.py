@@ -28,10 +28,8 @@ _ROWS = 5  # images that are shown stage by stage
 _CURVE = tuple(np.round(np.arange(0.02, 0.51, 0.02), 2).tolist())  # thresholds of the PDJ curve
 
 
-def write_report(
-    run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]
-) -> dict[str, Any]:
-    """Scores every stage on the test part, writes results.json and the plots, prints the tables; returns the results."""
+def write_report(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) -> dict[str, Any]:
+    """Scores every stage on the test part, writes results.json and the plots, prints the tables."""
     settings, parts, folder = run.settings, run.parts, run.folder
     test, skeleton = parts.test.poses, parts.skeleton
     true, floor = to_image_pixels(test.joints, test), mean_pose_joints(parts)
@@ -127,7 +125,9 @@ def _write_pdj(
     if data.dataset != "synthetic" and data.split == "official":
         methods = [p for p in published.PUBLISHED if p.labels == data.labels]
         reference = {p.method: p.curve() for p in methods}
-    curves = {f"stage {stage.config.number}": curve(stage.predictions["test"].joints) for stage in stages}
+    curves = {
+        f"stage {stage.config.number}": curve(stage.predictions["test"].joints) for stage in stages
+    }
     figure = plots.pdj_over_thresholds(curves, reference, curve(floor))
     save(figure, run.folder.plots / "pdj.png")
 
@@ -150,7 +150,7 @@ def _write_poses(
 
 
 def _write_cascade(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) -> None:
-    """Every stage's pose on some test images, one image's refiner crops, and the errors that refiners are trained on."""
+    """Every stage's pose on some test images, the crops of one, and the errors that refiners are trained on."""
     if len(stages) == 1:
         return
     part, skeleton, plotted = run.parts.test, run.parts.skeleton, run.folder.plots

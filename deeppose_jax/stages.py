@@ -1,11 +1,11 @@
 """The stages of a cascade as a configuration describes them: stage 1, and refiners from stage 2 on."""
 
+from flax import nnx
 from jax.sharding import Mesh
 
 from deeppose_jax.config import StageConfig
 from deeppose_jax.refiners import JointRefiners, SharedRefiner, joint_networks
 from deeppose_jax.regressor import Regressor
-from flax import nnx
 
 
 def stage_network(stage: StageConfig, num_joints: int, *, rngs: nnx.Rngs) -> Regressor:

@@ -7,7 +7,6 @@ from functools import partial
 import optax
 
 from convnets_jax.transfer import check_blocks
-from deeppose_jax.cascade import StagePoses
 from deeppose_jax.config import PoseConfig, StageConfig
 from deeppose_jax.data.load import Parts
 from deeppose_jax.epoch_metrics import epoch_metrics, evaluated_sets
@@ -74,9 +73,7 @@ def train_stage(
     placed = state_sharding(stage, run.mesh)
 
     def begin(phase: Phase) -> tuple[TrainState, TrainCall]:
-        optimizer = make_optimizer(
-            stage.optimizer, phase.plan.steps, dict(stage.transfer.rates)
-        )
+        optimizer = make_optimizer(stage.optimizer, phase.plan.steps, dict(stage.transfer.rates))
         by_joint = stacked(optimizer) if stage.form == "per_joint" else optimizer
         key = key_for(seed, phase.name, "parameters")
         state = create_state(build, by_joint, key, placed, trained=phase.trained)
@@ -96,7 +93,9 @@ def train_stage(
             names = state.variables.by_name()
             taken = previous_weights(names, before[-1].fitted.best.by_name(), number)
             return state.with_variables(taken)
-        return state.with_variables(published_weights(stage.model)) if stage.model.weights else state
+        return (
+            state.with_variables(published_weights(stage.model)) if stage.model.weights else state
+        )
 
     predictor = Predictor(graph_defs(build).evaluate, stage, settings, skeleton, run.mesh)
     sets = evaluated_sets(parts, settings)

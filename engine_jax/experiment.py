@@ -15,7 +15,6 @@ from engine_jax.loop import Fit
 from engine_jax.run_folder import RunFolder, Schema
 
 
-
 class Sized(Protocol):
     """Data in parts."""
 

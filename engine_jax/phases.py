@@ -50,7 +50,7 @@ def frozen_name(name: str) -> str:
 
 
 def history(path: Path, names: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl that belong to the named phases, with steps and epochs counted through all of them."""
+    """The rows of a metrics.jsonl that belong to the named phases, with steps and epochs counted through them."""
     rows: list[dict[str, Any]] = []
     for name in names:
         step, epoch = (rows[-1]["step"], rows[-1]["epoch"]) if rows else (0, 0)

@@ -1,7 +1,7 @@
 """Random numbers of a run: each purpose has its own, derived from one seed and the purpose's name.
 
-Two purposes never share numbers, within a run or between runs of different seeds, so that, for example, the order of the
-samples and the random weights are independent, and so are stage 1 and stage 2.
+Two purposes never share numbers, within a run or between runs of different seeds: the order of the samples and the
+random weights are independent, for example, and so are stage 1 and stage 2.
 """
 
 import zlib

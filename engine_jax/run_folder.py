@@ -55,8 +55,8 @@ class RunFolder:
         """Makes sure that the folder is free, or holds a run of this very configuration.
 
         Raises:
-            UserError: when it holds a run of another configuration (naming the fields that differ), an unfinished run of
-                an older format, or other files.
+            UserError: when it holds a run of another configuration (naming the fields that differ), an unfinished run
+                of an older format, or other files.
         """
         if (self.path / "config.json").exists():
             stored = self.read_settings(schema)
@@ -87,9 +87,7 @@ class RunFolder:
             return  # One of several hosts writes.
         self.plots.mkdir(parents=True, exist_ok=True)
         if not (self.path / "config.json").exists():
-            write_json(
-                self.path / "config.json", {"format": schema.format, **to_mapping(settings)}
-            )
+            write_json(self.path / "config.json", {"format": schema.format, **to_mapping(settings)})
         handler = logging.FileHandler(self.path / "log.txt")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.getLogger().addHandler(handler)
