@@ -20,7 +20,7 @@ from matplotlib import colormaps
 from PIL import Image
 
 from anomaly_jax.config import AnomalyConfig
-from anomaly_jax.data.pixels import decode, fit
+from anomaly_jax.data.pixels import fit
 from anomaly_jax.detector import Detector
 from anomaly_jax.predictor import Detections, detect_step
 from anomaly_jax.scoring import Prediction, decide, resize_map
@@ -28,7 +28,8 @@ from anomaly_jax.thresholds import Thresholds
 from anomaly_jax.training import PART
 from engine_jax import cli
 from engine_jax.config import from_mapping
-from engine_jax.images import check_rgb, decoded, image_paths
+from engine_jax.image_files import decoded, image_paths
+from engine_jax.images import check_rgb
 from engine_jax.loop import best_variables
 from engine_jax.order import padded_batches
 from engine_jax.run_folder import RunFolder
@@ -123,7 +124,7 @@ def main(args: argparse.Namespace) -> None:
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     found = []
-    for path, image in decoded(paths, decode, skip_unreadable=args.skip_unreadable):
+    for path, image in decoded(paths, skip_unreadable=args.skip_unreadable):
         prediction = model.predict([image], thresholds)[0]
         found.append(_entry(path, prediction))
         name = f"{len(found):05d}_{path.stem}"

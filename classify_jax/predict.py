@@ -18,14 +18,15 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from classify_jax.config import ClassificationConfig
-from classify_jax.data.pixels import decode, fit
+from classify_jax.data.pixels import fit
 from classify_jax.networks import build
 from classify_jax.predictor import Predictor
 from classify_jax.training import PART, named_phases
 from classify_jax.views import views
 from engine_jax import cli, sharding
 from engine_jax.config import from_mapping
-from engine_jax.images import check_rgb, decoded, image_paths
+from engine_jax.image_files import decoded, image_paths
+from engine_jax.images import check_rgb
 from engine_jax.loop import best_variables
 from engine_jax.run_folder import RunFolder
 from engine_jax.state import graph_defs
@@ -114,7 +115,7 @@ def main(args: argparse.Namespace) -> None:
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     entries = []
-    for path, image in decoded(paths, decode, skip_unreadable=args.skip_unreadable):
+    for path, image in decoded(paths, skip_unreadable=args.skip_unreadable):
         entries.append(_entry(path, model.predict([image])[0], model.class_names))
         print(f"{path}: {entries[-1]['label']} {100 * entries[-1]['probability']:.1f} %")
     (out / "predictions.json").write_text(json.dumps({"predictions": entries}, indent=2) + "\n")

@@ -18,7 +18,7 @@ from PIL import Image
 
 from deeppose_jax.cascade import Cascade, as_stage, stage_network
 from deeppose_jax.config import PoseConfig
-from deeppose_jax.data.canvas import decode, image_box, place
+from deeppose_jax.data.canvas import image_box, place
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.plots import draw_skeleton
 from deeppose_jax.predictor import to_image_pixels
@@ -27,7 +27,8 @@ from deeppose_jax.stages import stage_phases
 from engine_jax import cli
 from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
-from engine_jax.images import check_rgb, decoded, image_paths
+from engine_jax.image_files import decoded, image_paths
+from engine_jax.images import check_rgb
 from engine_jax.loop import best_variables
 from engine_jax.order import padded_batches
 from engine_jax.plots import save
@@ -130,7 +131,7 @@ def main(args: argparse.Namespace) -> None:
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     found = []
-    for path, image in decoded(paths, decode, skip_unreadable=args.skip_unreadable):
+    for path, image in decoded(paths, skip_unreadable=args.skip_unreadable):
         corners = args.box or (-0.5, -0.5, image.shape[1] - 0.5, image.shape[0] - 0.5)
         x0, y0, x1, y1 = corners
         joints = model.predict([image], [((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)])[0]
