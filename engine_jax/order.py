@@ -1,4 +1,4 @@
-"""Which samples each training step sees: a function of the seed and the step, so that a resumed run sees the same."""
+"""Orders of samples that a seed chooses: the same on every machine, and in a resumed run."""
 
 from collections.abc import Sequence
 
@@ -47,3 +47,16 @@ def padded_batches(
     indices[:size] = np.arange(size)
     valid = np.minimum(batch_size, size - batch_size * np.arange(batches))
     return indices.reshape(batches, batch_size), valid
+
+
+def shuffled(count: int, seed: int, start: int = 0) -> Int[np.ndarray, " count"]:
+    """range(count) in an order that a seed chooses, the same on every machine.
+
+    Args:
+        count: how many numbers.
+        seed: any integer from 0.
+        start: how many of the seed's random numbers to pass over, where several orders are drawn from one seed.
+    """
+    # Philox's raw bits are the same in every NumPy, which Generator's methods don't promise.
+    bits = np.random.Philox(seed).random_raw(start + count)[start:]
+    return np.argsort(bits, kind="stable")

@@ -12,7 +12,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from engine_jax.errors import UserError
-from engine_jax.images import decode_rgb, image_paths, to_rgb
+from engine_jax.image_files import image_paths, read_rgb
+from engine_jax.images import UnreadableError, as_rgb
 
 T = TypeVar("T")
 
@@ -38,24 +39,18 @@ def rgb_arrays(images: AnyImage | Sequence[AnyImage]) -> list[np.ndarray]:
 
 def _rgb_array(image: AnyImage, name: str) -> np.ndarray:
     if isinstance(image, (str, Path)):
-        return np.asarray(read_rgb(Path(image)))
+        return np.asarray(read_rgb(Path(image).read_bytes, str(image)))
     if isinstance(image, Image.Image):
-        return np.asarray(to_rgb(image, name))
+        try:
+            return np.asarray(as_rgb(image))
+        except ValueError as error:
+            raise UserError(f"{name}: {error}") from error
     array = np.asarray(image)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or not array.size:
         raise UserError(
             f"{name}: {array.dtype} {array.shape}; accepted: uint8 [h, w, 3], a PIL image, or a path"
         )
     return array
-
-
-def read_rgb(path: Path) -> Image.Image:
-    """An image file as RGB; UserError if it can't be read."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror})") from error
-    return decode_rgb(data, str(path))
 
 
 def prediction_parser(program: str, description: str) -> argparse.ArgumentParser:
@@ -113,8 +108,8 @@ def predict_files(
 def _read(paths: Sequence[Path], skip: bool, bar: tqdm) -> Iterator[tuple[Path, np.ndarray]]:
     for path in paths:
         try:
-            yield path, np.asarray(read_rgb(path))
-        except UserError as error:
+            yield path, np.asarray(read_rgb(path.read_bytes, str(path)))
+        except UnreadableError as error:
             if not skip:
                 raise
             bar.write(f"left out: {error}")
