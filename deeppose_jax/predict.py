@@ -16,9 +16,10 @@ from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 
+from deeppose_jax.boxes import Box, whole_image
 from deeppose_jax.cascade import Cascade, as_stage, stage_network
 from deeppose_jax.config import PoseConfig
-from deeppose_jax.data.canvas import decode, image_box, place
+from deeppose_jax.data.canvas import box_on_canvas, decode, place
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.plots import draw_skeleton
 from deeppose_jax.predictor import to_image_pixels
@@ -35,8 +36,6 @@ from engine_jax.run_folder import RunFolder
 from engine_jax.state import graph_defs
 
 _BATCH = 32  # images a call, at most
-
-Box = tuple[float, float, float, float]
 
 
 class PoseModel:
@@ -60,7 +59,7 @@ class PoseModel:
 
         Args:
             images: RGB images of any sizes.
-            boxes: (cx, cy, w, h) of the person in each image, in its pixels; by default the whole image, as
+            boxes: (x0, y0, x1, y1) of the person in each image, in its pixels; by default the whole image, as
                 the model was trained on LSP.
 
         Raises:
@@ -84,16 +83,15 @@ class PoseModel:
         canvas, k = self.settings.data.canvas, self.skeleton.num_joints
         canvases, maps, regions = [], [], []
         for i, image in enumerate(images):
-            region = image_box((image.shape[1], image.shape[0])) if boxes is None else boxes[i]
-            if not (region[2] > 0 and region[3] > 0):
+            region = whole_image(image.shape[1], image.shape[0]) if boxes is None else boxes[i]
+            if not (region[2] > region[0] and region[3] > region[1]):
                 raise UserError(
-                    f"boxes[{i}]: {region}; accepted: (cx, cy, w, h) with w and h above 0"
+                    f"boxes[{i}]: {region}; accepted: (x0, y0, x1, y1) with x0 < x1 and y0 < y1"
                 )
             pixels, to_image = place(Image.fromarray(image), region, canvas)
             canvases.append(pixels)
             maps.append(to_image)
-            middle, scale = (canvas - 1) / 2, to_image[0, 0]
-            regions.append((middle, middle, region[2] / scale, region[3] / scale))
+            regions.append(box_on_canvas(region, to_image))
         n = len(images)
         return PoseSet(
             canvases=np.stack(canvases),
@@ -119,7 +117,7 @@ def load(workdir: str | Path) -> PoseModel:
         variables = best_variables(folder, f"stage_{number}", build, trained=trained)
         network = nnx.merge(graph_defs(build).evaluate, *variables)
         stages.append(as_stage(network, settings, number))
-    return PoseModel(settings, LSP, Cascade(stages, settings, LSP))
+    return PoseModel(settings, LSP, Cascade(stages, settings.cascade, LSP))
 
 
 def main(args: argparse.Namespace) -> None:
@@ -131,10 +129,9 @@ def main(args: argparse.Namespace) -> None:
     out.mkdir(parents=True, exist_ok=True)
     found = []
     for path, image in decoded(paths, decode, skip_unreadable=args.skip_unreadable):
-        corners = args.box or (-0.5, -0.5, image.shape[1] - 0.5, image.shape[0] - 0.5)
-        x0, y0, x1, y1 = corners
-        joints = model.predict([image], [((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)])[0]
-        found.append({"file": str(path), "box": list(corners), "joints": joints.round(3).tolist()})
+        box = args.box or whole_image(image.shape[1], image.shape[0])
+        joints = model.predict([image], [box])[0]
+        found.append({"file": str(path), "box": list(box), "joints": joints.round(3).tolist()})
         save(_overlay(image, joints, model.skeleton), out / f"{len(found):05d}_{path.stem}.png")
     written = {"joint_names": list(model.skeleton.joints), "predictions": found}
     (out / "predictions.json").write_text(json.dumps(written, indent=2) + "\n")

@@ -11,11 +11,12 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from deeppose_jax.cascade import StagePoses, as_stage, look, look_again
+from deeppose_jax.boxes import centre_and_size
+from deeppose_jax.cascade import StagePoses, as_stage, first_stage, refine
 from deeppose_jax.config import PoseConfig
 from deeppose_jax.data.pose_set import PoseSet
-from deeppose_jax.displacements import to_frame
 from deeppose_jax.heads import Estimate
+from deeppose_jax.refiner_boxes import to_frame
 from deeppose_jax.skeleton import Skeleton
 from engine_jax import sharding
 from engine_jax.order import padded_batches
@@ -24,12 +25,12 @@ from engine_jax.state import TrainState
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a stage says about n images.
+    """A stage's predictions for n images.
 
     Attributes:
         joints: in the original images' pixels, float64.
         losses: the training loss of each image.
-        stage: the same joints in canvas pixels, their scales and the boxes looked at; for the next stage.
+        stage: the same joints in canvas pixels, with their scales and boxes; the next stage's input.
     """
 
     joints: Float[np.ndarray, "n k 2"]
@@ -51,14 +52,15 @@ def eval_step(
 ) -> tuple[StagePoses, Float[Array, " b"]]:
     """The poses of stage `number`, and each image's loss; `previous` is None for stage 1."""
     network = as_stage(nnx.merge(graphdef, params, model_state), settings, number, mesh)
+    canvases, config = batch.canvases, settings.cascade
     if previous is None:
-        poses = look(network, batch.canvases, batch.boxes, settings, skeleton)
+        poses = first_stage(network, canvases, batch.boxes, config, skeleton)
     else:
-        poses = look_again(network, batch.canvases, batch.boxes, previous, settings, skeleton)
+        poses = refine(network, canvases, batch.boxes, previous, config, skeleton)
     boxes = jnp.broadcast_to(poses.boxes, (*poses.joints.shape[:2], 4))
     estimate = Estimate(
         to_frame(poses.joints, boxes),
-        None if poses.scales is None else poses.scales / boxes[..., 2:].mean(-1),
+        None if poses.scales is None else poses.scales / centre_and_size(boxes)[1].mean(-1),
     )
     return poses, network.loss(estimate, to_frame(batch.joints, boxes), batch.labelled)
 

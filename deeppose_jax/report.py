@@ -17,8 +17,9 @@ from deeppose_jax.config import PoseConfig
 from deeppose_jax.crops import crop_boxes
 from deeppose_jax.data.load import Part, Parts
 from deeppose_jax.data.pose_set import PoseSet
-from deeppose_jax.displacements import measure, observe, smallest_diam, to_frame
+from deeppose_jax.displacements import fit_normals, observed_displacements
 from deeppose_jax.predictor import to_image_pixels
+from deeppose_jax.refiner_boxes import smallest_diam, to_frame
 from deeppose_jax.skeleton import Skeleton
 from deeppose_jax.stages import TrainedStage, measured, stage_phases
 from engine_jax.plots import loss_curves, save
@@ -228,7 +229,7 @@ def _clouds(settings: PoseConfig, parts: Parts, before: TrainedStage, skeleton: 
     predicted, poses, part = measured(before, parts, settings)
     floor = np.asarray(smallest_diam(poses.boxes))
     errors = (predicted.joints, poses.joints, poses.labelled, skeleton, floor)
-    observed, normal = observe(*errors), measure(*errors)
+    observed, normal = observed_displacements(*errors), fit_normals(*errors)
     return plots.displacement_clouds(
         {i: observed.deltas[:count, i] for i, count in enumerate(observed.counts)},
         normal.mean,

@@ -23,11 +23,11 @@ from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.displacements import (
     Displacements,
     ObservedDisplacements,
-    measure,
-    observe,
-    smallest_diam,
+    fit_normals,
+    observed_displacements,
 )
 from deeppose_jax.predictor import Predictions, Predictor, to_image_pixels
+from deeppose_jax.refiner_boxes import smallest_diam
 from deeppose_jax.regressor import Regressor
 from deeppose_jax.skeleton import Skeleton
 from deeppose_jax.starts import copied, read_features, started_from, started_from_weights
@@ -237,9 +237,10 @@ def training_displacements(
 ) -> Displacements | ObservedDisplacements:
     """What `settings.refiner.displacements` asks for, of a stage's errors."""
     predicted, poses, _ = measured(before, parts, settings)
-    gather = observe if settings.refiner.displacements == "observed" else measure
+    observed = settings.refiner.displacements == "observed"
+    make = observed_displacements if observed else fit_normals
     floor = np.asarray(smallest_diam(poses.boxes))
-    return gather(predicted.joints, poses.joints, poses.labelled, skeleton, floor)
+    return make(predicted.joints, poses.joints, poses.labelled, skeleton, floor)
 
 
 def make_mesh(settings: PoseConfig, skeleton: Skeleton) -> Mesh:
