@@ -219,9 +219,7 @@ def test_thawed_features_start_from_what_was_trained(field, value, evaluated, tm
     changed = {name for name in first if not np.array_equal(first[name], second[name])}
     statistics = {n for n in first if n.startswith("features.") and n.endswith(("mean", "var"))}
     assert changed == statistics | {"logits.kernel", "logits.bias"}
-    rows = history(
-        tmp_path / "run" / "metrics.jsonl", settings.transfer.phase_names(training.NAME)
-    )
+    rows = history(tmp_path / "run" / "metrics.jsonl", settings.transfer.phase_names(training.NAME))
     assert [row["epoch"] for row in rows if "validation/loss" in row] == evaluated
     steps = [row["step"] for row in rows if "train/loss" in row]
     assert steps == [1, 2, 3, 4]

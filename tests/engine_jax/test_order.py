@@ -15,7 +15,9 @@ def test_an_epoch_visits_no_sample_twice_and_differs_from_the_next():
 
 def test_indices_depend_on_the_step_alone():
     whole = step_indices(entropy=[1], step=8, count=4, size=20, batch_size=5)
-    parts = [step_indices(entropy=[1], step=8 + i, count=1, size=20, batch_size=5) for i in range(4)]
+    parts = [
+        step_indices(entropy=[1], step=8 + i, count=1, size=20, batch_size=5) for i in range(4)
+    ]
     np.testing.assert_array_equal(whole, np.concatenate(parts))
     np.testing.assert_array_equal(whole.ravel(), epoch_order([1], 2, 20))
 
