@@ -1,9 +1,7 @@
 """The results and plots of a finished run."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -16,7 +14,8 @@ from anomaly_jax.data.image_set import GOOD
 from anomaly_jax.data.load import Part, Parts
 from anomaly_jax.groups import GroupedScores, count_groups
 from anomaly_jax.predictor import Detections
-from anomaly_jax.training import PART, TrainedDetector
+from anomaly_jax.training import NAME, TrainedDetector
+from engine_jax.experiment import Run, log_report, provenance, training_summary
 from engine_jax.plots import loss_curves, save
 from engine_jax.run_folder import RunFolder
 from engine_jax.writer import read_metrics
@@ -25,13 +24,11 @@ GOOD_ONLY = "good_only"  # the name of the thresholds from good images, in resul
 
 _SHOWN = 4  # images of each defect in its picture
 _PIXELS = 200_000  # of each histogram
-_PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def write_report(
-    folder: RunFolder, settings: AnomalyConfig, parts: Parts, trained: TrainedDetector
-) -> dict[str, Any]:
-    """Scores the test part, writes results.json and the plots, prints the tables; returns the results."""
+def write_report(run: Run[AnomalyConfig, Parts], trained: TrainedDetector) -> dict[str, Any]:
+    """Scores the test part, writes results.json and the plots, prints the tables."""
+    settings, parts, folder = run.settings, run.parts, run.folder
     test, found, fitted = parts.test.images, trained.test, trained.fitted
     grouped = count_groups(
         found.maps,
@@ -49,28 +46,19 @@ def write_report(
         resamples=settings.evaluation.bootstrap,
         seed=settings.seed,
     )
-    members = jax.tree.leaves(fitted.best.params)
     results = {
-        "task": settings.task,
-        "preset": settings.preset,
+        **provenance(settings),
         "dataset": settings.data.name,
         "method": settings.method,
         "members": settings.members,
         "input_size": settings.model.input_size,
         "splits": parts.sizes(),
-        "parameters": sum(leaf.size for leaf in members) // settings.members,
-        "epochs": fitted.epochs,
-        "best_epoch": fitted.best_epoch,
-        "seconds": round(fitted.seconds, 1),
-        "images_per_second": round(fitted.images_per_second, 1),
+        **training_summary(fitted, settings.members),
         **score,
         "thresholds": {
             "grid": list(settings.thresholds.grid),
             GOOD_ONLY: asdict(trained.good_only),
         },
-        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-        "seed": settings.seed,
-        "versions": {package: version(package) for package in _PACKAGES},
     }
     if jax.process_index() == 0:  # Every process predicts; one of them draws and writes.
         _write_history(folder, settings, [*grouped.defects_with_masks], fitted.best_epoch)
@@ -78,9 +66,8 @@ def write_report(
         _write_histograms(folder, parts, trained, score)
         _write_detections(folder, parts.test, found, pixel)
         folder.write_results(results)
-        logging.info("\n%s\n", tables.ranking_table(results, GOOD_ONLY))
-        logging.info("%s\n", tables.accuracy_table(results, [*pixel]))
-        logging.info("results in %s, pictures in %s", folder.path / "results.json", folder.plots)
+        rankings = tables.ranking_table(results, GOOD_ONLY)
+        log_report(folder, rankings, tables.accuracy_table(results, [*pixel]))
     return results
 
 
@@ -88,7 +75,7 @@ def _write_history(
     folder: RunFolder, settings: AnomalyConfig, defects: list[str], best_epoch: float
 ) -> None:
     """The loss, and recall, precision and accuracy of each defect, by epoch."""
-    history = read_metrics(folder.metrics, PART)
+    history = read_metrics(folder.metrics, NAME)
     save(loss_curves(history), folder.plots / "loss.png")
     if defects:
         grid = [f"{t:g}" for t in settings.thresholds.grid]
