@@ -9,17 +9,17 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from engine_jax.errors import UserError
+from engine_jax.randomness import root_key
 
 
-def chunk_keys(seed: Array, first: Array, chunk: int) -> PRNGKeyArray:
-    """The random keys [chunk] of items `first`, `first` + 1, ... of a seed's series."""
-    keys = jax.vmap(jax.random.fold_in, (None, 0))
-    return keys(jax.random.key(seed), first + jnp.arange(chunk))
+def chunk_keys(key: PRNGKeyArray, first: Array, chunk: int) -> PRNGKeyArray:
+    """The random keys [chunk] of items `first`, `first` + 1, ... of the series of a key."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(chunk))
 
 
 def render_series(
     name: str,
-    render: Callable[[int, int, int], Any],
+    render: Callable[[PRNGKeyArray, int, int], Any],
     chunk: int,
     seed: int,
     count: int,
@@ -32,7 +32,7 @@ def render_series(
 
     Args:
         name: what is rendered, for error messages.
-        render: (seed, first, size) to a pytree of arrays with a leading axis of `chunk`, for the items from `first` on.
+        render: (key, first, size) to a pytree of arrays with a leading axis of `chunk`, for the items from `first` on.
         chunk: number of items in a call.
         seed, count, size, start: the series, the number of items, their side in pixels, the first item's index.
 
@@ -47,9 +47,9 @@ def render_series(
     ):
         if value < least:
             raise UserError(f"{name}: {field} is {value}, must be at least {least}")
-    result = None
+    key, result = root_key(seed), None
     for first in range(start - start % chunk, start + count, chunk):
-        rendered = jax.device_get(render(seed, first, size))
+        rendered = jax.device_get(render(key, first, size))
         if result is None:
             result = jax.tree.map(lambda x: np.empty((count, *x.shape[1:]), x.dtype), rendered)
         skip, stop = max(start - first, 0), min(start + count - first, chunk)

@@ -79,8 +79,8 @@ def _scene(
 
 
 @functools.partial(jax.jit, static_argnames="size")
-def _chunk(seed: Array, first: Array, size: int, kind: Array) -> Picture:
-    return jax.vmap(lambda key: render(key, kind, size))(chunk_keys(seed, first, CHUNK))
+def _chunk(key: PRNGKeyArray, first: Array, size: int, kind: Array) -> Picture:
+    return jax.vmap(lambda item: render(item, kind, size))(chunk_keys(key, first, CHUNK))
 
 
 def nuts(

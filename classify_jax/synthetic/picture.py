@@ -104,9 +104,9 @@ def _cover(
 
 
 @partial(jax.jit, static_argnames="size")
-def _chunk(seed: Array, first: Array, size: int) -> UInt8[Array, "n s s 3"]:
+def _chunk(key: PRNGKeyArray, first: Array, size: int) -> UInt8[Array, "n s s 3"]:
     kinds = (first + jnp.arange(CHUNK)) % len(CLASSES)
-    return jax.vmap(partial(render, size=size))(chunk_keys(seed, first, CHUNK), kinds)
+    return jax.vmap(partial(render, size=size))(chunk_keys(key, first, CHUNK), kinds)
 
 
 def shapes(

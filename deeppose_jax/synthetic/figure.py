@@ -86,8 +86,8 @@ def photograph(
 
 
 @functools.partial(jax.jit, static_argnames="size")
-def _chunk(seed: Array, first: Array, size: int) -> Figure:
-    return jax.vmap(lambda key: render(key, size))(chunk_keys(seed, first, CHUNK))
+def _chunk(key: PRNGKeyArray, first: Array, size: int) -> Figure:
+    return jax.vmap(lambda item: render(item, size))(chunk_keys(key, first, CHUNK))
 
 
 def figures(seed: int, count: int, size: int, start: int = 0) -> PoseSet:
