@@ -166,6 +166,25 @@ class StageConfig:
 
 
 @dataclass(frozen=True)
+class CascadeConfig:
+    """How a cascade goes from images to joints.
+
+    Attributes:
+        input_size: pixels a side of stage 1's crops.
+        refiner_size: pixels a side of the refiners' crops.
+        sigma: side of a joint's box, in units of diam of the previous stage's pose.
+        combine: as `RefinerConfig.combine`.
+        flip_test: average each stage's estimates for the crops and their mirror images.
+    """
+
+    input_size: int = 220
+    refiner_size: int = 220
+    sigma: float = 2.0
+    combine: Literal["replace", "weighted"] = "replace"
+    flip_test: bool = False
+
+
+@dataclass(frozen=True)
 class PoseConfig:
     """One pose run.
 
@@ -201,6 +220,17 @@ class PoseConfig:
         trained = (refiner.optimizer, refiner.train, TransferConfig(), "config.refiner.train")
         from_previous = refiner.initial_weights == "previous"
         return StageConfig(number, refiner.form, refiner.model, from_previous, *trained)
+
+    @property
+    def cascade(self) -> CascadeConfig:
+        """What a cascade of this run's stages takes."""
+        return CascadeConfig(
+            input_size=self.model.input_size,
+            refiner_size=self.refiner.model.input_size,
+            sigma=self.refiner.sigma,
+            combine=self.refiner.combine,
+            flip_test=self.evaluation.flip_test,
+        )
 
     def __post_init__(self):
         self.model.check("config.model")

@@ -96,8 +96,8 @@ def variables_by_name(model: nnx.Module) -> dict[str, jax.Array]:
 
 
 def variable_name(path: Any) -> str:
-    """A variable's path in its model as text."""
-    return jax.tree_util.keystr(path, simple=True, separator=".")
+    """A variable's path in its model as text, such as "features.stages.0.conv.kernel"."""
+    return jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value")
 
 
 @dataclass(frozen=True)

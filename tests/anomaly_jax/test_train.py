@@ -37,7 +37,7 @@ def batch(n=4, size=32):
 
 def started(config: AnomalyConfig, optimizer):
     """The first state and one detector's training graph."""
-    build = partial(Detector, config)
+    build = partial(Detector, config.detector)
     state = create_state(
         build,
         optimizer,
@@ -77,7 +77,7 @@ def test_a_run_leaves_results_and_pictures(finished):
 
 def test_the_accuracies_by_epoch_end_at_the_final_ones(finished):
     workdir, results = finished
-    rows = read_metrics(workdir / "metrics.jsonl", training.PART)
+    rows = read_metrics(workdir / "metrics.jsonl", training.NAME)
     last = [row for row in rows if row["epoch"] == results["best_epoch"]][-1]
     for rate in ("recall", "accuracy"):
         assert last[f"test/hole/0.2/{rate}"] == results["defects"]["hole"]["0.2"][rate]
@@ -156,7 +156,7 @@ def test_a_killed_run_ends_as_one_that_was_never_killed(finished, tmp_path, monk
     monkeypatch.setattr(training, "epoch_metrics", epochs)
     resumed = train_and_evaluate(config, tmp_path / "run")
     rows = [
-        read_metrics(path / "metrics.jsonl", training.PART)
+        read_metrics(path / "metrics.jsonl", training.NAME)
         for path in (finished[0], tmp_path / "run")
     ]
     assert rows[0] == rows[1]
@@ -184,14 +184,12 @@ def test_members_learn_on_their_own_and_the_map_is_their_mean():
         state, loss = step(state)
         losses.append(float(loss))
     assert losses[-1] < losses[0]
-    alone = settings(members=1)
-    found = detect_step(
-        state.params, state.model_state, batch(), graphdef=graphs.evaluate, settings=config
-    )
+    fixed = {"graphdef": graphs.evaluate, "scoring": config.scoring}
+    found = detect_step(state.variables, batch(), **fixed)
     single = []
     for i in range(2):
-        part = jax.tree.map(lambda x, i=i: x[i : i + 1], (state.params, state.model_state))
-        single.append(detect_step(*part, batch(), graphdef=graphs.evaluate, settings=alone))
+        part = jax.tree.map(lambda x, i=i: x[i : i + 1], state.variables)
+        single.append(detect_step(part, batch(), **fixed))
     np.testing.assert_allclose(found.maps, (single[0].maps + single[1].maps) / 2, atol=1e-6)
     np.testing.assert_allclose(found.spread, abs(single[0].maps - single[1].maps) / 2, atol=1e-6)
     assert np.abs(single[0].maps - single[1].maps).max() > 1e-3
@@ -200,7 +198,7 @@ def test_members_learn_on_their_own_and_the_map_is_their_mean():
 
 def test_the_segmenters_loss_teaches_the_segmenter_only():
     config = settings("discriminative")
-    model = Detector(config, rngs=nnx.Rngs(0))
+    model = Detector(config.detector, rngs=nnx.Rngs(0))
     images = as_values(batch(2))
     graphdef, params, others = nnx.split(model, nnx.Param, ...)
 
