@@ -20,15 +20,11 @@ ALLOWED = {
     "launch_jax": {"launch_jax", *DOMAINS, "engine_jax"},
     "configs": set(),
 }
-# Libraries that are likely to change under the project have one importer each, data sets' one a domain.
+# Libraries that are likely to change under the project have one importer each.
 IMPORTERS = {
     "orbax": {"engine_jax/checkpoint.py"},
     "grain": {"engine_jax/stream.py"},
-    "tensorflow_datasets": {
-        "deeppose_jax/data/tfds_builders.py",
-        "anomaly_jax/data/tfds_builders.py",
-        "classify_jax/data/tfds_sets.py",
-    },
+    "tensorflow_datasets": {"engine_jax/tfds_source.py"},
 }
 FORBIDDEN = {"tensorflow", "torch", "clu"}
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from convnets_jax.phases import history
 from flax import nnx
 from PIL import Image
 
@@ -22,7 +23,6 @@ from classify_jax.train import train_and_evaluate
 from classify_jax.train_step import Batch, train_step
 from classify_jax.views import views
 from convnets_jax import torchvision
-from convnets_jax.phases import history
 from engine_jax import cli, sharding
 from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
