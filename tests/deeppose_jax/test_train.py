@@ -15,7 +15,7 @@ from orbax.checkpoint import v1 as ocp
 from deeppose_jax import LSP, load
 from deeppose_jax.cascade import stage_network
 from deeppose_jax.config import PoseConfig
-from deeppose_jax.data import decode, open_lsp, prepare
+from deeppose_jax.data import open_lsp, prepare
 from deeppose_jax.data.load import Part, Parts
 from deeppose_jax.predictor import Predictor
 from deeppose_jax.train import mean_pose_joints
@@ -24,6 +24,7 @@ from engine_jax import sharding
 from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
 from engine_jax.feed import make_train_call
+from engine_jax.images import decode_rgb
 from engine_jax.loop import best_variables
 from engine_jax.plan import make_plan
 from engine_jax.run_folder import RunFolder
@@ -207,7 +208,7 @@ def test_a_loaded_model_predicts_in_the_images_own_pixels(finished, settings, ls
     predictor = Predictor(graph, 1, settings, LSP, sharding.device_mesh(joint=1))
     expected = predictor(best_state(finished, settings), poses).joints
     model = load(finished)
-    images = [np.asarray(decode(record.read(), record.name)) for record in records]
+    images = [np.asarray(decode_rgb(record.read(), record.name)) for record in records]
     np.testing.assert_allclose(model.predict(images), expected, atol=1e-3)
     assert model.predict([]).shape == (0, 14, 2)
     with pytest.raises(UserError, match=r"images\[0\]: float64"):
@@ -253,7 +254,7 @@ def test_the_mean_pose_is_drawn_in_each_images_box(lsp):
         return Part(jax.tree.map(lambda array: array[first:last], poses), names[first:last])
 
     parts = Parts(part(0, 15), part(15, 20), part(20, 40), added=5)
-    images = [decode(record.read(), record.name).size for record in open_lsp(lsp.path)]
+    images = [decode_rgb(record.read(), record.name).size for record in open_lsp(lsp.path)]
     sizes = np.array(images, float)[:, None]  # [n, 1, 2]
     relative = ((lsp.joints + 0.5) / sizes)[:10].mean(0)
     np.testing.assert_allclose(mean_pose_joints(parts), relative * sizes[20:] - 0.5, atol=2e-3)
