@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from engine_jax.config import AtLeastZero, Fraction, Range
 from engine_jax.errors import UserError
+from engine_jax.warp import bilinear
 
 _TEXTURE, _PATCH, _DISPLACED, _STROKE = range(4)
 _DRAWS = 48  # uniform numbers for each image's choices
@@ -200,15 +201,12 @@ def moved(images: Float[Array, "n s s 3"], i, mirrored, angle, shift) -> Float[A
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     column, row = cos * x + sin * y, cos * y - sin * x + centre
     column = jnp.where(mirrored, -column, column) + centre
-    left, top = jnp.floor(column), jnp.floor(row)
-    across, down = (column - left)[..., None], (row - top)[..., None]
+    # Read from the whole batch: under vmap, images[i] would copy an image for every i.
     pixels = images.reshape(-1, 3)
 
-    def at(row, column):
-        row, column = (ticks.astype(jnp.int32) % (2 * size) for ticks in (row, column))
+    def mirrored_at_borders(row, column):
+        row, column = (ticks % (2 * size) for ticks in (row, column))
         row, column = (jnp.minimum(ticks, 2 * size - 1 - ticks) for ticks in (row, column))
         return pixels[(i * size + row) * size + column]
 
-    upper = (1 - across) * at(top, left) + across * at(top, left + 1)
-    lower = (1 - across) * at(top + 1, left) + across * at(top + 1, left + 1)
-    return (1 - down) * upper + down * lower
+    return bilinear(mirrored_at_borders, row, column)

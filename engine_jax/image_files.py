@@ -7,12 +7,11 @@ import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
 from typing import TypeVar
 
-import numpy as np
 from PIL import Image
 
 from engine_jax.errors import UserError
@@ -76,27 +75,6 @@ def image_paths(arguments: Sequence[str]) -> list[Path]:
         else:
             raise UserError(f"{path}: no such file or folder")
     return paths
-
-
-def decoded(paths: Sequence[Path], *, skip_unreadable: bool) -> Iterator[tuple[Path, np.ndarray]]:
-    """Each path with its image, uint8 [h, w, 3], by the rules of `engine_jax.images.as_rgb`.
-
-    Args:
-        paths: of image files.
-        skip_unreadable: print the error and leave the image out.
-
-    Raises:
-        UnreadableError: a file can't be read, or not as an image.
-    """
-    for path in paths:
-        try:
-            image = np.asarray(read_rgb(path.read_bytes, str(path)))
-        except UnreadableError as error:
-            if not skip_unreadable:
-                raise
-            print(f"left out: {error}")
-            continue
-        yield path, image
 
 
 def read_bytes(read: Callable[[], bytes], name: str) -> bytes:

@@ -1,9 +1,9 @@
-"""From the bytes of an image file to RGB, by the same rules in every task; and a check of images in arrays."""
+"""From the bytes of an image file to RGB, by the same rules in every task."""
 
 import io
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -142,17 +142,6 @@ def grey_values(image: Image.Image) -> tuple[np.ndarray, tuple[float, ...]]:
     if image.mode == "I" and 0 < high <= 255:
         return values, (255.0, 65535.0)
     return values, (4095.0 if tags.get(_BITS) == (12,) else 65535.0,)
-
-
-def check_rgb(images: Sequence[np.ndarray]) -> None:
-    """Raises if an element isn't a uint8 RGB image.
-
-    Raises:
-        UserError: naming its index, its type and its shape.
-    """
-    for i, image in enumerate(images):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-            raise UserError(f"images[{i}]: {image.dtype} {image.shape}; accepted: uint8 [h, w, 3]")
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

@@ -14,12 +14,11 @@ import numpy as np
 from jaxtyping import Bool, Float64, UInt8
 from PIL import Image
 
+from deeppose_jax.boxes import Box, whole_image
 from deeppose_jax.data.lsp import Record
 from deeppose_jax.data.pose_set import PoseSet
 from engine_jax.errors import UserError
 from engine_jax.image_files import read_all, read_rgb
-
-Region = tuple[float, float, float, float]  # (cx, cy, w, h) in the image's pixels
 
 # A labelled joint farther outside the image than this, in pixels, can't have been seen by whoever
 # labelled it.
@@ -73,16 +72,15 @@ def prepare(
     def fill(i: int) -> None:
         image = read_rgb(records[i].read, records[i].name)
         labelled[i] = joints_inside(records[i], image.size)
-        region = image_box(image.size)
+        region = whole_image(*image.size)
         seen = records[i].joints[labelled[i]]
         # One joint alone doesn't tell how large the person is.
         if box == "joints" and len(seen) and np.ptp(seen, axis=0).max() >= 1:
             region = joint_box(seen, box_scale)
         canvases[i], affine = place(image, region, canvas)
         to_image[i] = affine
-        scale, offset = affine[0, 0], affine[:, 2]
-        joints[i, labelled[i]] = (seen - offset) / scale
-        boxes[i] = ((canvas - 1) / 2, (canvas - 1) / 2, region[2] / scale, region[3] / scale)
+        joints[i, labelled[i]] = _on_canvas(seen, affine)
+        boxes[i] = box_on_canvas(region, affine)
 
     names = [record.name for record in records]
     kept = read_all(fill, names, skip_unreadable=skip_unreadable)
@@ -99,54 +97,59 @@ def prepare(
 
 
 def place(
-    image: Image.Image, region: Region, canvas: int
+    image: Image.Image, region: Box, canvas: int
 ) -> tuple[UInt8[np.ndarray, "c c 3"], Float64[np.ndarray, "2 3"]]:
     """Draws the square around a region of an RGB image on a canvas, anti-aliased.
 
+    The square has the region's centre and longer side.
+
     Args:
         image: an RGB image.
-        region: (cx, cy, w, h) in the image's pixels; may reach outside the image.
+        region: (x0, y0, x1, y1) in the image's pixels; may reach outside the image.
         canvas: side c of the canvas.
 
     Returns:
         The canvas, and the affine map from its pixels to the image's.
     """
-    cx, cy, w, h = region
-    side = max(w, h)
+    x0, y0, x1, y1 = region
+    cx, cy, side = (x0 + x1) / 2, (y0 + y1) / 2, max(x1 - x0, y1 - y0)
     scale = side / canvas  # image pixels per canvas pixel
     # Pillow counts from the top left pixel's corner, half a pixel before its centre.
     left, top = cx + 0.5 - side / 2, cy + 0.5 - side / 2
     # The bicubic filter looks two pixels beyond the square, and two canvas pixels when it shrinks.
     margin = 2 * max(scale, 1)
-    x0, y0 = math.floor(left - margin), math.floor(top - margin)
-    x1, y1 = math.ceil(left + side + margin), math.ceil(top + side + margin)
+    column, row = math.floor(left - margin), math.floor(top - margin)
+    right, bottom = math.ceil(left + side + margin), math.ceil(top + side + margin)
     mean = image.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
-    window = Image.new("RGB", (x1 - x0, y1 - y0), mean)
-    window.paste(image, (-x0, -y0))
-    square = (left - x0, top - y0, left - x0 + side, top - y0 + side)
+    window = Image.new("RGB", (right - column, bottom - row), mean)
+    window.paste(image, (-column, -row))
+    square = (left - column, top - row, left - column + side, top - row + side)
     resized = window.resize((canvas, canvas), Image.Resampling.BICUBIC, box=square)
     centre = (canvas - 1) / 2
     to_image = np.array([[scale, 0, cx - scale * centre], [0, scale, cy - scale * centre]])
     return np.asarray(resized), to_image
 
 
-def image_box(size: tuple[int, int]) -> Region:
-    """The whole image of (width, height) as a box."""
-    w, h = size
-    return (w - 1) / 2, (h - 1) / 2, float(w), float(h)
+def box_on_canvas(box: Box, to_image: Float64[np.ndarray, "2 3"]) -> Float64[np.ndarray, "4"]:
+    """A box of the image, in canvas pixels; `to_image` is as `place` returns it."""
+    return _on_canvas(np.reshape(box, (2, 2)), to_image).ravel()
 
 
-def joint_box(joints: Float64[np.ndarray, "k 2"], box_scale: float) -> Region:
+def _on_canvas(points: np.ndarray, to_image: np.ndarray) -> np.ndarray:
+    """Points of the image, [k, 2], in canvas pixels."""
+    return (points - to_image[:, 2]) / to_image[0, 0]
+
+
+def joint_box(joints: Float64[np.ndarray, "k 2"], box_scale: float) -> Box:
     """The joints' bounding box with the same margin on all four sides.
 
-    The margin is (box_scale - 1) / 2 of the longer side, so that a person who stands straight
-    doesn't get a sliver of a box. 1.3 is how LSP's own images frame their people: the median margin
-    there is 0.16 of the longer side.
+    The margin is (box_scale - 1) / 2 of the longer side, so that a person who stands straight doesn't get a narrow
+    strip of a box. 1.3 is how LSP's own images frame their people: the median margin there is 0.16 of the longer side.
     """
     low, high = joints.min(axis=0), joints.max(axis=0)
-    (cx, cy), (w, h) = (low + high) / 2, high - low
-    margins = (box_scale - 1) * max(w, h)
-    return float(cx), float(cy), float(w + margins), float(h + margins)
+    margin = (box_scale - 1) / 2 * (high - low).max()
+    x0, y0, x1, y1 = (*(low - margin).tolist(), *(high + margin).tolist())
+    return x0, y0, x1, y1
 
 
 def joints_inside(record: Record, size: tuple[int, int]) -> Bool[np.ndarray, "k"]:

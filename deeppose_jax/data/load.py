@@ -12,6 +12,7 @@ from deeppose_jax.data.canvas import prepare
 from deeppose_jax.data.lsp import Record, open_lsp, open_lsp_extended
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.data.splits import splits
+from deeppose_jax.skeleton import LSP, Skeleton
 from engine_jax import parts
 
 
@@ -32,9 +33,11 @@ class Parts(parts.Parts[Part]):
 
     Attributes:
         added: number of trailing training images from a data set that isn't tested on.
+        skeleton: what the joints are.
     """
 
     added: int = 0
+    skeleton: Skeleton = LSP
 
 
 def load_parts(config: DataConfig, seed: int) -> Parts:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
+from deeppose_jax.boxes import whole_image
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.synthetic import scene
 from deeppose_jax.synthetic.body import sample_body
@@ -121,7 +122,7 @@ def figures(seed: int, count: int, size: int, start: int = 0) -> PoseSet:
         skip, stop = max(start - first, 0), min(start + count - first, CHUNK)
         rows = slice(first + skip - start, first + stop - start)
         canvases[rows], joints[rows], labelled[rows] = (leaf[skip:stop] for leaf in chunk)
-    whole = np.array([(size - 1) / 2, (size - 1) / 2, size, size], np.float32)
+    whole = np.array(whole_image(size, size), np.float32)
     identity = np.eye(2, 3, dtype=np.float32)
     return PoseSet(
         canvases=canvases,

@@ -63,21 +63,23 @@ def test_a_spot_lands_where_the_map_says_in_a_joint_box():
         np.testing.assert_allclose(poses.joints[0, 0], by_hand, atol=1e-4)
         middle = (canvas - 1) / 2
         np.testing.assert_allclose(
-            poses.boxes[0], (middle, middle, 90 / scale, (39.5 + 30) / scale), rtol=1e-6
+            poses.boxes[0],
+            (-0.5, middle - 69.5 / 2 / scale, canvas - 0.5, middle + 69.5 / 2 / scale),
+            rtol=1e-6,
         )
 
 
 def test_shrinking_is_anti_aliased():
     stripes = np.zeros((400, 400, 3), np.uint8)
     stripes[:, ::2] = 255
-    canvas, _ = place(Image.fromarray(stripes), (199.5, 199.5, 400, 400), 50)
+    canvas, _ = place(Image.fromarray(stripes), (-0.5, -0.5, 399.5, 399.5), 50)
     assert canvas.min() > 110
     assert canvas.max() < 145
 
 
 def test_an_image_of_the_canvas_size_stays_as_it_is():
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    canvas, to_image = place(Image.fromarray(pixels), (15.5, 15.5, 32, 32), 32)
+    canvas, to_image = place(Image.fromarray(pixels), (-0.5, -0.5, 31.5, 31.5), 32)
     np.testing.assert_array_equal(canvas, pixels)
     np.testing.assert_array_equal(to_image, [[1, 0, 0], [0, 1, 0]])
 
@@ -86,10 +88,10 @@ def test_beyond_the_region_the_image_goes_on_and_beyond_the_image_is_its_mean():
     pixels = np.zeros((40, 80, 3), np.uint8)
     pixels[:, :40] = (200, 100, 40)
     # 20 wide and 40 high around x = 30: the canvas shows columns 10 to 49 and every row.
-    canvas, _ = place(Image.fromarray(pixels), (29.5, 19.5, 20, 40), 40)
+    canvas, _ = place(Image.fromarray(pixels), (19.5, -0.5, 39.5, 39.5), 40)
     np.testing.assert_array_equal(canvas, pixels[:, 10:50])
     # The whole image fills the middle 20 rows of a 40 px canvas.
-    canvas, _ = place(Image.fromarray(pixels), (39.5, 19.5, 80, 40), 40)
+    canvas, _ = place(Image.fromarray(pixels), (-0.5, -0.5, 79.5, 39.5), 40)
     np.testing.assert_array_equal(canvas[:8], np.full((8, 40, 3), (100, 50, 20)))
     np.testing.assert_array_equal(canvas[-8:], canvas[:8])
     np.testing.assert_array_equal(canvas[12:28, 2:18], np.full((16, 16, 3), (200, 100, 40)))
@@ -104,8 +106,8 @@ def test_the_whole_image_is_the_box(tmp_path):
     assert [poses.canvases.dtype, poses.joints.dtype] == [np.uint8, np.float32]
     for i, record in enumerate(records):
         w, h = Image.open(io.BytesIO(record.read())).size
-        scale = max(w, h) / 64
-        np.testing.assert_allclose(poses.boxes[i], (31.5, 31.5, w / scale, h / scale), rtol=1e-6)
+        half = np.array([w, h]) / max(w, h) * 32
+        np.testing.assert_allclose(poses.boxes[i], [*(31.5 - half), *(31.5 + half)], rtol=1e-6)
         ones = np.concatenate([poses.joints[i], np.ones((14, 1))], axis=1)
         np.testing.assert_allclose(ones @ poses.to_image[i].T, folder.joints[i], atol=1e-4)
 
@@ -130,12 +132,12 @@ def test_a_joint_far_outside_the_image_is_masked():
 def test_a_single_labelled_joint_leaves_the_whole_image():
     one = record("a", png(Image.new("RGB", (50, 30))))
     poses, _ = prepare([one], 100, "joints")
-    np.testing.assert_allclose(poses.boxes[0], (49.5, 49.5, 100, 60))
+    np.testing.assert_allclose(poses.boxes[0], (-0.5, 19.5, 99.5, 79.5))
 
 
 def test_the_joint_box_has_equal_margins():
     box = joint_box(np.array([[10.0, 20], [30, 120]]), 1.3)
-    np.testing.assert_allclose(box, (20, 70, 20 + 30, 100 + 30))
+    np.testing.assert_allclose(box, (10 - 15, 20 - 15, 30 + 15, 120 + 15))
 
 
 def _jpeg_bytes() -> bytes:

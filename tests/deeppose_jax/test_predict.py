@@ -57,7 +57,7 @@ def test_a_box_moves_the_prediction(run, images, tmp_path, monkeypatch):
     (found,) = json.loads((tmp_path / "predictions.json").read_text())["predictions"]
     assert found["box"] == [10, 12, 40, 60]
     with Image.open(image) as opened:
-        expected = predict.load(run).predict([np.asarray(opened)], [(25.0, 36.0, 30.0, 48.0)])[0]
+        expected = predict.load(run).predict([np.asarray(opened)], [(10.0, 12.0, 40.0, 60.0)])[0]
     np.testing.assert_allclose(found["joints"], expected, atol=2e-3)
 
 

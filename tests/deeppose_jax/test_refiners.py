@@ -11,6 +11,7 @@ import pytest
 from flax import nnx
 
 from deeppose_jax.augment import refiner_samples
+from deeppose_jax.boxes import whole_image
 from deeppose_jax.cascade import as_stage, stage_network
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.displacements import Displacements
@@ -43,32 +44,44 @@ def dotted(seed=0, count=8):
     for i in range(count):
         at = joints[i, i % K]
         canvases[i, ..., 0] = 255 * np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / (2 * 1.5**2))
-    middle = (SIDE - 1) / 2
     return PoseSet(
         canvases=canvases,
         joints=joints.astype(np.float32),
         labelled=np.ones((count, K), bool),
-        boxes=np.tile(np.float32([middle, middle, SIDE, SIDE]), (count, 1)),
+        boxes=np.tile(np.float32(whole_image(SIDE, SIDE)), (count, 1)),
         to_image=np.tile(np.eye(2, 3, dtype=np.float32), (count, 1, 1)),
     )
 
 
-AUGMENTED = {"augment__rotation": 30.0, "augment__scale": 0.2, "augment__flip": True}
+SCALED = {"augment__scale": 0.2, "augment__translation": 0.1, "augment__flip": True}
+AUGMENTED = SCALED | {"augment__rotation": 30.0}
 
 
 # One function for all tests, so that those with the same settings and shapes compile it once.
-sampled = jax.jit(refiner_samples, static_argnames=("config", "augment", "skeleton"))
+sampled = jax.jit(
+    refiner_samples, static_argnames=("size", "augment", "skeleton", "sigma", "joints_per_image")
+)
 
 
 def samples_of(batch, config, key=None, displacements=SPREAD):
     key = jax.random.key(0) if key is None else key
-    return sampled(key, batch, config.refiner, config.augment, displacements, TORSO)
+    return sampled(
+        key,
+        batch,
+        config.refiner.model.input_size,
+        config.augment,
+        TORSO,
+        displacements,
+        sigma=config.refiner.sigma,
+        joints_per_image=config.refiner.joints_per_image,
+    )
 
 
-def test_a_samples_target_is_where_its_crop_shows_the_joint():
-    """Through rotation, zoom, mirror image and displacement; a mirrored left hip is the right one's crop."""
+@pytest.mark.parametrize("changes", [SCALED, AUGMENTED], ids=["scaled", "rotated"])
+def test_a_samples_target_is_where_its_crop_shows_the_joint(changes):
+    """Through zoom, shift, mirror image and displacement; a mirrored left hip is the right one's crop."""
     batch = dotted(count=40)
-    config = tiny(refiner__model__input_size=48, **AUGMENTED)
+    config = tiny(refiner__model__input_size=48, **changes)
     samples = samples_of(batch, config)
     red = np.asarray(samples.inputs[..., 0])
     dark = red.min()
@@ -155,7 +168,7 @@ def test_each_joints_refiner_sees_its_own_crop_only(head):
     assert np.abs(np.diff(found.joints, axis=1)).min() > 1e-6  # Their weights differ.
 
 
-def test_a_shared_refiner_asks_its_network_for_the_crops_joint():
+def test_a_shared_refiner_returns_the_output_for_the_crops_joint():
     config = tiny(refiner__form="shared", refiner__model__head="integral")
     network = networks(config)
     refiner = as_stage(network, config, 2)

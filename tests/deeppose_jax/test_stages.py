@@ -20,7 +20,7 @@ from deeppose_jax.data import open_lsp, prepare
 from deeppose_jax.data.load import Part, Parts
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.data.splits import splits
-from deeppose_jax.displacements import measure
+from deeppose_jax.displacements import fit_normals
 from deeppose_jax.evaluate import load_joints, load_predictions
 from deeppose_jax.skeleton import LSP
 from deeppose_jax.stages import TrainedStage, stage_phases, training_displacements
@@ -163,7 +163,7 @@ def test_displacements_are_those_of_the_part_that_the_config_names(part):
         before, Parts(parts["train"], parts["validation"], parts["train"]), settings, LSP
     )
     poses = parts[part].poses
-    expected = measure(found[part].joints, poses.joints, poses.labelled, LSP, 10.0)
+    expected = fit_normals(found[part].joints, poses.joints, poses.labelled, LSP, 10.0)
     jax.tree.map(np.testing.assert_array_equal, measured, expected)
 
 
@@ -172,7 +172,7 @@ def random_part(rng, count):
         canvases=np.zeros((count, 100, 100, 3), np.uint8),
         joints=rng.uniform(0, 100, (count, 14, 2)).astype(np.float32),
         labelled=np.ones((count, 14), bool),
-        boxes=np.tile(np.float32([50, 50, 100, 100]), (count, 1)),
+        boxes=np.tile(np.float32([0, 0, 100, 100]), (count, 1)),
         to_image=np.tile(np.eye(2, 3, dtype=np.float32), (count, 1, 1)),
     )
     return Part(poses, [str(i) for i in range(count)])

@@ -213,8 +213,8 @@ def test_a_loaded_model_predicts_in_the_images_own_pixels(finished, settings, ls
     assert model.predict([]).shape == (0, 14, 2)
     with pytest.raises(UserError, match=r"images\[0\]: float64"):
         model.predict([images[0] / 255.0])
-    with pytest.raises(UserError, match=r"boxes\[0\]: .* above 0"):
-        model.predict(images[:1], [(5.0, 5.0, 0.0, 3.0)])
+    with pytest.raises(UserError, match=r"boxes\[0\]: .* x0 < x1"):
+        model.predict(images[:1], [(5.0, 3.5, 5.0, 6.5)])
 
 
 def test_the_train_step_is_traced_once(settings, lsp):
