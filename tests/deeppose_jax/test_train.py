@@ -14,7 +14,7 @@ from orbax.checkpoint import v1 as ocp
 
 from deeppose_jax import LSP, load
 from deeppose_jax.config import SCHEMA
-from deeppose_jax.data import decode, open_lsp, prepare
+from deeppose_jax.data import open_lsp, prepare
 from deeppose_jax.data.load import Part, Parts
 from deeppose_jax.mean_pose import mean_pose_joints
 from deeppose_jax.predictor import Predictor
@@ -23,6 +23,7 @@ from deeppose_jax.train_step import train_step
 from engine_jax import sharding
 from engine_jax.errors import UserError
 from engine_jax.feed import make_train_call
+from engine_jax.images import decode_rgb
 from engine_jax.loop import best_variables
 from engine_jax.plan import make_plan
 from engine_jax.run_folder import RunFolder
@@ -206,7 +207,7 @@ def test_a_loaded_model_predicts_in_the_images_own_pixels(finished, settings, ls
     predictor = Predictor(graph, settings.stage(1), settings, LSP, sharding.device_mesh(joint=1))
     expected = predictor(best(finished, settings), poses).joints
     model = load(finished)
-    images = [np.asarray(decode(record.read(), record.name)) for record in records]
+    images = [np.asarray(decode_rgb(record.read(), record.name)) for record in records]
     found = model.predict(images)
     np.testing.assert_allclose([pose.joints for pose in found], expected, atol=1e-3)
     assert found[0].scales is None
@@ -254,7 +255,7 @@ def test_the_mean_pose_is_drawn_in_each_images_box(lsp):
         return Part(jax.tree.map(lambda array: array[first:last], poses), names[first:last])
 
     parts = Parts(part(0, 15), part(15, 20), part(20, 40), added=5)
-    images = [decode(record.read(), record.name).size for record in open_lsp(lsp.path)]
+    images = [decode_rgb(record.read(), record.name).size for record in open_lsp(lsp.path)]
     sizes = np.array(images, float)[:, None]  # [n, 1, 2]
     relative = ((lsp.joints + 0.5) / sizes)[:10].mean(0)
     np.testing.assert_allclose(mean_pose_joints(parts), relative * sizes[20:] - 0.5, atol=2e-3)
