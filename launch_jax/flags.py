@@ -24,7 +24,7 @@ def parse(program: str, arguments: Sequence[str]) -> flags.FlagValues:
     # config_flags lets Python's own errors through for a field that isn't there.
     for argument in others:
         _check_field(config, argument)
-    argv = [program, *others]
+    argv = [program, *(argument for argument in others if not _set_none(config, argument))]
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", "", "The run's folder.", flag_values=values)
     flags.DEFINE_bool("debug", False, "Show tracebacks of user errors.", flag_values=values)
@@ -74,3 +74,17 @@ def _check_field(config: ConfigDict, argument: str) -> None:
             )
             raise UserError(f"{name}: no such field; {there}")
         group, path = group[part], f"{path}.{part}"
+
+
+def _set_none(config: ConfigDict, argument: str) -> bool:
+    """Applies an override such as --config.train.limit=None, which absl refuses for numbers; whether it was one."""
+    name, _, text = argument.partition("=")
+    *path, last = name.lstrip("-").split(".")
+    if text != "None" or not path or path[0] != "config":
+        return False
+    for part in path[1:]:
+        config = config[part]
+    if config.get_type(last) is str:
+        return False
+    config[last] = None
+    return True

@@ -221,3 +221,17 @@ def test_help_lists_configs_and_presets(capsys):
     printed = capsys.readouterr().out
     assert "Usage: deeppose-jax train --config=CONFIG[:PRESET]" in printed
     assert "  pose      demo, report, augmented, paper, small, modern\n" in printed
+
+
+def test_a_number_that_may_be_missing_is_given_and_taken_back():
+    transfer = "--config=classify:transfer"
+    field = "--config.transfer.thaw_after_epochs"
+
+    def thaw(*arguments):
+        return parse("train", arguments).config.transfer.thaw_after_epochs
+
+    assert thaw(transfer) == 5
+    assert thaw(transfer, f"{field}=2") == 2
+    assert thaw(transfer, f"{field}=None") is None
+    assert thaw("--config=classify:demo", f"{field}=3") == 3
+    assert parse("train", (transfer, "--config.data.dir=None")).config.data.dir == "None"
