@@ -50,7 +50,7 @@ def eval_step(
     skeleton: Skeleton,
     mesh: Mesh,
 ) -> tuple[StagePoses, Float[Array, " b"]]:
-    """The poses of stage `number`, and each image's loss; `previous` is None for stage 1."""
+    """The poses of stage `number`, and each image's training loss; `previous` is None for stage 1."""
     network = as_stage(nnx.merge(graphdef, params, model_state), settings, number, mesh)
     canvases, config = batch.canvases, settings.cascade
     if previous is None:
