@@ -1,17 +1,37 @@
 """How far reconstructions are from their images: L2 and structural similarity."""
 
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from anomaly_jax import filters
+from engine_jax.config import AtLeastOne, Fraction
 
 Window = Literal["gaussian", "uniform"]
 
 _WINDOW = 11
 _SIGMA = 1.5  # of the Gaussian window, in pixels; Wang et al. 2004, section III.C.
 _C1, _C2 = 0.01**2, 0.03**2  # (K1 L)^2 and (K2 L)^2 for values in [0, L = 1]
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """How far a reconstruction is from its image, and a segmentation from the painted faults, for training.
+
+    Attributes:
+        kind: "l2", the mean squared error; or "ssim", 1 - the structural similarity.
+        window: side of SSIM's window in pixels, odd.
+        shape: of that window's weights.
+        area: part of the image that a painted fault counts as in the segmenter's loss, however large it is; 0 counts
+            every pixel the same.
+    """
+
+    kind: Literal["l2", "ssim"] = "l2"
+    window: Annotated[int, AtLeastOne] = 11
+    shape: Window = "gaussian"
+    area: Annotated[float, Fraction] = 0.05
 
 
 def l2(

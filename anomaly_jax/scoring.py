@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +12,31 @@ from PIL import Image
 
 from anomaly_jax import filters, losses
 from anomaly_jax.thresholds import Thresholds
+from engine_jax.config import AtLeastOne, AtLeastZero, Range
 
 Residual = Literal["absolute", "squared", "ssim"]
 ImageScore = Literal["max", "mean", "top"]
 
 _REACH = 4  # standard deviations from the centre of a Gaussian to its last weight.
+
+
+@dataclass(frozen=True)
+class ScoringConfig:
+    """From a network's output to an anomaly map and an image's score.
+
+    Attributes:
+        residual: see `residual_map`; of "reconstruction" only.
+        window: side of its SSIM window in pixels, odd.
+        sigma: standard deviation of the Gaussian that smooths the map, in the network's input pixels; 0 is none.
+        image: the image's score: the "max" of its map, the "mean", or the mean of its "top" pixels.
+        top: share of the map's pixels that are its top.
+    """
+
+    residual: Residual = "absolute"
+    window: Annotated[int, AtLeastOne] = 11
+    sigma: Annotated[float, AtLeastZero] = 0.0
+    image: ImageScore = "top"
+    top: Annotated[float, Range(0, 1, open_low=True)] = 0.01
 
 
 def residual_map(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-INTERVAL = (2.5, 97.5)  # percentiles: 95 % intervals
+from engine_jax.statistics import divide, number, percentile_interval
 
 
 def ranks(
@@ -38,13 +38,13 @@ def top_error(
     return float((ranks(probabilities, labels) >= top).mean())
 
 
-def interval(error: float, count: int, resamples: int, seed: int) -> list[float]:
+def interval(error: float, count: int, resamples: int, seed: int) -> list[float] | None:
     """95 % percentile bootstrap interval (Efron 1979) of an error over `count` images.
 
     Drawing images again with replacement, each wrong or right, makes the number of wrong ones binomial.
     """
     drawn = np.random.default_rng(seed).binomial(count, error, resamples) / count
-    return [float(end) for end in np.percentile(drawn, INTERVAL)]
+    return percentile_interval(drawn)
 
 
 def confusion(
@@ -74,10 +74,7 @@ def score(
     errors = {f"top{k}_error": top_error(probabilities, labels, k) for k in (1, 5)}
     matrix = confusion(probabilities, labels)
     counts = matrix.sum(1)
-    accuracies = [
-        float(right / count) if count else None
-        for right, count in zip(matrix.diagonal(), counts, strict=True)
-    ]
+    accuracies = [number(accuracy) for accuracy in divide(matrix.diagonal(), counts)]
     return {
         **errors,
         "intervals": {

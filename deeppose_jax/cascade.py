@@ -9,18 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh
 from jaxtyping import Array, Float, UInt8
 
 from deeppose_jax import codec
 from deeppose_jax.augment import normalise
 from deeppose_jax.boxes import centre_and_size, whole_image
-from deeppose_jax.config import CascadeConfig, PoseConfig
+from deeppose_jax.config import CascadeConfig
 from deeppose_jax.crops import crop_boxes
 from deeppose_jax.heads import Estimate, mirror
 from deeppose_jax.refiner_boxes import boxes_around, from_frame
-from deeppose_jax.refiners import JointRefiners, SharedRefiner, joint_networks
-from deeppose_jax.regressor import Regressor
 from deeppose_jax.skeleton import Skeleton
 
 
@@ -89,31 +86,6 @@ def _predict(
     for refiner in refiners:
         poses.append(refine(refiner, canvases, boxes, poses[-1], cascade.config, cascade.skeleton))
     return poses
-
-
-def stage_network(
-    settings: PoseConfig, skeleton: Skeleton, stage: int, *, rngs: nnx.Rngs
-) -> Regressor:
-    """A run's network for a stage, counted from 1; "per_joint" refiners are `joint_networks`."""
-    if stage == 1:
-        return Regressor(settings.model, skeleton.num_joints, rngs=rngs)
-    make = Regressor if settings.refiner.form == "shared" else joint_networks
-    return make(settings.refiner.model, skeleton.num_joints, rngs=rngs)
-
-
-def as_stage(
-    network: Regressor, settings: PoseConfig, stage: int, mesh: Mesh | None = None
-) -> Regressor | SharedRefiner | JointRefiners:
-    """A stage's network as the function that `Cascade`, `first_stage` and `refine` take.
-
-    Args:
-        mesh: see `JointRefiners`.
-    """
-    if stage == 1:
-        return network
-    if settings.refiner.form == "shared":
-        return SharedRefiner(network)
-    return JointRefiners(network, mesh)
 
 
 def first_stage(

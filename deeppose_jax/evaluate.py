@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
@@ -32,13 +31,14 @@ from deeppose_jax.skeleton import LSP, observer_centric
 from deeppose_jax.tables import score_table
 from engine_jax import cli
 from engine_jax.errors import UserError
+from engine_jax.image_files import images_in, read_bytes
+from engine_jax.images import read_image, upright_size
 
 # The exceptions that loadmat raises on bytes that aren't a complete MATLAB file of version 4 to 7.
 _UNREADABLE = (
     *(EOFError, LookupError, MatReadError, NotImplementedError, OSError, OverflowError),
     *(TypeError, ValueError, struct.error, zlib.error),
 )
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def load_joints(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -184,24 +184,19 @@ def mean_pose_predictions(
 
 
 def image_sizes(folder: Path, count: int) -> np.ndarray:
-    """Width and height of the images in a folder, in the order of their names: [n, 2].
+    """Width and height of the images in a folder, upright, in the order of the numbers in their names: [n, 2].
 
     Raises:
         UserError: when there is no such folder, or it has another number of images, or one can't be read.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected the data set's images")
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in _IMAGE_SUFFIXES)
+    files = images_in(folder)
     if len(files) != count:
         raise UserError(f"{folder}: {len(files)} images, but --joints has {count} poses")
-    sizes = []
-    for file in files:
-        try:
-            with Image.open(file) as image:
-                sizes.append(image.size)
-        except (OSError, UnidentifiedImageError) as error:
-            raise UserError(f"{file}: not a readable image ({error})") from error
-    return np.array(sizes)
+    return np.array(
+        [read_image(read_bytes(f.read_bytes, str(f)), str(f), upright_size) for f in files]
+    )
 
 
 def main(args: argparse.Namespace) -> None:

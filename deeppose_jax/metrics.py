@@ -12,17 +12,23 @@ mean over nothing is None.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from deeppose_jax.skeleton import Skeleton
+from engine_jax.statistics import (
+    bootstrap_weights,
+    divide,
+    map_leaves,
+    number,
+    percentile_interval,
+)
 
 PCP_THRESHOLD = 0.5
 AREA_LIMIT = 0.5  # PDJ's area is taken over thresholds 0 .. AREA_LIMIT.
-INTERVAL = (2.5, 97.5)  # percentiles: 95 % intervals.
 
 
 def joint_errors(
@@ -125,9 +131,9 @@ def pdj_area(
     counted = _in_torso_lengths(labelled, skeleton)
     error = joint_errors(pred, true)
     widest = limit * _torso(true, skeleton)[:, None]  # [n, 1]
-    reached = counted & (error <= widest)  # False for a prediction that is not a number.
-    ratio = np.divide(error, widest, out=np.zeros_like(error), where=reached & (widest > 0))
-    return np.where(reached, 1 - ratio, 0), counted
+    within = counted & (error <= widest)  # False for a prediction that is NaN.
+    ratio = divide(np.where(within, error, 0), widest, otherwise=0)
+    return np.where(within, 1 - ratio, 0), counted
 
 
 def score(
@@ -180,13 +186,19 @@ def score(
         }
 
     n = len(true)
-    result = {"images": n, **_map(_value, summary(np.ones((1, n))))}
+    result = {"images": n, **map_leaves(number, summary(np.ones((1, n))))}
     if resamples:
-        # All that a resample changes is how often an image counts: a row of weights.
-        rng = np.random.default_rng(seed)
-        draws = rng.multinomial(n, np.full(n, 1 / n), resamples) if n else np.ones((1, 0))
-        result["intervals"] = _map(_interval, summary(draws.astype(np.float64)))
+        draws = bootstrap_weights(n, resamples, seed)
+        result["intervals"] = map_leaves(percentile_interval, summary(draws))
     return result
+
+
+def look_up(score: Mapping[str, Any], path: Sequence[str]) -> Any:
+    """The value of a score at nested keys such as ("pdj", "0.2", "total"); None if one of them is missing."""
+    found: Any = score
+    for key in path:
+        found = (found or {}).get(key)
+    return found
 
 
 def mean_pose(
@@ -197,9 +209,7 @@ def mean_pose(
     In the caller's frame, normally DeepPose's N(y; b). NaN for a joint that is labelled nowhere.
     """
     known = np.asarray(labelled, bool)[..., None]  # [n, k, 1]
-    total = np.where(known, np.asarray(joints, np.float64), 0).sum(0)
-    count = known.sum(0) * np.ones_like(total)
-    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return divide(np.where(known, np.asarray(joints, np.float64), 0).sum(0), known.sum(0))
 
 
 def _check(pred: np.ndarray, true: np.ndarray, labelled: np.ndarray, skeleton: Skeleton) -> None:
@@ -234,14 +244,13 @@ def _in_torso_lengths(labelled: np.ndarray, skeleton: Skeleton) -> np.ndarray:
 def _rates(values: np.ndarray, counted: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Percent of each column's counted entries, NaN without any: [n, m] twice, [r, n] -> [r, m]."""
     hits, count = weights @ values.astype(np.float64), weights @ counted.astype(np.float64)
-    return np.divide(hits, count, out=np.full_like(hits, np.nan), where=count > 0) * 100
+    return divide(hits, count) * 100
 
 
 def _mean(rates: np.ndarray) -> np.ndarray:
     """Mean over the last axis of what is not NaN, NaN where all of it is: [r, m] -> [r]."""
     known = ~np.isnan(rates)
-    total, count = np.where(known, rates, 0).sum(-1), known.sum(-1)
-    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return divide(np.where(known, rates, 0).sum(-1), known.sum(-1))
 
 
 def _pcp_means(sticks: np.ndarray, skeleton: Skeleton) -> dict[str, np.ndarray]:
@@ -262,16 +271,3 @@ def _pcp_means(sticks: np.ndarray, skeleton: Skeleton) -> dict[str, np.ndarray]:
 def _pdj_means(joints: np.ndarray, skeleton: Skeleton) -> dict[str, np.ndarray]:
     groups = {name: _mean(joints[:, list(i)]) for name, i in skeleton.joint_groups.items()}
     return {**groups, "total": _mean(joints)}
-
-
-def _map(leaf: Callable[[np.ndarray], Any], tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: _map(leaf, v) if isinstance(v, Mapping) else leaf(v) for k, v in tree.items()}
-
-
-def _value(rates: np.ndarray) -> float | None:
-    return None if np.isnan(rates[0]) else float(rates[0])
-
-
-def _interval(rates: np.ndarray) -> list[float] | None:
-    known = rates[~np.isnan(rates)]
-    return np.percentile(known, INTERVAL).tolist() if known.size else None

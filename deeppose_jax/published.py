@@ -235,31 +235,3 @@ PUBLISHED = (
         },
     ),
 )
-
-# DeepPose itself (Toshev and Szegedy, CVPR 2014), from the paper's table for LSP: PCP at 0.5 after
-# each of its three stages, trained on 11,000 images of LSP and LSP Extended. The paper does not say
-# which labels it scores against, and the baselines in its table look observer-centric: these are
-# not to be set beside strict, person-centric scores.
-DEEPPOSE = (
-    {
-        "upper_arm": 50.0,
-        "lower_arm": 27.0,
-        "upper_leg": 74.0,
-        "lower_leg": 65.0,
-        "four_limbs": 54.0,
-    },
-    {
-        "upper_arm": 56.0,
-        "lower_arm": 36.0,
-        "upper_leg": 78.0,
-        "lower_leg": 70.0,
-        "four_limbs": 60.0,
-    },
-    {
-        "upper_arm": 56.0,
-        "lower_arm": 38.0,
-        "upper_leg": 77.0,
-        "lower_leg": 71.0,
-        "four_limbs": 61.0,
-    },
-)

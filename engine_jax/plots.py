@@ -6,6 +6,7 @@ goes through pyplot: no global state is left behind and no display is needed.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -47,6 +48,15 @@ def style_axes(ax: Axes, title: str, xlabel: str, ylabel: str = "") -> None:
     ax.set_axisbelow(True)
     if xlabel in ("epoch", "step"):
         ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
+
+
+def shorten(name: str, length: int, keep: Literal["start", "end"] = "end") -> str:
+    """A name of at most `length` letters: the start or the end of a longer one, with an ellipsis."""
+    if len(name) <= length:
+        return name
+    if length < 2:
+        return ""
+    return f"{name[: length - 1]}…" if keep == "start" else f"…{name[len(name) - length + 1 :]}"
 
 
 def loss_curves(history: Sequence[Row]) -> Figure:

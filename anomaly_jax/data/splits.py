@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from anomaly_jax.data.mvtec import Record
 from engine_jax.errors import UserError
+from engine_jax.order import shuffled
 
 
 def splits(
@@ -36,9 +35,7 @@ def splits(
             f"validation: a share of {validation} of {len(good)} good training images leaves none "
             "to train on; expected at least 2 images, or a smaller share"
         )
-    # Philox's raw bits are the same in every NumPy, which Generator's methods don't promise.
-    order = np.argsort(np.random.Philox(seed).random_raw(len(good)), kind="stable")
-    held_out = set(order[:count].tolist())
+    held_out = set(shuffled(len(good), seed)[:count].tolist())
     return {
         "train": [record for i, record in enumerate(good) if i not in held_out],
         "validation": [record for i, record in enumerate(good) if i in held_out],

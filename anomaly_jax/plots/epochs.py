@@ -9,7 +9,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from anomaly_jax.plots.names import line_styles, written
+from anomaly_jax.plots.names import display_name, line_styles
 from engine_jax.errors import UserError
 from engine_jax.plots import FAINT, INK, WIDTH, style_axes
 
@@ -55,7 +55,7 @@ def accuracies_by_epoch(
     for ax, lines in zip(grid.flat, percent.reshape(grid.size, len(thresholds), -1), strict=True):
         style_axes(ax, "", "epoch" if ax in grid[-1] else "")
         for (name, look), line in zip(line_styles(thresholds).items(), lines, strict=True):
-            ax.plot(epochs, line, label=written(name), linewidth=1.5, **_dots(line), **look)
+            ax.plot(epochs, line, label=display_name(name), linewidth=1.5, **_dots(line), **look)
         if best_epoch is not None:
             label = f"chosen, epoch {best_epoch:g}"
             look = {"color": FAINT, "linestyle": (0, (4, 3)), "linewidth": 1.0, "zorder": 1}
@@ -64,7 +64,7 @@ def accuracies_by_epoch(
             look = {"color": FAINT, "fontsize": 8.5, "ha": "center", "va": "center"}
             ax.text(0.5, 0.5, "undefined", transform=ax.transAxes, **look)
     for ax, defect in zip(grid[:, 0], defects, strict=True):
-        ax.set_ylabel(written(defect, 17), fontsize=9, color=INK)
+        ax.set_ylabel(display_name(defect, 17), fontsize=9, color=INK)
     for ax, rate, low in zip(grid[0], RATES, (0, 0, _tens_below(percent[:, -1])), strict=True):
         ax.set_title(f"{rate}, %", fontsize=10, color=INK, loc="left")
         margin = 0.03 * (100 - low)

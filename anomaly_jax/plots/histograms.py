@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 from matplotlib.transforms import blended_transform_factory, offset_copy
 
-from anomaly_jax.plots.names import is_number, line_styles, written
+from anomaly_jax.plots.names import display_name, is_number, line_styles
 from engine_jax.errors import UserError
 from engine_jax.plots import FAINT, INK, WIDTH, style_axes
 
@@ -112,7 +112,7 @@ def _write_name(ax: Axes, name: str, n: int, level: str) -> None:
     look: dict[str, Any] = {"textcoords": "offset points", "annotation_clip": False}
     look |= {"xycoords": "axes fraction", "color": INK, "ha": "left"}
     count = f"{n:,} {level}{'' if n == 1 else 's'}"
-    ax.annotate(written(name, LETTERS), (1, 0.5), (6, 1), va="bottom", fontsize=8.5, **look)
+    ax.annotate(display_name(name, LETTERS), (1, 0.5), (6, 1), va="bottom", fontsize=8.5, **look)
     ax.annotate(count, (1, 0.5), (6, -1), va="top", fontsize=7.5, **look)
 
 
@@ -145,7 +145,7 @@ def _draw_thresholds(figure: Figure, rows: np.ndarray, thresholds: Mapping[str, 
         y = top + LEVEL * (rank + 0.6) / page
         look = {"linewidth": 1.3, "solid_capstyle": "butt", "transform": place, "label": name}
         figure.add_artist(Line2D([value, value], [bottom, y], **look, **looks[name]))
-        words = name if is_number(name) else f"{written(name, LETTERS)}, {value:.3g}"
+        words = name if is_number(name) else f"{display_name(name, LETTERS)}, {value:.3g}"
         look = {"fontsize": 7.5, "color": INK, "va": "center"}
         figure.text(value, y, words, transform=beside, **look)
 
@@ -157,6 +157,6 @@ def _draw_legend(figure: Figure, good: bool, faulty: bool, outline: str | None) 
     if faulty:
         entries["faulty"] = Patch(color=FAULTY)
     if outline is not None:
-        entries[written(outline)] = Line2D([], [], color=INK, linewidth=0.8, alpha=0.7)
+        entries[display_name(outline)] = Line2D([], [], color=INK, linewidth=0.8, alpha=0.7)
     look = {"fontsize": 8.5, "frameon": False, "ncols": len(entries), "handlelength": 1.4}
     figure.legend(list(entries.values()), list(entries), loc="lower center", **look)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from anomaly_jax import metrics
-from anomaly_jax.plots.names import is_number, written
+from anomaly_jax.plots.names import display_name, is_number
 from engine_jax.plots import FAINT, INK, WIDTH
 
 # Of Okabe and Ito's set for the colour blind; the last one where the truth is not known.
@@ -81,7 +81,7 @@ def detections(
         text(centre, page - TITLE - HEAD + 0.05, head, ha="center", va="bottom")
     for row, (image, anomaly_map, mask) in enumerate(zip(images, maps, masks, strict=True)):
         top = page - TITLE - HEAD - row * (height + CAPTION)
-        name = written(names[row], int(15 * height))
+        name = display_name(names[row], int(15 * height))
         text(MARGIN / 2 + 0.02, top - height / 2, name, 7.5, rotation=90, ha="center", va="center")
         axes(0, row).imshow(image)
         axes(1, row).imshow(np.clip(reconstructions[row], 0, 1))
@@ -129,7 +129,9 @@ def _colour_scale(maps: np.ndarray) -> Normalize:
 
 def _head(name: str, value: float) -> str:
     """Two lines; where the name is its value, one says it."""
-    return f"predicted\nat {name}" if is_number(name) else f"{written(name, 20)}\nat {value:.3g}"
+    return (
+        f"predicted\nat {name}" if is_number(name) else f"{display_name(name, 20)}\nat {value:.3g}"
+    )
 
 
 def _reaches(anomaly_map: np.ndarray, threshold: float) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib
 from matplotlib.colors import to_hex
 
-from engine_jax.plots import INK, SERIES
+from engine_jax.plots import INK, SERIES, shorten
 
 ORACLE = "oracle"
 _DASHED = (0, (4, 2))
@@ -15,10 +15,9 @@ _DASHED = (0, (4, 2))
 _NAMED = (SERIES[1], SERIES[3], SERIES[4], SERIES[2])
 
 
-def written(name: str, length: int = 24) -> str:
-    """A name for a caption: spaces for underscores, and the end of what is longer than `length` letters."""
-    name = name.replace("_", " ")
-    return name if len(name) <= length else f"…{name[len(name) - length + 1 :]}"
+def display_name(name: str, length: int = 24) -> str:
+    """A name as it is shown: underscores become spaces, and of a long one the last `length` letters are kept."""
+    return shorten(name.replace("_", " "), length)
 
 
 def is_number(name: str) -> bool:

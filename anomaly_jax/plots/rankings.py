@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from anomaly_jax import curves
-from anomaly_jax.curves import FALSE_POSITIVE_LIMIT, Reached
-from anomaly_jax.plots.names import written
+from anomaly_jax.curves import FALSE_POSITIVE_LIMIT, ThresholdCounts
+from anomaly_jax.plots.names import display_name
 from engine_jax.errors import UserError
 from engine_jax.plots import FAINT, INK, SERIES, WIDTH, style_axes
 
@@ -30,8 +30,8 @@ class _Panel:
     xlabel: str
     ylabel: str
     area_name: str
-    curve: Callable[[Reached], tuple[np.ndarray, np.ndarray]]
-    area: Callable[[Reached], Any]
+    curve: Callable[[ThresholdCounts], tuple[np.ndarray, np.ndarray]]
+    area: Callable[[ThresholdCounts], Any]
     right: float = 1.0  # where the x axis ends
     steps: str = "default"
 
@@ -60,7 +60,7 @@ _PRECISION = _Panel(
 )
 
 
-def ranking_curves(tables: Mapping[str, Reached], title: str = "") -> Figure:
+def ranking_curves(tables: Mapping[str, ThresholdCounts], title: str = "") -> Figure:
     """ROC, per-region overlap up to 0.3 false positive rate, and precision-recall, with the areas beneath.
 
     The areas are those of the tables as given, AUPRO divided by 0.3, as fractions. Chance is dotted; its precision is
@@ -96,20 +96,22 @@ def ranking_curves(tables: Mapping[str, Reached], title: str = "") -> Figure:
 
 
 def _draw_curves(
-    ax: Axes, tables: Mapping[str, Reached], panel: _Panel
+    ax: Axes, tables: Mapping[str, ThresholdCounts], panel: _Panel
 ) -> tuple[list[Line2D], list[str]]:
     """Draws a panel and returns the legend's entries: an area and a name each."""
     handles, labels = [], []
 
     def add(name: str, look: dict[str, Any], area: float) -> None:
         handles.append(Line2D([], [], **look))
-        labels.append(f"{'     -   ' if math.isnan(area) else f'{area:.3f}'}  {written(name, 22)}")
+        labels.append(
+            f"{'     -   ' if math.isnan(area) else f'{area:.3f}'}  {display_name(name, 22)}"
+        )
 
     for name, look in _looks(tables).items():
         area = _area(panel, tables[name])
         add(name, look, area)
         if not math.isnan(area):
-            x, y = panel.curve(curves.thin(tables[name], POINTS))
+            x, y = panel.curve(curves.thinned(tables[name], POINTS))
             if panel is _PRECISION:
                 gains = np.diff(x, prepend=-1) > 0
                 x, y = x[gains], y[gains]
@@ -128,13 +130,13 @@ def _draw_curves(
     return handles, labels
 
 
-def _area(panel: _Panel, table: Reached) -> float:
+def _area(panel: _Panel, table: ThresholdCounts) -> float:
     if panel is _OVERLAP and table.regions is None:
         return math.nan
     return float(panel.area(table))
 
 
-def _looks(tables: Mapping[str, Reached]) -> dict[str, dict[str, Any]]:
+def _looks(tables: Mapping[str, ThresholdCounts]) -> dict[str, dict[str, Any]]:
     """By name; all together first, thick and black beneath the others."""
     looks: dict[str, dict[str, Any]] = {}
     if ALL in tables:

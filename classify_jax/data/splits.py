@@ -3,10 +3,9 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-import numpy as np
-
 from classify_jax.data.folder import SPLITS, Record, Split
 from engine_jax.errors import UserError
+from engine_jax.order import shuffled
 
 
 def splits(
@@ -47,10 +46,10 @@ def _cut(records: Sequence[Record], shares: dict[Split, float], seed: int) -> di
     for record in records:
         by_class[record.label].append(record.name)
     held_out: dict[Split, set[str]] = {split: set() for split in shares}
-    # Philox's raw bits are the same in every NumPy, which Generator's methods don't promise.
-    random = np.random.Philox(seed)
+    start = 0
     for label, names in by_class.items():
-        order = np.argsort(random.random_raw(len(names)), kind="stable")
+        order = shuffled(len(names), seed, start)
+        start += len(names)
         first = 0
         for split, share in shares.items():
             count = max(1, round(share * len(names)))

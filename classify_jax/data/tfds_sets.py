@@ -1,14 +1,10 @@
-"""Any image classification set of tensorflow-datasets, prepared and read without TensorFlow.
-
-This is the package's only module that imports tensorflow-datasets.
-"""
+"""Any image classification set of tensorflow-datasets, prepared and read without TensorFlow."""
 
 from typing import Any
 
-import tensorflow_datasets as tfds
-
 from classify_jax.data.folder import SPLITS, Record, Split, check_classes
 from engine_jax.errors import UserError
+from engine_jax.tfds_source import read_back, tfds
 
 
 def tfds_records(name: str, data_dir: str = "") -> list[Record]:
@@ -45,17 +41,15 @@ def tfds_records(name: str, data_dir: str = "") -> list[Record]:
             "accepted: a set with a part train"
         )
     splits: list[Split] = [split for split in SPLITS if split in builder.info.splits]
-    records = []
-    for split in splits:
-        source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
-        records += [
-            Record(
-                f"{split}/{i:06d}",
-                label.int2str(int(example["label"])),
-                split,
-                lambda data=example["image"]: data,
-            )
-            for i, example in enumerate(source)
-        ]
+    records = [
+        Record(
+            f"{split}/{i:06d}",
+            label.int2str(int(example["label"])),
+            split,
+            lambda data=example["image"]: data,
+        )
+        for split in splits
+        for i, (_, example) in enumerate(read_back(builder, [split]))
+    ]
     check_classes(records, name)
     return records

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from matplotlib.figure import Figure
 
-from engine_jax.plots import INK, WIDTH
+from engine_jax.plots import INK, WIDTH, shorten
 
 RIGHT, WRONG = "#0072B2", "#D55E00"  # of Okabe and Ito's set for the colour blind
 _COLUMNS = 6
@@ -29,6 +29,7 @@ def examples(
     if not n or labels.shape != (n,) or probabilities.shape != (n, len(class_names)):
         shapes = (images.shape, probabilities.shape, labels.shape)
         raise ValueError(f"shapes {shapes} of {len(class_names)} classes do not fit")
+    names = [shorten(name, 16, keep="start") for name in class_names]
     tile = WIDTH / _COLUMNS
     rows = -(-n // _COLUMNS)
     height = _TITLE + rows * (tile + _CAPTION)
@@ -44,13 +45,9 @@ def examples(
         ax.spines[:].set_visible(False)
         found = int(probabilities[i].argmax())
         right = found == labels[i]
-        text = f"{_short(class_names[found])} {100 * probabilities[i, found]:.0f} %"
+        text = f"{names[found]} {100 * probabilities[i, found]:.0f} %"
         if not right:
-            text += f"\ntrue: {_short(class_names[int(labels[i])])}"
+            text += f"\ntrue: {names[labels[i]]}"
         look = {"fontsize": 7.5, "color": RIGHT if right else WRONG, "va": "top"}
         figure.text(box[0] + 0.004, box[1] - 0.03 / height, text, **look)
     return figure
-
-
-def _short(name: str, most: int = 16) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -6,28 +6,22 @@ shows more of the image; beyond the image it has the image's mean colour, so tha
 border shows no strong edge there.
 """
 
-import logging
 import math
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, UInt8
 from PIL import Image
 
 from deeppose_jax.boxes import Box, whole_image
-from deeppose_jax.data.lsp import Record, read_bytes
+from deeppose_jax.data.lsp import Record
 from deeppose_jax.data.pose_set import PoseSet
 from engine_jax.errors import UserError
-from engine_jax.images import read_image
+from engine_jax.image_files import read_all, read_rgb
 
 # A labelled joint farther outside the image than this, in pixels, can't have been visible to the annotator.
 _OUTSIDE = 1.0
-
-T = TypeVar("T")
-logger = logging.getLogger(__name__)
 
 
 def prepare(
@@ -39,6 +33,8 @@ def prepare(
     skip_unreadable: bool = False,
 ) -> tuple[PoseSet, list[str]]:
     """Decodes every image onto a square canvas.
+
+    Images are turned upright by their EXIF orientation: joints are labelled on what a viewer shows.
 
     Args:
         records: n images with their joints.
@@ -72,11 +68,8 @@ def prepare(
     joints, labelled = np.zeros((n, k, 2), np.float32), np.zeros((n, k), bool)
     boxes, to_image = np.empty((n, 4), np.float32), np.empty((n, 2, 3), np.float32)
 
-    def fill(i: int) -> UserError | None:
-        try:
-            image = decode(read_bytes(records[i]), records[i].name)
-        except UserError as error:
-            return error
+    def fill(i: int) -> None:
+        image = read_rgb(records[i].read, records[i].name)
         labelled[i] = joints_inside(records[i], image.size)
         region = whole_image(*image.size)
         seen = records[i].joints[labelled[i]]
@@ -87,14 +80,9 @@ def prepare(
         to_image[i] = affine
         joints[i, labelled[i]] = _on_canvas(seen, affine)
         boxes[i] = box_on_canvas(region, affine)
-        return None
 
-    errors = run_over(fill, n)
-    kept = [i for i, error in enumerate(errors) if error is None]
-    bad = [error for error in errors if error is not None]
-    if bad and (not skip_unreadable or not kept):
-        more = f" (and {len(bad) - 1} more of {n} images)" if len(bad) > 1 else ""
-        raise UserError(f"{bad[0]}{more}") from bad[0]
+    names = [record.name for record in records]
+    kept = read_all(fill, names, skip_unreadable=skip_unreadable)
     arrays: dict[str, Any] = {
         "canvases": canvases,
         "joints": joints,
@@ -102,24 +90,9 @@ def prepare(
         "boxes": boxes,
         "to_image": to_image,
     }
-    if bad:
-        names = ", ".join(records[i].name for i, error in enumerate(errors) if error is not None)
-        logger.warning("%d of %d images can't be read and are left out: %s", len(bad), n, names)
+    if len(kept) < n:
         arrays = {name: array[kept] for name, array in arrays.items()}
-    return PoseSet(**arrays), [records[i].name for i in kept]
-
-
-def decode(data: bytes, name: str) -> Image.Image:
-    """Decodes an encoded image of any kind to RGB.
-
-    Grey, palette and CMYK images are converted, transparent pixels are laid on white, 16 bits
-    become 8. An EXIF orientation is not applied, because the joints were labelled on the stored
-    pixels.
-
-    Raises:
-        UserError: when the bytes can't be read as an image; the message names it `name`.
-    """
-    return read_image(data, name, _rgb)
+    return PoseSet(**arrays), [names[i] for i in kept]
 
 
 def place(
@@ -182,24 +155,3 @@ def joints_inside(record: Record, size: tuple[int, int]) -> Bool[np.ndarray, "k"
     """The labelled joints that lie in the image of (width, height), or at most a pixel outside."""
     low, high = -0.5 - _OUTSIDE, np.add(size, -0.5 + _OUTSIDE)
     return record.labelled & ((record.joints >= low) & (record.joints <= high)).all(axis=1)
-
-
-def run_over(function: Callable[[int], T], count: int) -> list[T]:
-    """[function(0), .., function(count - 1)], in threads: Pillow releases the interpreter's lock."""
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
-        return list(pool.map(function, range(count)))
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError(f"grey values {values.min()} to {values.max()}; expected 0 to 65535")
-        image = Image.fromarray((values / 257).round().astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("floating point pixels; expected 8 or 16 bits a channel")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")

@@ -16,7 +16,6 @@ import io
 import re
 import struct
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,8 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from engine_jax.errors import UserError
+from engine_jax.errors import UserError, listed
+from engine_jax.image_files import READ_ERRORS
 
 Kind = Literal["lsp", "lspet"]
 Labels = Literal["PC", "OC"]
@@ -39,19 +39,10 @@ OBSERVER_CENTRIC = ("joints_observer_centric.mat", "LSP-joints-OC.mat")
 _SHAPES: dict[tuple[int, int], Kind] = {(3, 14): "lsp", (14, 3): "lspet"}
 _SHAPES_TEXT = "[3, 14, n] (LSP) or [14, 3, n] (LSP Extended)"
 _IMAGE_NAME = re.compile(r"im(\d+)\.(jpe?g|png)", re.IGNORECASE)
-# What zipfile raises on a damaged or encrypted member.
-_READ_ERRORS = (
-    EOFError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 # What scipy raises on a damaged file: it parses the bytes without checking them first.
 _MAT_ERRORS = (
     *(IndexError, KeyError, OverflowError, TypeError, ValueError, MatReadError, struct.error),
-    *_READ_ERRORS,
+    *READ_ERRORS,
 )
 
 
@@ -141,18 +132,6 @@ def open_folder(
     ]
 
 
-def read_bytes(record: Record) -> bytes:
-    """Reads a record's encoded image.
-
-    Raises:
-        UserError: it can't be read; the message names it.
-    """
-    try:
-        return record.read()
-    except _READ_ERRORS as error:
-        raise UserError(f"{record.name}: can't be read ({error})") from error
-
-
 def _record(kind: Kind, image: Folder, values: np.ndarray) -> Record:
     """One record of `values` [14, 3]: x and y as MATLAB counts them, and the data set's flag."""
     xy, flag = values[:, :2], values[:, 2] == 1
@@ -176,8 +155,7 @@ def _find(path: Path, kind: Kind | None) -> _Source:
         found += [_read(folder) for archive in archives for folder in _with_joints(archive)]
         fitting = [source for source in found if kind in (None, source.kind)]
     if not found:
-        names = sorted(child.name for child in root.iterdir())
-        seen = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        seen = listed(sorted(child.name for child in root.iterdir()), 5)
         raise UserError(
             f"{path}: no joints.mat, neither here nor one folder below nor in an archive named "
             f"{', '.join(ARCHIVES)}; found {seen or 'nothing'}"

@@ -5,6 +5,7 @@ from typing import Literal
 import numpy as np
 
 from engine_jax.errors import UserError
+from engine_jax.order import shuffled
 
 
 def splits(
@@ -30,7 +31,7 @@ def splits(
         count: number of images; 2000 in LSP.
         scheme: "official" or "report".
         validation: size of the validation set of "official"; 0 for none.
-        seed: for drawing the validation set.
+        seed: chooses its images.
 
     Returns:
         "train", "validation" and "test": disjoint, ascending integer arrays that cover range(count).
@@ -45,8 +46,7 @@ def splits(
                 f"validation: got {validation}; the official training half of {count} images "
                 f"takes 0 to {half - 1}"
             )
-        # Philox's raw bits are the same in every NumPy, which Generator's methods don't promise.
-        order = np.argsort(np.random.Philox(seed).random_raw(half), kind="stable")
+        order = shuffled(half, seed)
         held_out, train = np.sort(order[:validation]), np.sort(order[validation:])
         return {"train": train, "validation": held_out, "test": np.arange(half, count)}
     if scheme == "report":

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from deeppose_jax.plots.skeletons import draw_skeleton, limb_legend
 from deeppose_jax.skeleton import Skeleton
-from engine_jax.plots import INK, WIDTH
+from engine_jax.plots import INK, WIDTH, shorten
 
 
 def pose_grid(
@@ -97,32 +97,6 @@ def stages_row(
     return figure
 
 
-def samples_grid(
-    images: Sequence[UInt8[np.ndarray, "h w 3"]],
-    joints: Float[np.ndarray, "n k 2"],
-    labelled: Bool[np.ndarray, "n k"],
-    skeleton: Skeleton,
-    title: str = "Training samples",
-    columns: int = 6,
-) -> Figure:
-    """What the network is trained on: augmented images and the joints that moved with them.
-
-    Args:
-        images: n of uint8 [h, w, 3].
-        joints: [n, k, 2] in each image's pixels.
-        labelled: [n, k] bool.
-
-    Raises:
-        ValueError: no images, or images and poses that don't match.
-    """
-    joints, labelled = np.asarray(joints, float), np.asarray(labelled, bool)
-    _check(images, skeleton.num_joints, joints=joints, labelled=labelled)
-    figure, tiles = image_tiles(images, title, columns)
-    for ax, pose, known in zip(tiles, joints, labelled, strict=True):
-        draw_skeleton(ax, pose, known, skeleton, width=1.8)
-    return figure
-
-
 def image_tiles(
     images: Sequence[np.ndarray],
     title: str,
@@ -159,7 +133,7 @@ def image_tiles(
             name, score = captions[i]
             letters = int(17 * width) - len(score) - 2  # that fit beside the score
             y = (y + 0.05) / page
-            figure.text(x / WIDTH, y, _shorten(name, letters), fontsize=7.5, color=INK)
+            figure.text(x / WIDTH, y, shorten(name, letters), fontsize=7.5, color=INK)
             figure.text((x + width) / WIDTH, y, score, **right)
     return figure, tiles
 
@@ -186,9 +160,3 @@ def _pdj_caption(
     torso = np.linalg.norm(true[ends[0]] - true[ends[1]])
     errors = np.linalg.norm(predicted - true, axis=-1)[labelled]
     return f"PDJ {100 * np.mean(errors <= 0.2 * torso):.0f} %"
-
-
-def _shorten(name: str, length: int) -> str:
-    if len(name) <= length:
-        return name
-    return f"…{name[len(name) - length + 1 :]}" if length > 1 else ""

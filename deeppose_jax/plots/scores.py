@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from deeppose_jax.metrics import look_up
 from engine_jax import plots
 from engine_jax.errors import UserError
 from engine_jax.plots import FAINT, INK, SERIES, WIDTH, Row, style_axes
@@ -174,8 +175,8 @@ def _draw_bars(
     thickness = 0.82 / len(stages)
     for i, stage in enumerate(stages):
         at = np.arange(len(paths)) + (i - (len(stages) - 1) / 2) * thickness
-        values = np.array([_look_up(stage, path) for path in paths], float)
-        ends = [_look_up(stage.get("intervals", {}), path) for path in paths]
+        values = np.array([look_up(stage, path) for path in paths], float)
+        ends = [look_up(stage, ("intervals", *path)) for path in paths]
         low, high = np.array([(end or (math.nan,) * 2) for end in ends], float).reshape(-1, 2).T
         ax.barh(at, values, 0.86 * thickness, color=_colour(i), label=f"stage {i + 1}")
         ax.hlines(at, low, high, color=INK, linewidth=1.0)
@@ -185,17 +186,9 @@ def _draw_bars(
                 look = {"fontsize": 7.5, "color": INK, "va": "center", "bbox": behind}
                 ax.text(right + 1.5, y, f"{value:.1f}", **look)
     for row, path in enumerate(paths):
-        value = _look_up(floor, path)
+        value = look_up(floor, path)
         if value is not None:
             ax.plot([value, value], [row - 0.46, row + 0.46], **_DOTTED)
-
-
-def _look_up(score: Mapping[str, Any], path: Sequence[str]) -> Any:
-    """What a metric object holds under nested keys, None where it holds nothing."""
-    found: Any = score
-    for key in path:
-        found = (found or {}).get(key)
-    return found
 
 
 def _colour(i: int) -> str:
