@@ -22,6 +22,7 @@ import optax
 from flax import nnx
 
 from configs.pose import get_config
+from deeppose_jax.boxes import whole_image
 from deeppose_jax.config import PoseConfig
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.displacements import Displacements
@@ -66,7 +67,7 @@ def all_joints(settings: PoseConfig, batch: int, backend: str) -> Step:
     canvas = 128
     poses = PoseSet(
         canvases=rng.integers(0, 256, (batch, canvas, canvas, 3), np.uint8),
-        boxes=np.tile(np.float32([63.5, 63.5, canvas, canvas]), (batch, 1)),
+        boxes=np.tile(np.float32(whole_image(canvas, canvas)), (batch, 1)),
         joints=rng.uniform(30, 100, (batch, LSP.num_joints, 2)).astype(np.float32),
         labelled=np.ones((batch, LSP.num_joints), bool),
         to_image=np.tile(np.eye(2, 3, dtype=np.float32), (batch, 1, 1)),
