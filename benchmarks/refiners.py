@@ -22,12 +22,12 @@ import optax
 from flax import nnx
 
 from configs.pose import get_config
-from deeppose_jax.cascade import stage_network
 from deeppose_jax.config import PoseConfig
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.displacements import Displacements
 from deeppose_jax.regressor import Regressor
 from deeppose_jax.skeleton import LSP
+from deeppose_jax.stages import stage_network
 from deeppose_jax.train_step import joint_refiners_step
 from engine_jax.config import from_mapping
 from engine_jax.sharding import device_mesh, replicated
@@ -79,7 +79,7 @@ def all_joints(settings: PoseConfig, batch: int, backend: str) -> Step:
         np.float32(0.1),
     )
     optimizer = optax.adam(1e-4)
-    build = partial(stage_network, settings, LSP, 2)
+    build = partial(stage_network, settings.stage(2), LSP.num_joints)
     state = create_state(
         build, stacked(optimizer), jax.random.key(0), replicated(device_mesh(joint=1))
     )

@@ -3,6 +3,7 @@
 from deeppose_jax.cascade import Cascade, StagePoses
 from deeppose_jax.config import CascadeConfig
 from deeppose_jax.heads import Estimate
+from deeppose_jax.model_config import ModelConfig
 from deeppose_jax.regressor import Regressor
 from deeppose_jax.skeleton import LSP, Skeleton
 
@@ -11,6 +12,7 @@ __all__ = [
     "Cascade",
     "CascadeConfig",
     "Estimate",
+    "ModelConfig",
     "Regressor",
     "Skeleton",
     "StagePoses",

@@ -6,7 +6,7 @@ import jax
 from flax import nnx
 
 from convnets_jax import zoo
-from deeppose_jax.config import ModelConfig
+from deeppose_jax.model_config import ModelConfig
 from engine_jax.errors import UserError
 from engine_jax.state import variables_by_name
 

@@ -13,8 +13,8 @@ from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
-from deeppose_jax.config import ModelConfig
 from deeppose_jax.heads import Estimate
+from deeppose_jax.model_config import ModelConfig
 from deeppose_jax.regressor import Regressor
 from engine_jax.stacked import over_stack
 

@@ -1,4 +1,4 @@
-"""Command line flags by absl and ml_collections, checked first where their own errors don't help."""
+"""The training program's flags, by absl and ml_collections, checked first where their own errors don't help."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,15 +9,12 @@ from engine_jax.errors import UserError
 from launch_jax import config_files
 
 
-def parse(program: str, arguments: Sequence[str]) -> tuple[str, ConfigDict]:
-    """Parses the flags that are defined, and --config with the values that --config.FIELD=VALUE changes.
+def parse(program: str, arguments: Sequence[str]) -> flags.FlagValues:
+    """The values of all flags, and as `config` those of a config file with the changes of --config.FIELD=VALUE.
 
     Args:
         program: the name of the program.
-        arguments: the command line without it.
-
-    Returns:
-        The config's name, which is its file's without ".py", and its values.
+        arguments: what follows it on the command line.
 
     Raises:
         UserError: naming the flag or config field, what it got and what it takes.
@@ -28,14 +25,24 @@ def parse(program: str, arguments: Sequence[str]) -> tuple[str, ConfigDict]:
     for argument in others:
         _check_field(config, argument)
     argv = [program, *others]
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", "", "The run's folder.", flag_values=values)
+    flags.DEFINE_bool("debug", False, "Show tracebacks of user errors.", flag_values=values)
+    flags.DEFINE_bool("distributed", False, "This is one of several hosts.", flag_values=values)
+    flags.DEFINE_string(
+        "coordinator", None, "Address of the first host's process.", flag_values=values
+    )
+    flags.DEFINE_integer("processes", None, "How many processes there are.", flag_values=values)
+    flags.DEFINE_integer("process", None, "Which of them this is, from 0.", flag_values=values)
     try:
-        holder = config_flags.DEFINE_config_dict("config", config, sys_argv=argv)
-        left = flags.FLAGS(argv)[1:]
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
+        left = values(argv)[1:]
     except flags.Error as error:
         raise UserError(str(error)) from error
     if left:
         raise UserError(f"unexpected argument {left[0]!r}; flags are written --name=value")
-    return name, holder.value
+    values.workdir = values.workdir or f"runs/{name}-{values.config.preset}"
+    return values
 
 
 def _split(arguments: Iterable[str]) -> tuple[str, list[str]]:

@@ -11,10 +11,9 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 from anomaly_jax.synthetic import nut, scene
 from anomaly_jax.synthetic.defects import DEFECTS, defect_of, paint
 from engine_jax.errors import UserError
+from engine_jax.synthetic import chunk_keys, photograph, render_series
 
-# Nuts are rendered so many at a time. A nut always has the same place in its chunk, so that it is the same to the last
-# bit however many are asked for.
-CHUNK = 16
+CHUNK = 16  # nuts rendered in a call
 
 # A pixel is faulty where the defect changes one of its colours, in [0, 1], by more than this.
 VISIBLE = 0.03
@@ -51,7 +50,7 @@ def render(key: PRNGKeyArray, kind: Array | int, size: int) -> Picture:
     clean, faulty = _scene(parts, rough, kind)
     mask = jnp.max(jnp.abs(faulty - clean), 0) > VISIBLE
     strength = 0.008 + 0.012 * parts[4, -1]
-    return Picture(scene.photograph(camera_key, faulty, strength), mask)
+    return Picture(photograph(camera_key, faulty, strength), mask)
 
 
 def _numbers(key: PRNGKeyArray) -> tuple[Float[Array, "5 n"], Float[Array, "3 m m"]]:
@@ -80,9 +79,8 @@ def _scene(
 
 
 @functools.partial(jax.jit, static_argnames="size")
-def _chunk(seed: Array, first: Array, kind: Array, size: int) -> Picture:
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), first + jnp.arange(CHUNK))
-    return jax.vmap(lambda key: render(key, kind, size))(keys)
+def _chunk(key: PRNGKeyArray, first: Array, size: int, kind: Array) -> Picture:
+    return jax.vmap(lambda item: render(item, kind, size))(chunk_keys(key, first, CHUNK))
 
 
 def nuts(
@@ -103,23 +101,10 @@ def nuts(
     Raises:
         UserError: a count below 1, a size below 8, a negative start or seed, or a defect that there is not.
     """
-    for name, value, least in (
-        ("seed", seed, 0),
-        ("count", count, 1),
-        ("size", size, 8),
-        ("start", start, 0),
-    ):
-        if value < least:
-            raise UserError(f"synthetic nuts: {name} is {value}, must be at least {least}")
     if defect is not None and defect not in DEFECTS:
         accepted = ", ".join(DEFECTS)
         raise UserError(f"synthetic nuts: defect is {defect!r}, must be None or one of {accepted}")
     kind = len(DEFECTS) if defect is None else DEFECTS.index(defect)
-    images = np.empty((count, size, size, 3), np.uint8)
-    masks = np.empty((count, size, size), bool)
-    for first in range(start - start % CHUNK, start + count, CHUNK):
-        chunk = jax.device_get(_chunk(seed, first, kind, size))
-        skip, stop = max(start - first, 0), min(start + count - first, CHUNK)
-        rows = slice(first + skip - start, first + stop - start)
-        images[rows], masks[rows] = (leaf[skip:stop] for leaf in chunk)
-    return images, masks
+    chunk = functools.partial(_chunk, kind=kind)
+    series = render_series("synthetic nuts", chunk, CHUNK, seed, count, size, start)
+    return series.image, series.mask

@@ -8,12 +8,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from classify_jax.synthetic.distances import CLASSES, distances
-from engine_jax.errors import UserError
+from engine_jax.synthetic import chunk_keys, render_series
 
-# Pictures are rendered so many at a time. A picture always has the same place in its chunk, so that it is the same to
-# the last bit however many are asked for.
-CHUNK = 64
-
+CHUNK = 64  # pictures rendered in a call
 _DRAWS = 32  # random numbers of a scene, besides its noise
 _CELLS = 8  # values of the noise along a picture's side
 _BARS = 3  # behind the shape
@@ -107,10 +104,9 @@ def _cover(
 
 
 @partial(jax.jit, static_argnames="size")
-def _chunk(seed: Array, first: Array, size: int) -> UInt8[Array, "n s s 3"]:
-    at = first + jnp.arange(CHUNK)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), at)
-    return jax.vmap(partial(render, size=size))(keys, at % len(CLASSES))
+def _chunk(key: PRNGKeyArray, first: Array, size: int) -> UInt8[Array, "n s s 3"]:
+    kinds = (first + jnp.arange(CHUNK)) % len(CLASSES)
+    return jax.vmap(partial(render, size=size))(chunk_keys(key, first, CHUNK), kinds)
 
 
 def shapes(
@@ -130,17 +126,5 @@ def shapes(
     Raises:
         UserError: a count below 1, a size below 8, or a negative start or seed.
     """
-    for name, value, least in (
-        ("seed", seed, 0),
-        ("count", count, 1),
-        ("size", size, 8),
-        ("start", start, 0),
-    ):
-        if value < least:
-            raise UserError(f"shapes: {name} is {value}, must be at least {least}")
-    images = np.empty((count, size, size, 3), np.uint8)
-    for first in range(start - start % CHUNK, start + count, CHUNK):
-        chunk = jax.device_get(_chunk(seed, first, size))
-        skip, stop = max(start - first, 0), min(start + count - first, CHUNK)
-        images[first + skip - start : first + stop - start] = chunk[skip:stop]
+    images = render_series("shapes", _chunk, CHUNK, seed, count, size, start)
     return images, (np.arange(start, start + count) % len(CLASSES)).astype(np.int32)

@@ -1,9 +1,9 @@
 """From images of any size and kind to square canvases that fit one array.
 
-A record's region (the whole image, or a box around the person) is scaled, with its shape kept,
-until its longer side fills the canvas, and centred. What the image shows outside the region but
-inside the canvas stays; what lies outside the image gets the image's mean colour, so that a crop
-which straddles the border sees no strong edge there.
+A record's region (the whole image, or a box around the person) is centred and scaled, keeping its
+aspect ratio, so that its longer side fills the canvas. The rest of the canvas shows what the image
+shows beside the region; outside the image it has the image's mean colour, so that crops across the
+image's border contain no strong edge there.
 """
 
 import math
@@ -43,7 +43,7 @@ def prepare(
         box: the region that fills the canvas, and stage 1's box b^0. "image" is the whole image
             (the paper's choice for LSP). "joints" is the box around the labelled joints
             (`joint_box`), for images which show much more than the person, as LSP Extended's do; it
-            uses the labels, so that a test on it says so beside its score.
+            uses the labels, which must be said beside a score on such boxes.
         box_scale: for "joints", the longer side of the region over the longer side of the joints'
             bounding box.
         skip_unreadable: leave unreadable images out, with a warning that names them.
@@ -54,7 +54,7 @@ def prepare(
         unlabelled.
 
     Raises:
-        UserError: no records, an option out of range, an unreadable image, or none readable.
+        UserError: no records, an option out of range, an unreadable image, or no readable image.
     """
     if not records:
         raise UserError("prepare: no images were given")

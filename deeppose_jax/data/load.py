@@ -48,7 +48,7 @@ def load_parts(config: DataConfig, seed: int) -> Parts:
         seed: chooses the figures that are rendered, or the images that the official split holds out for validation.
 
     Raises:
-        UserError: when it is not there or can't be used.
+        UserError: the data set isn't there or can't be used.
     """
     if config.dataset == "synthetic":
         return _synthetic(config, seed)

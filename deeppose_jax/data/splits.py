@@ -1,4 +1,4 @@
-"""Which images of LSP are for training, for validation and for testing."""
+"""Splits LSP into training, validation and test parts."""
 
 from typing import Literal
 

@@ -14,11 +14,10 @@ from deeppose_jax.synthetic import scene
 from deeppose_jax.synthetic.body import sample_body
 from deeppose_jax.synthetic.capsules import draw, pixel_grid
 from deeppose_jax.synthetic.person import capsules, dress, sample_outfit
-from engine_jax.errors import UserError
+from engine_jax import synthetic
+from engine_jax.synthetic import chunk_keys, render_series
 
-# Figures are rendered so many at a time. A figure always has the same place in its chunk, so that it is the same to the
-# last bit however many are asked for.
-CHUNK = 16
+CHUNK = 16  # figures rendered in a call
 
 
 class Figure(NamedTuple):
@@ -84,18 +83,12 @@ def photograph(
         after = jax.lax.slice_in_dim(wide, 2, size + 2, axis=axis)
         picture = picture + side * (before + after - 2.0 * picture)
 
-    # Four bytes of one random word make three channels' noise and a common part.
-    word = jax.random.bits(noise_key, (size, size), jnp.uint32)
-    grain = [((word >> shift) & 255).astype(jnp.float32) / 127.5 - 1.0 for shift in (0, 8, 16, 24)]
-    strength = 0.005 + 0.05 * u[6] ** 3
-    noisy = picture + strength * (jnp.stack(grain[:3]) + grain[3])
-    return jnp.round(jnp.clip(noisy, 0.0, 1.0) * 255.0).astype(jnp.uint8).transpose(1, 2, 0)
+    return synthetic.photograph(noise_key, picture, 0.005 + 0.05 * u[6] ** 3)
 
 
 @functools.partial(jax.jit, static_argnames="size")
-def _chunk(seed: Array, first: Array, size: int) -> Figure:
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), first + jnp.arange(CHUNK))
-    return jax.vmap(lambda key: render(key, size))(keys)
+def _chunk(key: PRNGKeyArray, first: Array, size: int) -> Figure:
+    return jax.vmap(lambda item: render(item, size))(chunk_keys(key, first, CHUNK))
 
 
 def figures(seed: int, count: int, size: int, start: int = 0) -> PoseSet:
@@ -106,28 +99,13 @@ def figures(seed: int, count: int, size: int, start: int = 0) -> PoseSet:
     Raises:
         UserError: a count below 1, a size below 8, or a negative start or seed.
     """
-    for name, value, least in (
-        ("seed", seed, 0),
-        ("count", count, 1),
-        ("size", size, 8),
-        ("start", start, 0),
-    ):
-        if value < least:
-            raise UserError(f"synthetic figures: {name} is {value}, must be at least {least}")
-    canvases = np.empty((count, size, size, 3), np.uint8)
-    joints = np.empty((count, 14, 2), np.float32)
-    labelled = np.empty((count, 14), bool)
-    for first in range(start - start % CHUNK, start + count, CHUNK):
-        chunk = jax.device_get(_chunk(seed, first, size))
-        skip, stop = max(start - first, 0), min(start + count - first, CHUNK)
-        rows = slice(first + skip - start, first + stop - start)
-        canvases[rows], joints[rows], labelled[rows] = (leaf[skip:stop] for leaf in chunk)
+    series = render_series("synthetic figures", _chunk, CHUNK, seed, count, size, start)
     whole = np.array(whole_image(size, size), np.float32)
     identity = np.eye(2, 3, dtype=np.float32)
     return PoseSet(
-        canvases=canvases,
-        joints=joints,
-        labelled=labelled,
+        canvases=series.image,
+        joints=series.joints,
+        labelled=series.labelled,
         boxes=np.tile(whole, (count, 1)),
         to_image=np.tile(identity, (count, 1, 1)),
     )

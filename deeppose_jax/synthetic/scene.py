@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from deeppose_jax.synthetic.body import Body, move, rotation
 from deeppose_jax.synthetic.camera import Camera
 from deeppose_jax.synthetic.capsules import Capsules, Light, pixel_grid, plain, shade
 from deeppose_jax.synthetic.person import SKIN_TONES, Part, blend, cloth_colour
+from engine_jax.synthetic import octaves
 
 # Depths in metres of what is behind, and in front of, every person.
 FAR = 100.0
@@ -65,19 +65,11 @@ def sample_light(key: PRNGKeyArray) -> Light:
 _PERIODS = (3, 6, 12, 24, 48)
 
 
-def _octaves(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A matrix [size, n] that interpolates the values of all octaves over a line, and each value's octave [n]."""
-    at = (np.arange(size)[:, None] + 0.5) / size
-    hats = [np.maximum(1 - np.abs(at * (k - 1) - np.arange(k)), 0) for k in _PERIODS]
-    octave = np.repeat(np.arange(len(_PERIODS)), _PERIODS)
-    return np.concatenate(hats, 1).astype(np.float32), octave
-
-
 def noise(
     u: Float[Array, "f n n"], size: int, roughness: Float[Array, ""]
 ) -> Float[Array, "f s s"]:
     """Value noise in about [-1, 1] from uniform numbers: octaves of amplitudes roughness^octave."""
-    matrix, octave = _octaves(size)
+    matrix, octave = octaves(size, _PERIODS)
     # The blocks on the diagonal are the octaves: two products interpolate and add up all of them.
     amplitude = jnp.where(octave[:, None] == octave, roughness**octave, 0.0)
     return 1.2 * (1.0 - roughness) * (matrix @ (amplitude * (2.0 * u - 1.0)) @ matrix.T)
