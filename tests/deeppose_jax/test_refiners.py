@@ -186,7 +186,7 @@ def test_a_shared_refiner_returns_the_output_for_the_crops_joint():
 
 
 def refiner_state(config, optimizer):
-    build = partial(stage_network, config, TORSO, 2)
+    build = partial(stage_network, config.stage(2), TORSO.num_joints)
     return create_state(
         build, optimizer, jax.random.key(0), sharding.replicated(sharding.device_mesh(joint=1))
     )
@@ -303,7 +303,7 @@ def test_a_shared_refiner_learns_where_the_dots_are():
     step = jax.jit(
         partial(
             shared_refiner_step,
-            graphdef=graph_defs(partial(stage_network, config, TORSO, 2)).train,
+            graphdef=graph_defs(partial(stage_network, config.stage(2), TORSO.num_joints)).train,
             optimizer=optimizer,
             settings=config,
             skeleton=TORSO,
