@@ -153,13 +153,13 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """A grey image of more than 8 bits with 8; pixels of the transparent value are white."""
-    values, whites = grey_values(image)
-    if len(whites) > 1:
+    values, (white, *others) = grey_values(image)
+    if others:
         raise ValueError(
-            f"values {values.min():g} to {values.max():g} of 32 bits: white may be {whites[0]:g} or {whites[1]:g}; "
+            f"values {values.min():g} to {values.max():g} of 32 bits: white may be {white:g} or {others[0]:g}; "
             "accepted: files with 8 or 16 bits a channel"
         )
-    grey = np.rint(values * (255.0 / whites[0])).astype(np.uint8)
+    grey = np.rint(values * (255.0 / white)).astype(np.uint8)
     if (transparent := image.info.get("transparency")) is not None:
         grey[values == transparent] = 255
     return Image.fromarray(grey)

@@ -21,7 +21,7 @@ def step_indices(
 ) -> Int[np.ndarray, "count batch_size"]:
     """The samples of `count` steps that follow `step`, within one epoch.
 
-    An epoch is size // batch_size steps; what is left over of its random order is not seen in it.
+    An epoch is size // batch_size steps; the samples left over at the end of its order are skipped.
     """
     steps_per_epoch = size // batch_size
     epoch, first = divmod(step, steps_per_epoch)

@@ -14,6 +14,7 @@ import tensorflow_datasets as tfds
 from engine_jax.errors import UserError
 
 Record = TypeVar("Record")
+Split = TypeVar("Split", bound=str)
 
 
 class SourceBuilder(tfds.core.GeneratorBasedBuilder, Generic[Record], skip_registration=True):
@@ -110,8 +111,8 @@ class SourceBuilder(tfds.core.GeneratorBasedBuilder, Generic[Record], skip_regis
 
 
 def read_back(
-    builder: Any, splits: Iterable[str], images: Sequence[str] = ("image",)
-) -> Iterator[tuple[str, dict[str, Any]]]:
+    builder: Any, splits: Iterable[Split], images: Sequence[str] = ("image",)
+) -> Iterator[tuple[Split, dict[str, Any]]]:
     """Each example of a prepared data set with the name of its split.
 
     Args:

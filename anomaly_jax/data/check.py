@@ -1,4 +1,4 @@
-"""What is in a folder in the layout of MVTec AD, and what is wrong with it."""
+"""Reports the contents and the problems of a folder in the layout of MVTec AD."""
 
 import argparse
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from engine_jax.image_files import read_each
 
 @dataclass(frozen=True)
 class Finding:
-    """What reading a record has shown.
+    """Result of reading one record.
 
     Attributes:
         size: (width, height) of the image.

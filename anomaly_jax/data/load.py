@@ -1,4 +1,4 @@
-"""The parts of a run: what is trained on, what thresholds are chosen by, what is tested."""
+"""The three parts of a run: training, validation (which thresholds are chosen on) and test."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Part:
         return len(self.names)
 
 
-# Good images to train on, good images that thresholds are chosen by, and images to test on.
+# Good images to train on, good images that thresholds are chosen on, and images to test on.
 Parts = parts.Parts[Part]
 
 
@@ -38,7 +38,7 @@ def load_parts(config: DataConfig, size: int, seed: int) -> Parts:
         seed: chooses the nuts that are rendered, or the good images that are held out for validation.
 
     Raises:
-        UserError: when it is not there or can't be used.
+        UserError: the data set isn't there or can't be used.
     """
     if config.dataset == "synthetic":
         return _nuts(config, size, seed)
@@ -61,7 +61,7 @@ def _records(config: DataConfig) -> Sequence[Record]:
 
 
 def _nuts(config: DataConfig, size: int, seed: int) -> Parts:
-    """No nut is in two parts: each kind takes the next ones of the seed's series."""
+    """Renders the parts from one seed; no nut is in two of them."""
     held_out = max(1, round(config.validation * config.train))
     train = config.train - held_out
     kinds = (None, *synthetic.DEFECTS)

@@ -26,7 +26,7 @@ from engine_jax.image_files import READ_ERRORS, SUFFIXES, is_image, natural_orde
 Read = Callable[[], bytes]
 Files = dict[str, Read]  # by file name, or by path below the root
 
-# Those that are published.
+# The published categories.
 Category = Literal[
     "bottle",
     "cable",
@@ -72,7 +72,7 @@ class Record:
 
     @property
     def labelled(self) -> bool:
-        """Whether it is known which pixels are faulty: in a good image, none."""
+        """Whether it is known which pixels are faulty; in a good image, none are."""
         return self.defect == GOOD or self.read_mask is not None
 
 
@@ -198,7 +198,7 @@ def _root(name: str) -> str | None:
 
 
 def _seen(names: Iterable[str]) -> str:
-    """What is there instead: as deep in the layout as anything is."""
+    """What was found instead, at the deepest level of the layout that exists."""
     for above in (f"{_TRAIN}/", "train/", ""):
         below = {
             name.removeprefix(above).partition("/")[0] for name in names if name.startswith(above)

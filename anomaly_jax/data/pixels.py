@@ -1,4 +1,4 @@
-"""From encoded images and masks of any kind to arrays, at their own size or at the network's."""
+"""Decodes masks, and resizes images and masks to the network's input size."""
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -8,7 +8,7 @@ from engine_jax.images import UnreadableError, grey_values, read_image, upright
 
 
 def fit(image: Image.Image, size: int) -> UInt8[np.ndarray, "s s 3"]:
-    """Resizes an RGB image to one square, anti-aliased; its shape is not kept.
+    """Resizes an RGB image to one square, anti-aliased; the aspect ratio is not kept.
 
     The filter is the triangle: it adds no ringing to edges, which an autoencoder would have to
     reproduce.
@@ -20,8 +20,8 @@ def decode_mask(data: bytes, name: str) -> tuple[Bool[np.ndarray, "h w"], bool]:
     """Decodes an encoded mask, turned upright by its EXIF orientation as images are.
 
     Returns:
-        Which pixels are faulty, and whether the file is binary: it holds one value besides 0,
-        whichever that is. What isn't binary is faulty from half the largest possible value on.
+        Which pixels are faulty, and whether the mask is binary: it holds one value besides 0, of any
+        size. Pixels of other masks are faulty from half the largest possible value on.
 
     Raises:
         UnreadableError: the bytes are no image of an accepted kind, or it isn't binary and nothing
@@ -32,7 +32,7 @@ def decode_mask(data: bytes, name: str) -> tuple[Bool[np.ndarray, "h w"], bool]:
     if len(found[found > 0]) <= 1:
         return values > 0, True
     mask = values > max(possible) / 2
-    if len(possible) > 1 or not mask.any():
+    if not mask.any():
         largest = " or ".join(f"{value:g}" for value in possible)
         raise UnreadableError(
             f"{name}: values {found[0]:g} to {found[-1]:g} of {largest}, none at half or above; "
@@ -44,8 +44,8 @@ def decode_mask(data: bytes, name: str) -> tuple[Bool[np.ndarray, "h w"], bool]:
 def fit_mask(mask: Bool[np.ndarray, "h w"], size: int) -> Bool[np.ndarray, "s s"]:
     """Resizes a mask to one square.
 
-    A pixel is faulty where at least half of what it covers is, so that a fault keeps its area. A
-    mask in which nothing reaches half keeps its most covered pixels: no fault is lost.
+    A pixel of the result is faulty if at least half of its area is, so that a fault keeps its area.
+    If no pixel reaches half, those with the largest share are faulty, so that no fault is lost.
     """
     covered = Image.fromarray(mask.astype(np.float32)).resize((size, size), Image.Resampling.BOX)
     shares = np.asarray(covered)
@@ -61,5 +61,5 @@ def _values(image: Image.Image) -> tuple[np.ndarray, tuple[float, ...]]:
         return grey_values(image)
     if image.mode == "P":
         image = image.convert("RGBA")  # A palette may hold transparent colours.
-    # Colour masks are judged by their brightest channel, without their alpha.
+    # In colour masks the brightest channel counts, without the alpha channel.
     return np.asarray(image.convert("RGB")).max(axis=2), (255.0,)

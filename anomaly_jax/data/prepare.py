@@ -1,4 +1,4 @@
-"""From the records of a category to arrays."""
+"""Reads the records of a category into arrays."""
 
 import logging
 from collections.abc import Sequence
@@ -47,8 +47,8 @@ def prepare(
         The image set, and the names of the images in it.
 
     Raises:
-        UserError: no records, a size below 1, an unreadable image, none readable, a mask of another
-            size than its image, or one that marks something in a good image.
+        UserError: no records, a size below 1, an unreadable image, no readable image, a mask of
+            another size than its image, or a mask of a good image that isn't empty.
     """
     if not records:
         raise UserError("prepare: no images were given")

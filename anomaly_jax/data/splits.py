@@ -1,4 +1,4 @@
-"""Which good images are trained on and which are held out; the test set is left alone."""
+"""Splits the good training images into a training and a validation part; the test part stays as published."""
 
 from collections.abc import Sequence
 
@@ -12,13 +12,13 @@ def splits(
 ) -> dict[str, list[Record]]:
     """The parts of a category.
 
-    Validation images are good ones from train/good: early stopping and thresholds are chosen on
-    them, so that nothing is ever chosen on a faulty image or on the test set.
+    Validation images are taken from train/good: early stopping and thresholds are chosen on them,
+    and nothing is chosen on faulty or test images.
 
     Args:
         records: as `open_mvtec` gives them.
         validation: share of train/good that is held out, above 0 and below 1; one image at least.
-        seed: chooses them, the same ones on every machine.
+        seed: chooses these images, the same ones on every machine.
 
     Returns:
         "train", "validation" and "test", disjoint, each in the order of `records`.

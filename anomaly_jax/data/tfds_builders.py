@@ -10,7 +10,7 @@ gives what `open_mvtec` gives, and prepares the category the first time.
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from PIL import Image
@@ -22,7 +22,7 @@ from engine_jax.image_files import read_bytes
 from engine_jax.images import decode_rgb
 from engine_jax.tfds_source import SourceBuilder, read_back, tfds
 
-_SPLITS = ("train", "test")
+_SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
 _CITATION = """
 @inproceedings{bergmann2019mvtec,
   author = {Bergmann, Paul and Fauser, Michael and Sattlegger, David and Steger, Carsten},

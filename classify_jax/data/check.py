@@ -1,4 +1,4 @@
-"""What is in a folder of images by class, and what is wrong with it."""
+"""Reports the contents and the problems of a folder of images by class."""
 
 import argparse
 from collections import Counter

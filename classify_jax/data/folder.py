@@ -1,9 +1,9 @@
-"""A folder of images for each class, cut into parts or not.
+"""A folder of images for each class, with or without published parts.
 
-    DIR/<class>/*.png                                       the parts are cut at random
-    DIR/train/<class>/*.png, DIR/val/<class>, DIR/test/<class>   as they are
+    DIR/<class>/*.png                                            the parts are drawn at random
+    DIR/train/<class>/*.png, DIR/val/<class>, DIR/test/<class>   the parts are these
 
-Of the second form, val and test may be missing; what is missing is cut from train. Images are PNG, JPEG, BMP, TIFF or
+In the second form, val and test may be missing; a missing part is drawn from train. Images are PNG, JPEG, BMP, TIFF or
 WebP; other files, hidden ones (._a.jpg) and a Mac's __MACOSX folder are passed over.
 """
 
@@ -35,7 +35,7 @@ class Record:
     Attributes:
         name: path below the data set's folder: "cat/003.png".
         label: the name of its class.
-        split: the part that it is published in; None where the data set isn't cut.
+        split: the published part that it belongs to; None if the data set has no parts.
         read: returns the encoded image's bytes.
     """
 
@@ -52,7 +52,7 @@ def open_folder(path: str | Path) -> list[Record]:
         The records, part by part and class by class, in the natural order of their names.
 
     Raises:
-        UserError: no such folder, no class folders, a single one, one without images, or one of validation or test
+        UserError: no such folder, fewer than two class folders, one without images, or one in validation or test
             that isn't in train.
     """
     path = Path(path)
@@ -73,7 +73,7 @@ def open_folder(path: str | Path) -> list[Record]:
 
 
 def check_classes(records: Sequence[Record], where: str) -> None:
-    """Raises a UserError when a class is tested on, or chosen by, that is never trained on."""
+    """Raises a UserError if a class of the validation or test part has no training images."""
     trained = {record.label for record in records if record.split == "train"}
     for record in records:
         if record.label not in trained:

@@ -1,4 +1,4 @@
-"""The parts of a run: what is trained on, what chooses the parameters, what is tested."""
+"""The three parts of a run: training, validation (which the parameters are chosen on) and test."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ def load_parts(config: DataConfig, seed: int) -> Parts:
         seed: chooses the shapes that are rendered, or the images that are cut from a data set's training part.
 
     Raises:
-        UserError: when it is not there or can't be used.
+        UserError: the data set isn't there or can't be used.
     """
     if config.dataset == "synthetic":
         return _shapes(config, seed)
@@ -52,7 +52,7 @@ def _records(config: DataConfig) -> Sequence[Record]:
 
 
 def _shapes(config: DataConfig, seed: int) -> Parts:
-    """No picture is in two parts: each takes the next ones of the seed's series."""
+    """Renders the parts from one seed; no picture is in two of them."""
     held_out = {
         "validation": round(config.validation * config.rendered),
         "test": round(config.test * config.rendered),

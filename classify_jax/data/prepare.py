@@ -1,4 +1,4 @@
-"""From the records of a data set to arrays."""
+"""Reads the records of a data set into arrays."""
 
 from collections.abc import Sequence
 

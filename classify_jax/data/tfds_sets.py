@@ -10,7 +10,7 @@ from engine_jax.tfds_source import read_back, tfds
 def tfds_records(name: str, data_dir: str = "") -> list[Record]:
     """Prepares a set as ArrayRecord files unless that has been done, and reads it.
 
-    Its parts train, validation and test are taken as they are; others are left alone.
+    Its parts train, validation and test are used as published; others are ignored.
 
     Args:
         name: such as "mnist", "tf_flowers" or "cifar10:3.0.2".

@@ -42,7 +42,7 @@ def prepare(
         box: the region that fills the canvas, and stage 1's box b^0. "image" is the whole image
             (the paper's choice for LSP). "joints" is the box around the labelled joints
             (`joint_box`), for images which show much more than the person, as LSP Extended's do; it
-            uses the labels, which has to be stated with any score of a test on it.
+            uses the labels, which must be said beside a score on such boxes.
         box_scale: for "joints", the longer side of the region over the longer side of the joints'
             bounding box.
         skip_unreadable: leave unreadable images out, with a warning that names them.
@@ -53,7 +53,7 @@ def prepare(
         unlabelled.
 
     Raises:
-        UserError: no records, an option out of range, an unreadable image, or none readable.
+        UserError: no records, an option out of range, an unreadable image, or no readable image.
     """
     if not records:
         raise UserError("prepare: no images were given")

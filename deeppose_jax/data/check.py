@@ -1,4 +1,4 @@
-"""What is in an LSP or LSP Extended folder, and what is wrong with it."""
+"""Reports the contents and the problems of an LSP or LSP Extended folder."""
 
 import argparse
 from collections.abc import Sequence

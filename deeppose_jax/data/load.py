@@ -48,7 +48,7 @@ def load_parts(config: DataConfig, seed: int) -> Parts:
         seed: chooses the figures that are rendered, or the images that the official split holds out for validation.
 
     Raises:
-        UserError: when it is not there or can't be used.
+        UserError: the data set isn't there or can't be used.
     """
     if config.dataset == "synthetic":
         return _synthetic(config, seed)
@@ -59,10 +59,10 @@ def load_parts(config: DataConfig, seed: int) -> Parts:
         for name, indices in chosen.items()
     }
     if config.dataset == "lsp":
-        return Parts(**loaded)
+        return Parts(loaded["train"], loaded["validation"], loaded["test"])
     extended = _prepare(_extended_records(config), config, config.extended_box)
-    loaded["train"] = _join(loaded["train"], extended)
-    return Parts(**loaded, added=len(extended))
+    joined = _join(loaded["train"], extended)
+    return Parts(joined, loaded["validation"], loaded["test"], added=len(extended))
 
 
 def _synthetic(config: DataConfig, seed: int) -> Parts:
@@ -72,7 +72,7 @@ def _synthetic(config: DataConfig, seed: int) -> Parts:
         poses = synthetic.figures(seed, count, config.canvas, start=start)
         rendered[name] = Part(poses, [f"figure {i}" for i in range(start, start + count)])
         start += count
-    return Parts(**rendered)
+    return Parts(rendered["train"], rendered["validation"], rendered["test"])
 
 
 def _lsp_records(config: DataConfig) -> Sequence[Record]:

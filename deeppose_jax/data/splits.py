@@ -1,4 +1,4 @@
-"""Leeds Sports Pose's training, validation and test images."""
+"""Splits LSP into training, validation and test parts."""
 
 from typing import Literal
 

@@ -212,6 +212,17 @@ def test_bad_input_is_one_line_and_status_1(files, case, monkeypatch, capsys):
     assert message in err
 
 
+def test_images_sizes_are_upright_and_in_the_order_of_their_numbers(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Stored lying on its side.
+    for number in (1, 2, 10):
+        Image.new("RGB", (10 + number, 5)).save(tmp_path / f"im{number}.jpg")
+    Image.new("RGB", (30, 20)).save(tmp_path / "im3.jpg", exif=exif)
+    (tmp_path / "._im1.jpg").touch()
+    sizes = evaluate.image_sizes(tmp_path, 4)
+    assert sizes.tolist() == [[11, 5], [12, 5], [20, 30], [20, 5]]
+
+
 def test_an_unreadable_image_is_named(files, monkeypatch, capsys):
     folder, *_ = files
     for i in range(N):

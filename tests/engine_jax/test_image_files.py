@@ -4,13 +4,10 @@ import logging
 import zipfile
 from pathlib import Path, PurePath
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from engine_jax.errors import UserError
 from engine_jax.image_files import (
-    decoded,
     image_paths,
     is_image,
     natural_order,
@@ -61,20 +58,6 @@ def test_folders_give_their_images_in_the_order_of_their_numbers(tmp_path):
         image_paths([str(tmp_path / "empty")])
     with pytest.raises(UserError, match="nowhere: no such file or folder"):
         image_paths(["nowhere"])
-
-
-def test_unreadable_files_are_named_or_left_out(tmp_path, capsys):
-    touch(tmp_path, "bad.png")
-    Image.new("L", (3, 2), 9).save(tmp_path / "good.png")
-    paths = [tmp_path / "bad.png", tmp_path / "gone.png", tmp_path / "good.png"]
-    ((path, image),) = decoded(paths, skip_unreadable=True)
-    assert path == paths[2]
-    np.testing.assert_array_equal(image, np.full((2, 3, 3), 9))
-    printed = capsys.readouterr().out
-    assert f"left out: {paths[0]}: can't be read as an image" in printed
-    assert f"left out: {paths[1]}: can't be read (" in printed
-    with pytest.raises(UnreadableError, match=r"bad\.png: can't be read as an image"):
-        list(decoded(paths, skip_unreadable=False))
 
 
 def test_a_damaged_member_of_an_archive_is_named(tmp_path):

@@ -17,7 +17,6 @@ from engine_jax.errors import UserError
 from engine_jax.images import (
     UnreadableError,
     as_rgb,
-    check_rgb,
     decode_rgb,
     read_image,
     upright_size,
@@ -224,13 +223,3 @@ def test_damaged_bytes_never_raise_anything_else():
                 warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata.
                 with contextlib.suppress(UnreadableError):
                     decode_rgb(bytes(data), "a")
-
-
-@pytest.mark.parametrize(
-    "image",
-    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)),
-     np.zeros((0, 4, 3), np.uint8)],
-)  # fmt: skip
-def test_an_array_that_is_no_rgb_image_is_named(image):
-    with pytest.raises(UserError, match=r"images\[1\]: .*; accepted: uint8 \[h, w, 3\]"):
-        check_rgb([np.zeros((2, 3, 3), np.uint8), image])
