@@ -17,16 +17,13 @@ of the images. Without it the floor is left out.
 import argparse
 import json
 import re
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from deeppose_jax import metrics
+from deeppose_jax.data.mat_files import labelled_joints, read_array, read_joints
 from deeppose_jax.skeleton import LSP, observer_centric
 from deeppose_jax.tables import score_table
 from engine_jax import cli
@@ -34,38 +31,20 @@ from engine_jax.errors import UserError
 from engine_jax.image_files import images_in, read_bytes
 from engine_jax.images import read_image, upright_size
 
-# The exceptions that loadmat raises on bytes that aren't a complete MATLAB file of version 4 to 7.
-_UNREADABLE = (
-    *(EOFError, LookupError, MatReadError, NotImplementedError, OSError, OverflowError),
-    *(TypeError, ValueError, struct.error, zlib.error),
-)
-
 
 def load_joints(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Reads the `joints` of LSP [3, 14, n] or LSP Extended [14, 3, n].
 
     Returns:
-        joints: [n, 14, 2], (x, y) in the file's own pixels, which start at 1.
-        labelled: [n, 14]. LSP labels every joint except those at (0, 0); its third number marks occluded
-            joints. LSP Extended's third number marks labelled joints, whose x and y must be positive, too.
+        joints: [n, 14, 2], (x, y) in the file's own pixels, which start at 1; (0, 0) where not labelled.
+        labelled: [n, 14], see `mat_files.labelled_joints`.
 
     Raises:
         UserError: when the file can't be read or has other contents.
     """
-    array = _load(path, "joints")
-    if array.shape[:2] == (3, LSP.num_joints):
-        xy = array[:2].transpose(2, 1, 0)  # [n, 14, 2]
-        labelled = (xy != 0).any(-1)
-    elif array.shape[:2] == (LSP.num_joints, 3):
-        xy = array[:, :2].transpose(2, 0, 1)
-        labelled = (xy > 0).all(-1) & (array[:, 2].T == 1)
-    else:
-        raise UserError(
-            f"{path}: joints has shape {list(array.shape)}; accepted are [3, 14, n] (LSP) and "
-            "[14, 3, n] (LSP Extended)"
-        )
-    labelled &= np.isfinite(xy).all(-1)
-    return np.where(labelled[..., None], xy, 0), labelled
+    kind, joints = read_joints(path)
+    labelled = labelled_joints(kind, joints)
+    return np.where(labelled[..., None], joints[..., :2], 0), labelled
 
 
 def load_predictions(path: Path, chosen: slice, total: int) -> np.ndarray:
@@ -74,7 +53,7 @@ def load_predictions(path: Path, chosen: slice, total: int) -> np.ndarray:
     Raises:
         UserError: when the file can't be read, or has another number of poses, or joints that aren't finite.
     """
-    array = _load(path, "pred")
+    array = read_array(path, "pred")
     if array.shape[:2] != (2, LSP.num_joints):
         raise UserError(f"{path}: pred has shape {list(array.shape)}; accepted is [2, 14, n]")
     pred = array.transpose(2, 1, 0)  # [n, 14, 2]
@@ -91,30 +70,6 @@ def load_predictions(path: Path, chosen: slice, total: int) -> np.ndarray:
         image, joint = bad[0][0] + chosen.start + 1, LSP.joints[bad[0][1]]
         raise UserError(f"{path}: pred's {joint} of image {image} is not a finite number")
     return pred
-
-
-def _load(path: Path, variable: str) -> np.ndarray:
-    """A real variable of a MATLAB file as float64; a third axis of length 1, which MATLAB drops, is restored."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected a MATLAB file with `{variable}`")
-    try:
-        contents = loadmat(path, appendmat=False)
-    except _UNREADABLE as error:
-        raise UserError(
-            f"{path}: can't be read as a MATLAB file ({error}); accepted are versions up to 7, "
-            "saved with -v7"
-        ) from error
-    if variable not in contents:
-        found = ", ".join(name for name in contents if not name.startswith("__")) or "no variable"
-        raise UserError(f"{path}: expected a variable `{variable}`, found {found}")
-    array = contents[variable]
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        kind = getattr(array, "dtype", type(array).__name__)
-        raise UserError(f"{path}: `{variable}` is of type {kind}; accepted are real numbers")
-    array = array[..., None] if array.ndim == 2 else array
-    if array.ndim != 3:
-        raise UserError(f"{path}: `{variable}` has shape {list(array.shape)}; expected three axes")
-    return array.astype(np.float64)
 
 
 def parse_images(text: str | None, total: int) -> slice:

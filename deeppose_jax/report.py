@@ -124,7 +124,7 @@ def _write_pdj(
     reference = {}
     if data.dataset != "synthetic" and data.split == "official":
         methods = [p for p in published.PUBLISHED if p.labels == data.labels]
-        reference = {p.method: p.curve() for p in methods}
+        reference = {p.method: (published.PDJ_THRESHOLDS, p.pdj) for p in methods}
     curves = {
         f"stage {stage.config.number}": curve(stage.predictions["test"].joints) for stage in stages
     }

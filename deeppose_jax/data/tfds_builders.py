@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from deeppose_jax.data.lsp import Kind, Labels, Record, open_folder
+from deeppose_jax.data.lsp import Labels, Record, open_folder
+from deeppose_jax.data.mat_files import Kind
 from deeppose_jax.skeleton import LSP
 from deeppose_jax.synthetic import figures
 from engine_jax.image_files import read_bytes

@@ -171,7 +171,7 @@ def test_each_joints_refiner_sees_its_own_crop_only(head):
 def test_a_shared_refiner_returns_the_output_for_the_crops_joint():
     config = tiny(refiner__form="shared", refiner__model__head="integral")
     network = networks(config)
-    refiner = as_stage(network, config, 2)
+    refiner = as_stage(network, config.stage(2))
     crops = jax.random.normal(jax.random.key(0), (3, K, 24, 24, 3))
     found = refiner(crops)
     for joint in range(K):
