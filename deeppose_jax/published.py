@@ -1,9 +1,9 @@
-"""Published methods on Leeds Sports Pose, to draw and print beside a model's own scores.
+"""Scores of published methods on Leeds Sports Pose, for comparison with a model's own.
 
 LSP's official test half (images 1001 to 2000), in percent, computed with `metrics.score` from the
-keypoints in https://github.com/farrajota/human-pose-benchmark (MIT licence). Where that collection
-prints a score too, the two agree to the digit. These methods score parts or heat maps; none of them
-is a plain regression from the whole image.
+keypoints in https://github.com/farrajota/human-pose-benchmark (MIT licence). They agree to the digit
+with the scores that this collection gives. The methods score parts or heat maps; none of them is a
+plain regression from the whole image.
 
 - Wang and Li 2013: Wang and Li, "Beyond Physical Connections: Tree Models in Human Pose
   Estimation", CVPR 2013.
@@ -29,11 +29,11 @@ class Published:
     Attributes:
         method: authors and year.
         folder: the method's folder in the collection.
-        labels: person-centric or observer-centric ground truth; scores under the two do not
-            compare.
+        labels: person-centric ("PC") or observer-centric ("OC") ground truth; scores under the two
+            are not comparable.
         pcp_strict: PCP at 0.5, with the keys of `metrics.score`.
         pcp_loose: likewise.
-        pdj: joint group -> PDJ at each of PDJ_THRESHOLDS.
+        pdj: PDJ at each of PDJ_THRESHOLDS, by joint group.
     """
 
     method: str
