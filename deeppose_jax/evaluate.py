@@ -1,17 +1,17 @@
-"""Scores anyone's predictions on Leeds Sports Pose, from MATLAB files.
+"""Scores predictions of any program on Leeds Sports Pose, from MATLAB files.
 
     python -m deeppose_jax.evaluate --joints joints.mat --predictions pred.mat --images 1001:2000
 
 --joints is the data set's own file: [3, 14, n] for LSP, [14, 3, n] for LSP Extended. --predictions
-holds `pred` [2, 14, n] in the same coordinates, joints in LSP's order, one pose for each image of
---images, or for each image of --joints, of which those of --images are then taken.
+holds `pred` [2, 14, n] in the same coordinates, joints in LSP's order: one pose for each image of
+--images, or one for each image of --joints, of which those of --images are scored.
 
 LSP's observer-centric joints name left and right as the viewer sees them. --observer-centric renames
-the predictions of a model that was trained on person-centric joints likewise, by where its hips and
-shoulders are.
+the predictions of a model that was trained on person-centric joints in the same way, by the
+positions of its hips and shoulders.
 
-The mean-pose floor takes the images' sizes, which are in neither file: --image-folder says where
-the images are. Without it the floor is left out.
+The mean-pose floor needs the images' sizes, which are in neither file; --image-folder is the folder
+of the images. Without it the floor is left out.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from engine_jax.errors import UserError
 from engine_jax.image_files import images_in, read_bytes
 from engine_jax.images import read_image, upright_size
 
-# What loadmat raises on bytes that are not, or not wholly, a MATLAB file of version 4 to 7.
+# The exceptions that loadmat raises on bytes that aren't a complete MATLAB file of version 4 to 7.
 _UNREADABLE = (
     *(EOFError, LookupError, MatReadError, NotImplementedError, OSError, OverflowError),
     *(TypeError, ValueError, struct.error, zlib.error),
@@ -46,11 +46,11 @@ def load_joints(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         joints: [n, 14, 2], (x, y) in the file's own pixels, which start at 1.
-        labelled: [n, 14]. LSP labels every joint but one at (0, 0), its third number says occluded;
-            LSP Extended's third number says labelled, and x and y must be positive.
+        labelled: [n, 14]. LSP labels every joint except those at (0, 0); its third number marks occluded
+            joints. LSP Extended's third number marks labelled joints, whose x and y must be positive, too.
 
     Raises:
-        UserError: the file can't be read or holds something else.
+        UserError: when the file can't be read or has other contents.
     """
     array = _load(path, "joints")
     if array.shape[:2] == (3, LSP.num_joints):
@@ -69,11 +69,10 @@ def load_joints(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def load_predictions(path: Path, chosen: slice, total: int) -> np.ndarray:
-    """Reads `pred` [2, 14, n] and takes the chosen images' poses, [m, 14, 2].
+    """Reads `pred` [2, 14, n]; returns the chosen images' poses, [m, 14, 2].
 
     Raises:
-        UserError: the file can't be read, or holds another number of poses or joints that are not
-            finite.
+        UserError: when the file can't be read, or has another number of poses, or joints that aren't finite.
     """
     array = _load(path, "pred")
     if array.shape[:2] != (2, LSP.num_joints):
@@ -95,7 +94,7 @@ def load_predictions(path: Path, chosen: slice, total: int) -> np.ndarray:
 
 
 def _load(path: Path, variable: str) -> np.ndarray:
-    """One real variable of a MATLAB file as float64, with the third axis that MATLAB drops."""
+    """A real variable of a MATLAB file as float64; a third axis of length 1, which MATLAB drops, is restored."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; expected a MATLAB file with `{variable}`")
     try:
@@ -122,7 +121,7 @@ def parse_images(text: str | None, total: int) -> slice:
     """First and last image, counted from 1 and both included, as a slice from 0.
 
     Raises:
-        UserError: not two numbers with a colon, or not within the data set.
+        UserError: when it isn't two numbers with a colon, or not within the data set.
     """
     if text is None:
         return slice(0, total)
@@ -138,7 +137,7 @@ def parse_thresholds(text: str) -> tuple[float, ...]:
     """Positive numbers with commas between them.
 
     Raises:
-        UserError: something else.
+        UserError: on any other text.
     """
     try:
         thresholds = tuple(float(part) for part in text.split(","))
@@ -154,22 +153,22 @@ def parse_thresholds(text: str) -> tuple[float, ...]:
 def mean_pose_predictions(
     joints: np.ndarray, labelled: np.ndarray, sizes: np.ndarray, chosen: slice
 ) -> np.ndarray:
-    """The mean pose of the images that are not chosen, drawn on each one that is.
+    """The mean pose of the other images, as the prediction for each chosen one.
 
-    Poses are averaged, and put back, in the frame of the square canvas around each image: the
-    origin at the image's centre, the longer side as the unit.
+    Poses are averaged in the frame of the square canvas around each image, whose origin is the image's
+    centre and whose unit is its longer side, and scaled back to each chosen image.
 
     Args:
         joints: [n, 14, 2] in pixels that start at 1.
         labelled: [n, 14].
         sizes: [n, 2], each image's width and height in pixels.
-        chosen: the images to draw on.
+        chosen: the images to predict.
 
     Returns:
         [m, 14, 2] in pixels that start at 1.
 
     Raises:
-        UserError: the other images do not label every joint.
+        UserError: when the other images don't label every joint.
     """
     others = np.ones(len(joints), bool)
     others[chosen] = False
@@ -188,7 +187,7 @@ def image_sizes(folder: Path, count: int) -> np.ndarray:
     """Width and height of the images in a folder, upright, in the order of the numbers in their names: [n, 2].
 
     Raises:
-        UserError: no such folder, another number of images, or one that can't be read.
+        UserError: when there is no such folder, or it has another number of images, or one can't be read.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected the data set's images")
@@ -230,7 +229,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """The program's command line."""
     result = argparse.ArgumentParser(
         prog="python -m deeppose_jax.evaluate",
         description="PCP and PDJ of predicted poses on Leeds Sports Pose or LSP Extended.",
@@ -239,7 +238,7 @@ def parser() -> argparse.ArgumentParser:
     add("--joints", type=Path, required=True, help="the data set's joints.mat")
     add("--predictions", type=Path, required=True, help=".mat file with pred [2, 14, n]")
     add("--images", metavar="FIRST:LAST", help="from 1, both included (default: all)")
-    add("--labels", choices=("PC", "OC"), help="what --joints holds; only repeated in the output")
+    add("--labels", choices=("PC", "OC"), help="convention of --joints; printed with the scores")
     add(
         "--observer-centric",
         action="store_true",

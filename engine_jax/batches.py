@@ -1,8 +1,7 @@
 """Functions of a batch, applied to any number of samples."""
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,8 +9,6 @@ from jax.sharding import NamedSharding
 
 from engine_jax import sharding
 from engine_jax.order import padded_batches
-
-T = TypeVar("T")
 
 
 def map_batches(
@@ -48,10 +45,3 @@ def fitting_batch_size(count: int, largest: int) -> int:
     With few sizes there is little to compile, and a single image isn't padded to a whole batch.
     """
     return min(largest, 1 << max(count - 1, 0).bit_length())
-
-
-def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of `size` items in order; the last one may be shorter."""
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk

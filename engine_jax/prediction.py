@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -112,7 +113,7 @@ def _read(paths: Sequence[Path], skip: bool, bar: tqdm) -> Iterator[tuple[Path, 
         except UnreadableError as error:
             if not skip:
                 raise
-            bar.write(f"left out: {error}")
+            bar.write(f"left out: {error}", file=sys.stderr)
             bar.update()
 
 

@@ -1,4 +1,4 @@
-"""Command line flags by absl and ml_collections, checked first where their own errors don't help."""
+"""The training program's flags, by absl and ml_collections, checked first where their own errors don't help."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,15 +9,12 @@ from engine_jax.errors import UserError
 from launch_jax import config_files
 
 
-def parse(program: str, arguments: Sequence[str]) -> tuple[str, ConfigDict]:
-    """Parses the flags that are defined, and --config with the values that --config.FIELD=VALUE changes.
+def parse(program: str, arguments: Sequence[str]) -> flags.FlagValues:
+    """The values of all flags, and as `config` those of a config file with the changes of --config.FIELD=VALUE.
 
     Args:
         program: the name of the program.
-        arguments: the command line without it.
-
-    Returns:
-        The config's name, which is its file's without ".py", and its values.
+        arguments: what follows it on the command line.
 
     Raises:
         UserError: naming the flag or config field, what it got and what it takes.
@@ -27,15 +24,25 @@ def parse(program: str, arguments: Sequence[str]) -> tuple[str, ConfigDict]:
     # config_flags lets Python's own errors through for a field that isn't there.
     for argument in others:
         _check_field(config, argument)
-    argv = [program, *others]
+    argv = [program, *(argument for argument in others if not _set_none(config, argument))]
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", "", "The run's folder.", flag_values=values)
+    flags.DEFINE_bool("debug", False, "Show tracebacks of user errors.", flag_values=values)
+    flags.DEFINE_bool("distributed", False, "This is one of several hosts.", flag_values=values)
+    flags.DEFINE_string(
+        "coordinator", None, "Address of the first host's process.", flag_values=values
+    )
+    flags.DEFINE_integer("processes", None, "How many processes there are.", flag_values=values)
+    flags.DEFINE_integer("process", None, "Which of them this is, from 0.", flag_values=values)
     try:
-        holder = config_flags.DEFINE_config_dict("config", config, sys_argv=argv)
-        left = flags.FLAGS(argv)[1:]
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
+        left = values(argv)[1:]
     except flags.Error as error:
         raise UserError(str(error)) from error
     if left:
         raise UserError(f"unexpected argument {left[0]!r}; flags are written --name=value")
-    return name, holder.value
+    values.workdir = values.workdir or f"runs/{name}-{values.config.preset}"
+    return values
 
 
 def _split(arguments: Iterable[str]) -> tuple[str, list[str]]:
@@ -67,3 +74,17 @@ def _check_field(config: ConfigDict, argument: str) -> None:
             )
             raise UserError(f"{name}: no such field; {there}")
         group, path = group[part], f"{path}.{part}"
+
+
+def _set_none(config: ConfigDict, argument: str) -> bool:
+    """Applies an override such as --config.train.limit=None, which absl refuses for numbers; whether it was one."""
+    name, _, text = argument.partition("=")
+    *path, last = name.lstrip("-").split(".")
+    if text != "None" or not path or path[0] != "config":
+        return False
+    for part in path[1:]:
+        config = config[part]
+    if config.get_type(last) is str:
+        return False
+    config[last] = None
+    return True

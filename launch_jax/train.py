@@ -2,9 +2,6 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from pathlib import Path
-
-from absl import flags
 
 from engine_jax import cli
 from engine_jax.errors import UserError
@@ -25,16 +22,9 @@ The first preset is the default, and --workdir=runs/CONFIG-PRESET.
 On several hosts, start it on each with the same arguments and --distributed. Where they can't find
 each other (outside of TPU pods and Slurm), add --coordinator=HOST:PORT --processes=N --process=I."""
 
-WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder; default: runs/<config>-<preset>.")
-DEBUG = flags.DEFINE_bool("debug", False, "Show tracebacks of user errors.")
-DISTRIBUTED = flags.DEFINE_bool("distributed", False, "This is one of several hosts.")
-COORDINATOR = flags.DEFINE_string("coordinator", None, "Address of the first host's process.")
-PROCESSES = flags.DEFINE_integer("processes", None, "How many processes there are.")
-PROCESS = flags.DEFINE_integer("process", None, "Which of them this is, from 0.")
-
 
 def main(program: str, arguments: Sequence[str]) -> None:
-    """The command line program: `program` is how it was called, `arguments` what followed."""
+    """The command line program; `program` is what the user typed before the arguments."""
     if {"--help", "-h"} & set(arguments):
         print(usage(program))
         return
@@ -43,20 +33,19 @@ def main(program: str, arguments: Sequence[str]) -> None:
 
 def launch(program: str, arguments: Sequence[str]) -> None:
     """Runs the experiment that the arguments describe."""
-    name, config = parse(program, arguments)
+    flags = parse(program, arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for library in ("absl", "jax", "orbax", "grain"):
         logging.getLogger(library).setLevel(logging.ERROR)
 
     import jax
 
-    if DISTRIBUTED.value:
-        jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+    if flags.distributed:
+        jax.distributed.initialize(flags.coordinator, flags.processes, flags.process)
     device = jax.devices()[0].device_kind
-    logging.info("%s on %d x %s", config.preset, jax.device_count(), device)
+    logging.info("%s on %d x %s", flags.config.preset, jax.device_count(), device)
 
-    workdir = WORKDIR.value or Path("runs") / f"{name}-{config.preset}"
-    task(config.task)(config.to_dict(), workdir)
+    task(flags.config.task)(flags.config.to_dict(), flags.workdir)
 
 
 def task(name: str) -> Callable:

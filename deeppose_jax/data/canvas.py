@@ -1,9 +1,9 @@
 """From images of any size and kind to square canvases that fit one array.
 
-A record's region (the whole image, or a box around the person) is scaled, with its shape kept,
-until its longer side fills the canvas, and centred. What the image shows outside the region but
-inside the canvas stays; what lies outside the image gets the image's mean colour, so that a crop
-which straddles the border sees no strong edge there.
+A record's region (the whole image, or a box around the person) is scaled, with its aspect ratio kept,
+until its longer side fills the canvas, and centred. Where the canvas reaches beyond the region it
+shows more of the image; beyond the image it has the image's mean colour, so that a crop across the
+border shows no strong edge there.
 """
 
 import math
@@ -20,8 +20,7 @@ from deeppose_jax.data.pose_set import PoseSet
 from engine_jax.errors import UserError
 from engine_jax.image_files import read_all, read_rgb
 
-# A labelled joint farther outside the image than this, in pixels, can't have been seen by whoever
-# labelled it.
+# A labelled joint farther outside the image than this, in pixels, can't have been visible to the annotator.
 _OUTSIDE = 1.0
 
 
@@ -43,7 +42,7 @@ def prepare(
         box: the region that fills the canvas, and stage 1's box b^0. "image" is the whole image
             (the paper's choice for LSP). "joints" is the box around the labelled joints
             (`joint_box`), for images which show much more than the person, as LSP Extended's do; it
-            uses the labels, so that a test on it says so beside its score.
+            uses the labels, which has to be stated with any score of a test on it.
         box_scale: for "joints", the longer side of the region over the longer side of the joints'
             bounding box.
         skip_unreadable: leave unreadable images out, with a warning that names them.
@@ -74,7 +73,7 @@ def prepare(
         labelled[i] = joints_inside(records[i], image.size)
         region = whole_image(*image.size)
         seen = records[i].joints[labelled[i]]
-        # One joint alone doesn't tell how large the person is.
+        # One joint alone gives no size.
         if box == "joints" and len(seen) and np.ptp(seen, axis=0).max() >= 1:
             region = joint_box(seen, box_scale)
         canvases[i], affine = place(image, region, canvas)
@@ -116,7 +115,7 @@ def place(
     scale = side / canvas  # image pixels per canvas pixel
     # Pillow counts from the top left pixel's corner, half a pixel before its centre.
     left, top = cx + 0.5 - side / 2, cy + 0.5 - side / 2
-    # The bicubic filter looks two pixels beyond the square, and two canvas pixels when it shrinks.
+    # The bicubic filter reads two pixels beyond the square, or two canvas pixels when it shrinks.
     margin = 2 * max(scale, 1)
     column, row = math.floor(left - margin), math.floor(top - margin)
     right, bottom = math.ceil(left + side + margin), math.ceil(top + side + margin)

@@ -17,6 +17,7 @@ from deeppose_jax.boxes import centre_and_size, from_centre_and_size, whole_imag
 from deeppose_jax.heads import Estimate
 from deeppose_jax.refiner_boxes import boxes_around, from_frame, to_frame
 from deeppose_jax.skeleton import LSP
+from deeppose_jax.stages import as_stage, stage_network
 from tests.deeppose_jax.settings import TORSO, tiny
 
 SIDE = 64
@@ -52,14 +53,14 @@ def real_cascade(settings, skeleton, stages=3):
     """Untrained networks, whose outputs are wide enough to matter."""
     networks = []
     for number in range(1, stages + 1):
-        network = cascade.stage_network(settings, skeleton, number, rngs=nnx.Rngs(number))
+        network = stage_network(settings.stage(number), skeleton.num_joints, rngs=nnx.Rngs(number))
         params = nnx.state(network, nnx.Param)
         nnx.update(
             network,
             jax.tree.map(lambda x: x + 0.05 * jnp.sin(jnp.arange(x.size)).reshape(x.shape), params),
         )
         network.eval()
-        networks.append(cascade.as_stage(network, settings, number))
+        networks.append(as_stage(network, settings.stage(number)))
     return Cascade(networks, settings.cascade, skeleton)
 
 

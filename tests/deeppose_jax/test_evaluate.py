@@ -218,7 +218,7 @@ def test_an_unreadable_image_is_named(files, monkeypatch, capsys):
         (folder / f"im{i + 1:04}.jpg").write_bytes(b"no picture")
     with pytest.raises(SystemExit):
         program(monkeypatch, folder, "--image-folder", str(folder))
-    assert "im0001.jpg: not a readable image" in capsys.readouterr().err
+    assert "im0001.jpg: can't be read as an image" in capsys.readouterr().err
 
 
 def test_the_floor_needs_images_outside_the_range(files, monkeypatch, capsys):

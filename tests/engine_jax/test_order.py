@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from engine_jax.order import epoch_order, largest_divisor, padded_batches, step_indices
+from engine_jax.order import (
+    epoch_order,
+    largest_divisor,
+    padded_batches,
+    shuffled,
+    step_indices,
+)
 from engine_jax.stream import stream
 
 
@@ -40,6 +46,19 @@ def test_padded_batches_hold_every_sample_once():
 )
 def test_largest_divisor(number, limit, expected):
     assert largest_divisor(number, limit) == expected
+
+
+def test_shuffled_is_the_same_on_every_machine():
+    assert shuffled(6, 0).tolist() == [0, 3, 5, 1, 2, 4]
+    assert sorted(shuffled(100, 2**63 - 1)) == list(range(100))
+    assert shuffled(100, 1).tolist() != shuffled(100, 0).tolist()
+
+
+def test_several_orders_of_one_seed_are_drawn_one_after_the_other():
+    bits = np.random.Philox(3).random_raw(9)
+    for start in (0, 4):
+        order = shuffled(5, 3, start)
+        assert order.tolist() == np.argsort(bits[start : start + 5]).tolist()
 
 
 def test_a_stream_gathers_in_order_and_starts_anywhere():
