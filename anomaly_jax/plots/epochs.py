@@ -1,4 +1,4 @@
-"""The three accuracies of the test images by epoch."""
+"""Recall, precision and accuracy of the test images by epoch."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -27,13 +27,13 @@ def accuracies_by_epoch(
 ) -> Figure:
     """Recall, precision and accuracy of each defect's pixels by epoch, a line for each threshold, in percent.
 
-    A line has a gap where its rate is undefined: precision, where no pixel is predicted.
+    A line has a gap where its rate is undefined, such as precision without predicted pixels.
 
     Args:
         history: rows of metrics.jsonl, each with "epoch" and some of "test/<defect>/<threshold>/<rate>": fractions in
-            [0, 1], None or missing where they are undefined. Of two rows for one epoch the later counts.
-        defects: a row of axes each.
-        thresholds: names of thresholds, a line each.
+            [0, 1], None or missing where they are undefined. Of two rows for an epoch the later one is used.
+        defects: a row of axes for each.
+        thresholds: names of thresholds, a line for each.
         best_epoch: the epoch whose parameters were chosen, marked.
 
     Raises:
@@ -77,14 +77,14 @@ def accuracies_by_epoch(
 def _percent(
     rows: Sequence[Row], defects: Sequence[str], thresholds: Sequence[str]
 ) -> Float[np.ndarray, "d r t e"]:
-    """The rates of each defect and threshold by epoch, NaN where they are undefined."""
+    """The rates of each defect and threshold by epoch in percent, NaN where they are undefined."""
     keys = [f"test/{d}/{t}/{rate}" for d in defects for rate in RATES for t in thresholds]
     values = np.array([[row.get(key) for row in rows] for key in keys], float)  # None becomes NaN.
     return 100 * values.reshape(len(defects), len(RATES), len(thresholds), len(rows))
 
 
 def _dots(line: Float[np.ndarray, " e"]) -> dict[str, Any]:
-    """A marker for each epoch that no line reaches, because its neighbours are undefined."""
+    """Markers at isolated epochs, which no line connects because their neighbours are undefined."""
     known = np.isfinite(line)
     padded = np.concatenate([[False], known, [False]])
     alone = np.flatnonzero(known & ~padded[:-2] & ~padded[2:])
@@ -92,7 +92,7 @@ def _dots(line: Float[np.ndarray, " e"]) -> dict[str, Any]:
 
 
 def _tens_below(percent: np.ndarray) -> float:
-    """Where an axis of accuracies starts: a good one is so near to 100 that from 0 its lines would be one."""
+    """The lower end of the accuracy axis: lines near 100 % could not be told apart on an axis from 0."""
     known = percent[np.isfinite(percent)]
     return 10 * np.floor(np.min(known, initial=99) / 10)
 

@@ -15,29 +15,29 @@ from engine_jax.synthetic import chunk_keys, photograph, render_series
 
 CHUNK = 16  # nuts rendered in a call
 
-# A pixel is faulty where the defect changes one of its colours, in [0, 1], by more than this.
+# A pixel is faulty if the defect changes one of its colour channels, in [0, 1], by more than this.
 VISIBLE = 0.03
 
-# Random numbers for each part of the scene: shape, light, cloth, shell and defect; each uses some of them.
+# Random numbers for each part of the scene: shape, light, cloth, shell and defect. No part uses all of them.
 _DRAWS = 64
 
-# Of the noise on the shell, coarse and fine, and on the cloth; see `scene.noise`.
+# Roughness of the noise on the shell (coarse, fine) and on the cloth, see `scene.noise`.
 _ROUGHNESS = (0.75, 1.5, 1.2)
 
 
 class Picture(NamedTuple):
-    """A picture of one nut and the pixels that its defect changed."""
+    """A picture of one nut, and the mask of its defect."""
 
     image: UInt8[Array, "s s 3"]
     mask: Bool[Array, "s s"]
 
 
 def render(key: PRNGKeyArray, kind: Array | int, size: int) -> Picture:
-    """Draws one nut, with a defect or without.
+    """Draws one nut, with or without a defect.
 
     Args:
-        key: a typed random key; it decides the nut, and with `kind` its defect.
-        kind: an index into `DEFECTS`; len(DEFECTS) is a good nut.
+        key: a typed random key, which determines the nut, and together with `kind` its defect.
+        kind: an index into `DEFECTS`, or len(DEFECTS) for a good nut.
         size: side of the image in pixels, a Python integer.
 
     Returns:
@@ -55,7 +55,7 @@ def render(key: PRNGKeyArray, kind: Array | int, size: int) -> Picture:
 
 def _numbers(key: PRNGKeyArray) -> tuple[Float[Array, "5 n"], Float[Array, "3 m m"]]:
     """Uniform numbers in [0, 1) for the parts of the scene and for its noise."""
-    # One draw for all: each draw adds its own generator to the compiled program.
+    # A single draw, because each one adds its own generator to the compiled program.
     u = jax.random.uniform(key, (5 * _DRAWS + 3 * scene.NOISE**2,))
     lattice = u[5 * _DRAWS :].reshape(3, scene.NOISE, scene.NOISE)
     return u[: 5 * _DRAWS].reshape(5, _DRAWS), lattice
@@ -64,7 +64,7 @@ def _numbers(key: PRNGKeyArray) -> tuple[Float[Array, "5 n"], Float[Array, "3 m 
 def _scene(
     parts: Float[Array, "5 n"], rough: Float[Array, "3 s s"], kind: Array | int
 ) -> tuple[Float[Array, "3 s s"], Float[Array, "3 s s"]]:
-    """The nut without its defect and with it, in colours of [0, 1]."""
+    """The nut without and with its defect, in colours of [0, 1]."""
     shape = nut.shape_of(parts[0])
     light = scene.light_of(parts[1])
     ground = scene.cloth(parts[2], shape, light, rough[2])
@@ -88,18 +88,18 @@ def nuts(
 ) -> tuple[UInt8[np.ndarray, "n s s 3"], Bool[np.ndarray, "n s s"]]:
     """Synthetic nuts `start` to `start + count - 1` of a seed, as NumPy arrays: images and masks of their defects.
 
-    Nut i depends on the seed and i only, so that ranges of one seed that don't overlap are disjoint sets. A defect is
-    put on the same nut that is good without it.
+    Nut i depends only on the seed and i, so that non-overlapping ranges of one seed are disjoint sets. A nut with a
+    defect is otherwise the same as the good nut of the same seed and index.
 
     Args:
-        seed: names a series of nuts.
-        count: how many.
+        seed: of the series.
+        count: number of nuts.
         size: side of the images in pixels.
         defect: one of `DEFECTS`, or None for good nuts, whose masks are empty.
-        start: index of the first.
+        start: index of the first nut.
 
     Raises:
-        UserError: a count below 1, a size below 8, a negative start or seed, or a defect that there is not.
+        UserError: a count below 1, a size below 8, a negative start or seed, or an unknown defect.
     """
     if defect is not None and defect not in DEFECTS:
         accepted = ", ".join(DEFECTS)

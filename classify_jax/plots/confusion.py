@@ -1,4 +1,4 @@
-"""Which classes are taken for which."""
+"""The confusion matrix as a picture."""
 
 from collections.abc import Sequence
 
@@ -8,14 +8,17 @@ from matplotlib.figure import Figure
 
 from engine_jax.plots import FAINT, INK, WIDTH, shorten
 
-_NUMBERED, _NAMED = 20, 60  # classes at most, for counts in the cells and for names beside them
+_NUMBERED, _NAMED = (
+    20,
+    60,
+)  # largest number of classes for counts in the cells, and for names beside them
 
 
 def confusion(matrix: Int[np.ndarray, "k k"], class_names: Sequence[str]) -> Figure:
-    """The share of each class's images (rows) that are taken for each class (columns), with counts if there is room.
+    """The share of each class's images (rows) that are predicted as each class (columns), with counts if they fit.
 
     Raises:
-        ValueError: the matrix is not square or has another size than the names.
+        ValueError: the matrix is not square, or its size is not the number of names.
     """
     k = len(class_names)
     if matrix.shape != (k, k):

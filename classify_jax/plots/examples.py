@@ -1,4 +1,4 @@
-"""Images with what the network takes them for."""
+"""Images with their predicted classes."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from engine_jax.plots import INK, WIDTH, shorten
 
-RIGHT, WRONG = "#0072B2", "#D55E00"  # of Okabe and Ito's set for the colour blind
+RIGHT, WRONG = "#0072B2", "#D55E00"  # from Okabe and Ito's palette for the colour blind
 _COLUMNS = 6
 _TITLE, _CAPTION = 0.35, 0.36  # inches
 
@@ -20,7 +20,7 @@ def examples(
     class_names: Sequence[str],
     title: str,
 ) -> Figure:
-    """A grid of images; beneath each the predicted class with its probability, and the true one where that is another.
+    """A grid of images, each above its predicted class with the probability, and the true class if that differs.
 
     Raises:
         ValueError: there are no images, or the shapes do not fit.

@@ -5,7 +5,7 @@
     figure = pose_grid(images, true, predicted, labelled, LSP, "Test images")
     save(figure, "poses.png")
 
-The loss by epoch, which says nothing of poses, is `engine_jax.plots.loss_curves`.
+The loss by epoch is `engine_jax.plots.loss_curves`.
 """
 
 from deeppose_jax.plots.cascade import displacement_clouds, refiner_crops

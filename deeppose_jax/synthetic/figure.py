@@ -21,7 +21,7 @@ CHUNK = 16  # figures rendered in a call
 
 
 class Figure(NamedTuple):
-    """A picture of one person, with joints in LSP's order, person-centric, in pixels."""
+    """A picture of one person, with joints in pixels, in LSP's order, with left and right as the person's own."""
 
     image: UInt8[Array, "s s 3"]
     joints: Float[Array, "14 2"]
@@ -32,7 +32,7 @@ def render(key: PRNGKeyArray, size: int) -> Figure:
     """Draws one person in a random pose, outfit, place and light.
 
     Args:
-        key: a typed random key; it alone decides the figure.
+        key: a typed random key, which determines the figure.
         size: side of the image in pixels, a Python integer.
 
     Returns:
@@ -62,7 +62,7 @@ def render(key: PRNGKeyArray, size: int) -> Figure:
 def photograph(
     key: PRNGKeyArray, noise_key: PRNGKeyArray, picture: Float[Array, "3 s s"]
 ) -> UInt8[Array, "s s 3"]:
-    """A shadow across the whole scene, exposure, blur and noise; colours of [0, 1] to bytes."""
+    """Adds a shadow across the scene, exposure, blur and noise to colours of [0, 1], and converts them to bytes."""
     size = picture.shape[-1]
     u = jax.random.uniform(key, (8,))
 
@@ -73,7 +73,7 @@ def photograph(
     exposure = 0.8 + 0.4 * u[4]
     picture = picture * exposure * (1.0 - darkness * jnp.clip(0.5 + 0.2 * edge, 0.0, 1.0))
 
-    # A blur by a pixel's two neighbours, along each axis in turn.
+    # Blur with each pixel's two neighbours, along each axis.
     side = 0.3 * u[5] ** 2
     for axis in (-2, -1):
         pad = [(0, 0)] * 3
@@ -94,7 +94,7 @@ def _chunk(key: PRNGKeyArray, first: Array, size: int) -> Figure:
 def figures(seed: int, count: int, size: int, start: int = 0) -> PoseSet:
     """Synthetic people `start` to `start + count - 1` of a seed, as NumPy arrays.
 
-    Figure i depends on the seed and i only, so that ranges of one seed that don't overlap are disjoint sets.
+    Figure i depends only on the seed and i, so that non-overlapping ranges of one seed are disjoint sets.
 
     Raises:
         UserError: a count below 1, a size below 8, or a negative start or seed.

@@ -88,8 +88,8 @@ def test_many_defects_look_different_and_are_named():
     assert_no_overlap(figure, [*shown, *[ax.xaxis.label for ax in figure.axes[:3]]])
 
 
-def test_no_table_is_a_users_error():
-    with pytest.raises(UserError, match="no table"):
+def test_no_counts_are_a_users_error():
+    with pytest.raises(UserError, match="no counts"):
         plots.ranking_curves({})
 
 
