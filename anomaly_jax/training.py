@@ -105,7 +105,7 @@ def train_detector(run: Run[AnomalyConfig, Parts], plan: Plan) -> TrainedDetecto
 
 
 def epoch_metrics(found: Detections, test: ImageSet, grid: Sequence[float]) -> dict[str, float]:
-    """Scores of the test part as training goes on, which choose nothing: areas under the ROC curves, and
+    """Scores of the test part during training, by which nothing is chosen: areas under the ROC curves, and
     "test/DEFECT/THRESHOLD/RATE", the three accuracies over the good images and one defect's.
     """
     known = test.labelled

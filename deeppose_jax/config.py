@@ -79,7 +79,7 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class RefinerConfig:
-    """Stages 2, 3, ...: networks that look again at a crop around each joint.
+    """Refiners, the stages from the second on: each estimates a joint again from a crop around the last estimate.
 
     Attributes:
         form: "per_joint", one network for each joint (the paper); or "shared", one trunk, with a head for each joint.

@@ -1,4 +1,4 @@
-"""What is measured as training goes on: losses and main scores of some images of each part."""
+"""Losses and main scores of each part during training."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What a refiner's training needs of the stage before it: that stage's errors, and its poses on the training part."""
+"""The errors of a stage, on which the next stage's refiners are trained."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields

@@ -159,7 +159,7 @@ def _step(
 
 
 def check_stages(settings: PoseConfig, parts: Parts) -> None:
-    """Finds what would stop a later stage, before the first one is trained.
+    """Checks every stage before the first one is trained.
 
     Raises:
         UserError: when the training part has fewer images than a batch, a network can't be built, or a stage can't

@@ -94,7 +94,7 @@ def open_experiment(
 
 
 def provenance(settings: Any) -> dict[str, Any]:
-    """The part of results.json that says what produced it."""
+    """The part of results.json on what produced it: configuration, seed, device and versions."""
     return {
         "task": settings.task,
         "preset": settings.preset,
@@ -105,7 +105,7 @@ def provenance(settings: Any) -> dict[str, Any]:
 
 
 def training_summary(fitted: Fit, networks: int = 1) -> dict[str, Any]:
-    """The part of results.json that says how a network was trained; of several side by side, how large each is."""
+    """The part of results.json on how a network was trained; of several side by side, `parameters` is one's."""
     return {
         "parameters": fitted.best.parameter_count // networks,
         "epochs": fitted.epochs,

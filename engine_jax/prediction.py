@@ -21,7 +21,7 @@ T = TypeVar("T")
 # A uint8 RGB array [h, w, 3], an image of Pillow's, or the path of an image file.
 AnyImage: TypeAlias = np.ndarray | Image.Image | str | Path
 
-# Images that a program hands to `predict` together: so many, or as many as have this number of pixels.
+# Limits on what a program passes to `predict` at once: images, and pixels of all images together.
 _BATCH, _PIXELS = 32, 2**25
 
 

@@ -1,4 +1,4 @@
-"""What a training run carries from one step to the next."""
+"""The state of a training run, and the static definitions of its model."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -102,7 +102,7 @@ def variable_name(path: Any) -> str:
 
 @dataclass(frozen=True)
 class GraphDefs:
-    """One model's two static definitions: dropout active and batch statistics learnt, or neither."""
+    """A model's static definitions for training, with dropout and batch statistics, and for evaluation."""
 
     train: nnx.GraphDef
     evaluate: nnx.GraphDef
@@ -120,7 +120,7 @@ def abstract_model(build: Callable[..., M]) -> M:
 
 
 class _OneKey(nnx.RngStream):
-    """Gives the same key every time: shapes don't depend on it, and counting keys takes long in a trace."""
+    """Returns the same key every time: shapes don't depend on it, and counting keys takes long in a trace."""
 
     def __call__(self) -> jax.Array:
         return self.key[...]
@@ -131,7 +131,7 @@ def graph_defs(
 ) -> GraphDefs:
     """Both graph definitions of the model that `build` makes, without allocating its arrays.
 
-    Batch norm whose scale and bias are not `trained` works with its running statistics in training too, and keeps them.
+    Batch norms whose scale and bias are not `trained` use their running statistics in training too, and keep them.
     """
     model = abstract_model(build)
     model.train()
@@ -182,8 +182,8 @@ def create_state(
         optimizer: whose state is made with the parameters.
         key: the seed of the parameters.
         sharding: where every array goes.
-        stack: so many models side by side, each with its own random weights, along a leading axis of all arrays but
-            the step; None is one model without such an axis.
+        stack: the number of models side by side, each with its own random weights, along a leading axis of all arrays
+            except the step; None is one model without such an axis.
         trained: which variables are `params`; all others are frozen and have no state of the optimiser.
     """
 

@@ -71,8 +71,8 @@ _FOLDED_LEG = {
 }
 _LOOSE_LEG = _ANY_LEG | {"hip_flex": (-20, 60), "hip_abduct": (0, 50), "knee": (0, 60)}
 
-# A family is (weight, trunk, left arm, right arm, left leg, right leg), with a range for each angle. Half of the poses are
-# mirrored, so that neither side is favoured.
+# A family is (weight, trunk, left arm, right arm, left leg, right leg), with a range for each angle. Half of the
+# poses are mirrored, so that neither side is favoured.
 _FAMILIES = {
     "standing": (0.24, _ANY_TRUNK, _ANY_ARM, _ANY_ARM, _ANY_LEG, _ANY_LEG),
     "running": (
