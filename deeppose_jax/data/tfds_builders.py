@@ -1,5 +1,4 @@
-"""LSP, LSP Extended and synthetic figures as tensorflow-datasets builders, prepared and read
-without TensorFlow.
+"""LSP and LSP Extended as tensorflow-datasets builders, prepared and read without TensorFlow.
 
 Images are stored as the published, encoded bytes in ArrayRecord files, joints as exact float64:
 
@@ -8,19 +7,15 @@ Images are stored as the published, encoded bytes in ArrayRecord files, joints a
 gives what `open_lsp` gives, and prepares the data set the first time.
 """
 
-import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from deeppose_jax.data.lsp import Labels, Record, open_folder
 from deeppose_jax.data.mat_files import Kind
 from deeppose_jax.skeleton import LSP
-from deeppose_jax.synthetic import figures
 from engine_jax.image_files import read_bytes
 from engine_jax.tfds_source import SourceBuilder, read_back, tfds
 
@@ -130,50 +125,7 @@ class LspExtended(_Published):
         return {"train": self._generate_examples(records)}
 
 
-@dataclass(kw_only=True)
-class FiguresConfig(tfds.core.BuilderConfig):
-    """Which synthetic figures: `train` of them from figure 0 of the seed, then `test` of them."""
-
-    seed: int = 0
-    size: int = 128
-    train: int = 2000
-    test: int = 500
-
-
-class SyntheticFigures(SourceBuilder[Record], skip_registration=True):
-    """Rendered people with 14 joints each (`deeppose_jax.synthetic`), stored as PNG."""
-
-    SPLITS = ("train", "test")
-    BUILDER_CONFIGS = [FiguresConfig(name="default")]  # noqa: RUF012 (TFDS reads a list)
-
-    def features(self) -> dict[str, Any]:
-        return _features(occluded=False)
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        config: Any = self.builder_config
-        return {
-            "train": self._generate_examples(0, config.train),
-            "test": self._generate_examples(config.train, config.test),
-        }
-
-    def _generate_examples(self, start: int, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
-        config: Any = self.builder_config
-        poses = figures(config.seed, count, config.size, start=start)
-        for i in range(count):
-            encoded = io.BytesIO()
-            Image.fromarray(poses.canvases[i]).save(encoded, "PNG")
-            yield (
-                i,
-                {
-                    "image": encoded.getvalue(),
-                    "name": f"figure {start + i}",
-                    "joints": poses.joints[i].astype(np.float64),
-                    "labelled": poses.labelled[i],
-                },
-            )
-
-
-def prepared_records(builder: Lsp | LspExtended | SyntheticFigures) -> list[Record]:
+def prepared_records(builder: Lsp | LspExtended) -> list[Record]:
     """Prepares a data set unless that has been done, and reads it back.
 
     Returns:
