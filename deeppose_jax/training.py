@@ -93,9 +93,9 @@ def train_stage(
             names = state.variables.by_name()
             taken = previous_weights(names, before[-1].fitted.best.by_name(), number)
             return state.with_variables(taken)
-        return (
-            state.with_variables(published_weights(stage.model)) if stage.model.weights else state
-        )
+        if stage.model.weights:
+            return state.with_variables(published_weights(stage.model))
+        return state
 
     predictor = Predictor(graph_defs(build).evaluate, stage, settings, skeleton, run.mesh)
     sets = evaluated_sets(parts, settings)
