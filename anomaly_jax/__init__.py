@@ -1,11 +1,22 @@
 """Anomaly detection with autoencoders that learn from good images only, in JAX and Flax NNX."""
 
-from anomaly_jax.autoencoder import Autoencoder
+from anomaly_jax.autoencoder import Autoencoder, AutoencoderConfig
+from anomaly_jax.detector import Detector, DetectorConfig
 from anomaly_jax.scoring import Prediction
-from anomaly_jax.segmenter import Segmenter
+from anomaly_jax.segmenter import Segmenter, SegmenterConfig
 from anomaly_jax.thresholds import Thresholds
 
-__all__ = ["Autoencoder", "Prediction", "Segmenter", "Thresholds", "load"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [
+    "Autoencoder",
+    "AutoencoderConfig",
+    "Detector",
+    "DetectorConfig",
+    "Prediction",
+    "Segmenter",
+    "SegmenterConfig",
+    "Thresholds",
+    "load",
+]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str):

@@ -8,18 +8,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from engine_jax.config import AtLeastZero, Fraction, Range
+from engine_jax.warp import warp
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
     """Random changes to training images; 0 or False switches each off.
 
-    Only changes that a good part may show belong here: what the network learns to reconstruct is no fault to it.
+    Only changes that good parts may show as well belong here: the network learns to reconstruct them, and so doesn't
+    find them as faults.
 
     Attributes:
         rotation: degrees to either side.
         scale: log2 of the zoom to either side; 0.5 is from 0.71 to 1.41.
-        shift: parts of the image's side to either side, horizontally and vertically.
+        shift: fraction of the image's side to either side, horizontally and vertically.
         flip_horizontal: mirror half of the images left to right.
         flip_vertical: mirror half of the images top to bottom.
         brightness: added to all channels, of the value range, to either side.
@@ -38,9 +40,9 @@ class AugmentConfig:
 def augment(
     key: jax.Array, images: Float[Array, "n s s 3"], config: AugmentConfig
 ) -> Float[Array, "n s s 3"]:
-    """Changes each image in [0, 1] at random: flips, geometry, brightness, noise. The result stays in [0, 1].
+    """Random flips, rotation, zoom, shift, brightness and noise of images in [0, 1], to images in [0, 1].
 
-    What comes into view from outside of an image repeats its edge.
+    Areas that come into view from outside of an image repeat its outermost pixels.
     """
     n = images.shape[0]
     keys = jax.random.split(key, 8)
@@ -60,7 +62,8 @@ def augment(
         angles = jnp.deg2rad(either_side(2, config.rotation))
         zooms = jnp.exp2(either_side(3, config.scale))
         shifts = either_side(4, config.shift * images.shape[1], (n, 2))
-        images = jax.vmap(move)(images, angles, zooms, shifts)
+        maps = input_maps(angles, zooms, shifts, images.shape[1])
+        images = warp(images, maps, images.shape[1], border="edge")
     if config.brightness:
         images = images + either_side(5, config.brightness, (n, 1, 1, 1))
     if config.noise:
@@ -69,34 +72,20 @@ def augment(
     return jnp.clip(images, 0, 1)
 
 
-def move(
-    image: Float[Array, "s s c"],
-    angle: Float[Array, ""],
-    zoom: Float[Array, ""],
-    shift: Float[Array, "2"],
-) -> Float[Array, "s s c"]:
-    """Rotates and zooms an image about its centre, then shifts it; bilinear, with its edge repeated around it.
-
-    It doesn't filter, so a zoom of much less than 1 aliases.
+def input_maps(
+    angles: Float[Array, " n"], zooms: Float[Array, " n"], shifts: Float[Array, "n 2"], size: int
+) -> Float[Array, "n 2 3"]:
+    """Maps for `warp` that rotate and zoom images about their centre, then shift them.
 
     Args:
-        image: a square image.
-        angle: in radians, from the x axis, which points right, to the y axis, which points down.
-        zoom: above 1 enlarges.
-        shift: (x, y) in pixels.
+        angles: in radians, from the x axis, which points right, to the y axis, which points down.
+        zooms: above 1 enlarges.
+        shifts: (x, y) in pixels.
+        size: side of the images in pixels.
     """
-    size = image.shape[0]
     centre = (size - 1) / 2
-    ticks = jnp.arange(size) - centre
-    x, y = ticks[None, :] - shift[0], ticks[:, None] - shift[1]
-    cos, sin = jnp.cos(angle) / zoom, jnp.sin(angle) / zoom
-    # Where each pixel comes from.
-    column = jnp.clip(cos * x + sin * y + centre, 0, size - 1)  # [s, s]
-    row = jnp.clip(cos * y - sin * x + centre, 0, size - 1)
-    left, top = jnp.floor(column), jnp.floor(row)
-    across, down = (column - left)[..., None], (row - top)[..., None]  # [s, s, 1]
-    x0, y0 = left.astype(jnp.int32), top.astype(jnp.int32)
-    x1, y1 = jnp.minimum(x0 + 1, size - 1), jnp.minimum(y0 + 1, size - 1)
-    upper = (1 - across) * image[y0, x0] + across * image[y0, x1]
-    lower = (1 - across) * image[y1, x0] + across * image[y1, x1]
-    return (1 - down) * upper + down * lower
+    cos, sin = jnp.cos(angles) / zooms, jnp.sin(angles) / zooms
+    x, y = -(centre + shifts).T  # output pixel (0, 0), seen from where the centre comes to lie
+    across = jnp.stack([cos, sin, cos * x + sin * y + centre], -1)
+    down = jnp.stack([-sin, cos, cos * y - sin * x + centre], -1)
+    return jnp.stack([across, down], 1)

@@ -2,22 +2,23 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from anomaly_jax.augment import AugmentConfig
 from anomaly_jax.autoencoder import AutoencoderConfig
 from anomaly_jax.data.mvtec import Category
+from anomaly_jax.detector import DetectorConfig
 from anomaly_jax.faults import FaultsConfig
-from anomaly_jax.losses import Window
-from anomaly_jax.scoring import ImageScore, Residual
+from anomaly_jax.losses import LossConfig
+from anomaly_jax.scoring import ScoringConfig
 from anomaly_jax.segmenter import SegmenterConfig
-from anomaly_jax.thresholds import Rule
-from engine_jax.config import AtLeastOne, AtLeastZero, Fraction, Range
+from engine_jax.config import AtLeastOne, Fraction, Location, Range
 from engine_jax.errors import UserError
 from engine_jax.optimizer import OptimizerConfig
 from engine_jax.plan import TrainConfig
+from engine_jax.randomness import Seed
+from engine_jax.run_folder import Schema
 
-Count = Annotated[int, AtLeastZero]
 Size = Annotated[int, AtLeastOne]
 
 
@@ -37,7 +38,7 @@ class DataConfig:
     """
 
     dataset: Literal["synthetic", "mvtec"]
-    dir: str
+    dir: Location
     category: Category
     validation: Annotated[float, Range(0, 1, open_low=True, open_high=True)]
     train: Annotated[int, Range(low=2)]
@@ -54,58 +55,18 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class LossConfig:
-    """How far a reconstruction is from its image, and a segmentation from the painted faults, for training.
-
-    Attributes:
-        kind: "l2", the mean squared error; or "ssim", 1 - the structural similarity.
-        window: side of SSIM's window in pixels, odd.
-        shape: of that window's weights.
-        area: part of the image that a painted fault counts as in the segmenter's loss, however large it is; 0 counts
-            every pixel the same.
-    """
-
-    kind: Literal["l2", "ssim"]
-    window: Size
-    shape: Window
-    area: Annotated[float, Fraction]
-
-
-@dataclass(frozen=True)
-class ScoringConfig:
-    """From a network's output to an anomaly map and an image's score.
-
-    Attributes:
-        residual: see `anomaly_jax.scoring.residual_map`; of "reconstruction" only.
-        window: side of its SSIM window in pixels, odd.
-        sigma: standard deviation of the Gaussian that smooths the map, in the network's input pixels; 0 is none.
-        image: the image's score: the "max" of its map, the "mean", or the mean of its "top" pixels.
-        top: share of the map's pixels that are its top.
-    """
-
-    residual: Residual
-    window: Size
-    sigma: Annotated[float, AtLeastZero]
-    image: ImageScore
-    top: Annotated[float, Range(0, 1, open_low=True)]
-
-
-@dataclass(frozen=True)
 class ThresholdConfig:
-    """Where faulty begins.
+    """Thresholds of the scores of pixels and images, which are predicted faulty from there on.
 
     Attributes:
         grid: fixed thresholds of pixels, at which results are reported.
-        rule: how thresholds follow from held-out good images: `pixel` and `image` are a "percentile" of their scores,
-            0 .. 100, or a "false_positive_rate", 0 .. 1.
-        pixel: for pixels.
-        image: for images.
+        pixel: target false positive rate of pixels, for the threshold from held-out good images.
+        image: target false positive rate of images, likewise.
     """
 
     grid: tuple[float, ...]
-    rule: Rule
-    pixel: Annotated[float, Range(0, 100)]
-    image: Annotated[float, Range(0, 100)]
+    pixel: Annotated[float, Fraction]
+    image: Annotated[float, Fraction]
 
 
 @dataclass(frozen=True)
@@ -128,6 +89,7 @@ class AnomalyConfig:
     """One anomaly detection run.
 
     Attributes:
+        seed: of all random numbers, the rendered images and the choice of held-out images.
         members: networks that are trained side by side, alike but for their random weights and augmentation; the
             anomaly map is their mean.
         method: "reconstruction": pixels are as faulty as they differ from the autoencoder's output; or
@@ -141,7 +103,7 @@ class AnomalyConfig:
 
     task: Literal["anomaly"]
     preset: str
-    seed: Count
+    seed: Seed
     members: Size
     method: Literal["reconstruction", "discriminative"]
     data: DataConfig
@@ -156,6 +118,12 @@ class AnomalyConfig:
     thresholds: ThresholdConfig
     evaluation: EvaluationConfig
 
+    @property
+    def detector(self) -> DetectorConfig:
+        """One member's networks."""
+        discriminative = self.method == "discriminative"
+        return DetectorConfig(self.model, self.segmenter if discriminative else None)
+
     def __post_init__(self):
         for field, window in (
             ("loss.window", self.loss.window),
@@ -166,11 +134,15 @@ class AnomalyConfig:
                     f"config.{field}: {window}; accepted: an odd number of pixels, at most the "
                     f"input's {self.model.input_size}"
                 )
-        highest = 1 if self.thresholds.rule == "false_positive_rate" else 100
-        for field in ("pixel", "image"):
-            value = getattr(self.thresholds, field)
-            if value > highest:
-                raise UserError(
-                    f"config.thresholds.{field}: {value} is no {self.thresholds.rule}; "
-                    f"accepted: 0 .. {highest}"
-                )
+
+
+def without_percentiles(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration of format 0, in which thresholds could be given as percentiles, in format 1."""
+    thresholds = dict(config["thresholds"])
+    if thresholds.pop("rule") == "percentile":
+        for level in ("pixel", "image"):
+            thresholds[level] = 1 - thresholds[level] / 100
+    return {**config, "thresholds": thresholds}
+
+
+SCHEMA = Schema("anomaly", AnomalyConfig, (without_percentiles,))

@@ -1,6 +1,6 @@
-"""The networks of a run: an autoencoder, and in the discriminative form a segmenter of what it changed."""
+"""What finds anomalies: an autoencoder alone, or with a segmenter that compares an image with its reconstruction."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -9,19 +9,44 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from anomaly_jax import losses, scoring
-from anomaly_jax.autoencoder import Autoencoder
-from anomaly_jax.config import AnomalyConfig, LossConfig, ScoringConfig
-from anomaly_jax.segmenter import Segmenter, focal
+from anomaly_jax.autoencoder import Autoencoder, AutoencoderConfig
+from anomaly_jax.losses import LossConfig
+from anomaly_jax.scoring import ScoringConfig
+from anomaly_jax.segmenter import Segmenter, SegmenterConfig, focal
 from convnets_jax.precision import activation_dtype
+
+# Kernel, stride and channels of an encoder from 256 px to 8 x 8: fewer layers than the published one, since the
+# segmenter does most of the work.
+_SHORT = ((4, 4, 32), (4, 2, 64), (4, 2, 128), (4, 2, 128), (3, 1, 64), (3, 1, 32))
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """What a detector is built from.
+
+    Attributes:
+        autoencoder: the autoencoder.
+        segmenter: the network that finds faults in an image and its reconstruction; None where a pixel's residual alone
+            tells how faulty it is.
+    """
+
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    segmenter: SegmenterConfig | None = None
+
+    @classmethod
+    def discriminative(cls) -> "DetectorConfig":
+        """An autoencoder and a segmenter for 256 px, as in DRAEM (Zavrtanik et al., ICCV 2021)."""
+        autoencoder = AutoencoderConfig(input_size=256, layers=_SHORT, bottleneck=500, norm="batch")
+        return cls(autoencoder, SegmenterConfig())
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Output:
-    """What a detector makes of images.
+    """A detector's output for b images.
 
     Attributes:
-        reconstructions: the images as the autoencoder gives them back.
+        reconstructions: the autoencoder's.
         logits: of each pixel being faulty; None without a segmenter.
     """
 
@@ -33,22 +58,23 @@ class Detector(nnx.Module):
     """Images [b, s, s, 3] in [0, 1] -> Output.
 
     Args:
-        settings: of the run.
+        config: the networks.
         rngs: draws the parameters.
     """
 
-    def __init__(self, settings: AnomalyConfig, *, rngs: nnx.Rngs):
-        self.autoencoder = Autoencoder(settings.model, rngs=rngs)
+    def __init__(self, config: DetectorConfig | None = None, *, rngs: nnx.Rngs):
+        config = DetectorConfig() if config is None else config
+        self.autoencoder = Autoencoder(config.autoencoder, rngs=rngs)
         self.segmenter: Segmenter | None = nnx.data(None)
-        if settings.method == "discriminative":
-            dtype = activation_dtype(settings.model.dtype)
-            self.segmenter = Segmenter(settings.segmenter, dtype=dtype, rngs=rngs)
+        if config.segmenter is not None:
+            dtype = activation_dtype(config.autoencoder.dtype)
+            self.segmenter = Segmenter(config.segmenter, dtype=dtype, rngs=rngs)
 
     def __call__(self, images: Float[Array, "b s s 3"]) -> Output:
         reconstructions = self.autoencoder(images)
         if self.segmenter is None:
             return Output(reconstructions, None)
-        # The autoencoder learns to give back good images, not to make the segmenter's task easy.
+        # The autoencoder is trained by its own loss only, not to make the segmenter's task easy.
         logits = self.segmenter(images, jax.lax.stop_gradient(reconstructions))
         return Output(reconstructions, logits)
 

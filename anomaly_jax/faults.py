@@ -1,9 +1,9 @@
-"""Faults painted on good images, and the masks of what they changed: examples for a network that learns to find faults.
+"""Synthetic faults painted on good images, with masks of the changed pixels, to train a network that finds faults.
 
 Zavrtanik et al., "DRAEM - A discriminatively trained reconstruction embedding for surface anomaly detection", ICCV
 2021, section 3.3 (textures through noise masks); Li et al., "CutPaste: Self-Supervised Learning for Anomaly Detection
-and Localization", CVPR 2021 (patches and scars). Displaced parts and strokes are added. A fault is a shape, in [0, 1]
-at each pixel, through which a source shows.
+and Localization", CVPR 2021 (patches and scars). Displaced parts and strokes are our additions. To paint a fault, a
+source image is blended into the good one, weighted by a shape with values in [0, 1].
 """
 
 from dataclasses import dataclass
@@ -15,11 +15,12 @@ from jaxtyping import Array, Float
 
 from engine_jax.config import AtLeastZero, Fraction, Range
 from engine_jax.errors import UserError
+from engine_jax.warp import bilinear
 
 _TEXTURE, _PATCH, _DISPLACED, _STROKE = range(4)
-_DRAWS = 48  # uniform numbers for each image's choices
-_CELLS = (1.5, 16.0)  # of the noise's coarsest octave along a side, from .. to
-# Corners of cells that the octaves need along a side.
+_DRAWS = 48  # uniform numbers for each image, besides those of the noise
+_CELLS = (1.5, 16.0)  # fewest and most cells of the noise's coarsest octave along a side
+# Number of cell corners of each octave along a side.
 _NODES = tuple(2 + int(_CELLS[1] * 2**octave) for octave in range(3))
 
 
@@ -28,14 +29,13 @@ class FaultsConfig:
     """Faults painted on good images; a share of 0 switches them off.
 
     Attributes:
-        share: of the images that get a fault; the others stay as they are.
-        texture: how often, against the other kinds, a fault is another image, noise or a flat colour through a mask of
-            noise.
-        patch: how often it is a piece of the same image, or a scar of it, that lies elsewhere.
-        displaced: how often a large part of the image is shifted, turned or mirrored.
-        stroke: how often it is a thin dark or light line.
-        opacity: least part of a texture, a stroke or a recoloured patch that hides what is under it.
-        visible: least change of a colour channel at which a pixel counts as faulty.
+        share: share of the images that get a fault.
+        texture: relative frequency of textures: another image, noise or a flat colour, seen through a mask of noise.
+        patch: relative frequency of patches: a rectangle or a thin scar, copied from elsewhere in the image.
+        displaced: relative frequency of large parts of the image that are shifted, turned or mirrored.
+        stroke: relative frequency of thin dark or light lines.
+        opacity: lowest opacity of textures, strokes and recoloured patches.
+        visible: smallest change of a colour channel, of 0 .. 1, at which a pixel counts as faulty.
     """
 
     share: Annotated[float, Fraction] = 0.0
@@ -55,33 +55,33 @@ class FaultsConfig:
 
     @property
     def weights(self) -> tuple[float, float, float, float]:
-        """Of the kinds, in the order of their numbers."""
+        """The relative frequencies of the kinds, in the order of their numbers."""
         return self.texture, self.patch, self.displaced, self.stroke
 
 
 def paint_faults(
     key: jax.Array, images: Float[Array, "n s s 3"], config: FaultsConfig
 ) -> tuple[Float[Array, "n s s 3"], Float[Array, "n s s"]]:
-    """Paints at most one fault on each image in [0, 1].
+    """Paints at most one fault on each image.
 
     Args:
-        key: decides about everything.
-        images: good ones. Textures of an image come from the one before it.
-        config: how many and which.
+        key: a random key.
+        images: good images in [0, 1]. An image's texture is taken from the previous image.
+        config: how often, and which kinds of faults.
 
     Returns:
-        The painted images, in [0, 1], and masks that are 1 where a fault changed its image visibly, else 0.
+        The painted images in [0, 1], and masks that are 1 where the image changed visibly, 0 elsewhere.
     """
     n = len(images)
     if not config.share:
         return images, jnp.zeros(images.shape[:3], images.dtype)
-    # One draw for all: each draw adds its own generator to the compiled program.
+    # A single draw, because each one adds its own generator to the compiled program.
     u = jax.random.uniform(key, (n, _DRAWS + lattice_size(1, 3) + lattice_size(3, 2)))
     return jax.vmap(lambda i, u: _paint(i, u, images, config))(jnp.arange(n), u)
 
 
 def _paint(i, u, images, config: FaultsConfig):
-    """Image i with its fault, [s, s, 3], and the mask, [s, s]."""
+    """Image i with its fault [s, s, 3], and the mask [s, s]."""
     size = images.shape[1]
     bounds = jnp.cumsum(jnp.array(config.weights)) / sum(config.weights)
     kind = (u[0] >= bounds[:-1]).sum()
@@ -91,7 +91,7 @@ def _paint(i, u, images, config: FaultsConfig):
     cloud = noise(u[43:47], colours, 3, 2, size).transpose(1, 2, 0)
     shape = _shape(kind, u[5:21], rough)
     source = _source(kind, i, u[21:40], images, cloud)
-    # Displaced parts hide what was there; so do half of the patches.
+    # Displaced parts and half of the patches are opaque.
     opaque = (kind == _DISPLACED) | ((kind == _PATCH) & (u[40] < 0.5))
     opacity = jnp.where(opaque, 1.0, config.opacity + (1 - config.opacity) * u[41])
     cover = jnp.where(u[42] < config.share, opacity * shape, 0)[..., None]
@@ -102,19 +102,20 @@ def _paint(i, u, images, config: FaultsConfig):
 
 
 def lattice_size(fields: int, octaves: int) -> int:
-    """How many numbers `noise` makes that many fields of."""
+    """The number of uniform numbers that `noise` needs for so many fields and octaves."""
     return fields * sum(nodes**2 for nodes in _NODES[:octaves])
 
 
 def noise(u, lattice, fields: int, octaves: int, size: int) -> Float[Array, "f s s"]:
-    """Fractal value noise of about unit variance: fields of the same frequencies.
+    """Fractal value noise of about unit variance.
 
     Args:
-        u: 4 uniform numbers in [0, 1), for the cells' height and width, the octaves' amplitudes and the phase.
+        u: 4 uniform numbers in [0, 1), for the cells' height and width, the octaves' amplitudes and the phase; all
+            fields share them.
         lattice: `lattice_size` uniform numbers in [0, 1), the values at the cells' corners.
-        fields: f, how many.
-        octaves: of each, 3 at most.
-        size: s, their side in pixels.
+        fields: number of fields, f.
+        octaves: of each field, at most 3.
+        size: side of the fields in pixels, s.
     """
     low, high = _CELLS
     cells = low * (high / low) ** u[:2]
@@ -135,15 +136,15 @@ def noise(u, lattice, fields: int, octaves: int, size: int) -> Float[Array, "f s
 
 
 def _shape(kind, u, rough: Float[Array, "s s"]) -> Float[Array, "s s"]:
-    """Where the fault is, in [0, 1]."""
+    """The fault's shape: 1 inside, 0 outside, with a soft edge."""
     size = rough.shape[-1]
     ticks = (jnp.arange(size) + 0.5) / size
     angle = 2 * jnp.pi * u[2]
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     x, y = ticks[None, :] - u[0], ticks[:, None] - u[1]
-    along, aside = cos * x + sin * y, cos * y - sin * x  # [s, s], in sides
+    along, aside = cos * x + sin * y, cos * y - sin * x  # [s, s], as fractions of the side
 
-    # Depths are in sides, above 0 inside.
+    # Depths are fractions of the side, positive inside.
     spread = 0.02 + 0.1 * u[3]
     islands = spread * (rough - (0.2 + 1.3 * u[4]))
     near = _between(0.1, 0.8, u[5]) - jnp.hypot(x, y)
@@ -163,7 +164,7 @@ def _shape(kind, u, rough: Float[Array, "s s"]) -> Float[Array, "s s"]:
 
 
 def _source(kind, i, u, images, cloud: Float[Array, "s s 3"]) -> Float[Array, "s s 3"]:
-    """What shows through the shape."""
+    """The image that is blended in through the shape."""
     angle = jnp.where(u[1] < 0.5, 0.0, 2 * jnp.pi * u[2])
     far = 0.4 * (2 * u[3:5] - 1)
     other = jnp.where(kind == _TEXTURE, i - 1, i) % len(images)
@@ -182,33 +183,35 @@ def _source(kind, i, u, images, cloud: Float[Array, "s s 3"]) -> Float[Array, "s
 
 
 def _between(low: float, high: float, u):
-    """Log-uniform."""
+    """A log-uniform number from a uniform one in [0, 1)."""
     return low * (high / low) ** u
 
 
 def moved(images: Float[Array, "n s s 3"], i, mirrored, angle, shift) -> Float[Array, "s s 3"]:
-    """Image i, mirrored left to right or not, turned by radians about its centre, then shifted by (x, y) sides.
+    """Image i, optionally mirrored left to right, turned about its centre, then shifted; padded by reflection.
 
-    A shift is rounded to whole pixels. Around the image lies its mirror image.
+    Args:
+        images: all images of the batch.
+        i: index of the image.
+        mirrored: whether it is mirrored.
+        angle: in radians.
+        shift: (x, y) as fractions of the side, rounded to whole pixels.
     """
     size = images.shape[1]
     centre = (size - 1) / 2
     ticks = jnp.arange(size) - centre
-    # Where nothing is turned, nothing is blurred either, which would give the fault away.
+    # Without a rotation nothing is interpolated: blur would give the fault away.
     shift = jnp.round(size * shift)
     x, y = ticks[None, :] - shift[0], ticks[:, None] - shift[1]
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     column, row = cos * x + sin * y, cos * y - sin * x + centre
     column = jnp.where(mirrored, -column, column) + centre
-    left, top = jnp.floor(column), jnp.floor(row)
-    across, down = (column - left)[..., None], (row - top)[..., None]
+    # Read from the whole batch: under vmap, images[i] would copy an image for every i.
     pixels = images.reshape(-1, 3)
 
-    def at(row, column):
-        row, column = (ticks.astype(jnp.int32) % (2 * size) for ticks in (row, column))
+    def mirrored_at_borders(row, column):
+        row, column = (ticks % (2 * size) for ticks in (row, column))
         row, column = (jnp.minimum(ticks, 2 * size - 1 - ticks) for ticks in (row, column))
         return pixels[(i * size + row) * size + column]
 
-    upper = (1 - across) * at(top, left) + across * at(top, left + 1)
-    lower = (1 - across) * at(top + 1, left) + across * at(top + 1, left + 1)
-    return (1 - down) * upper + down * lower
+    return bilinear(mirrored_at_borders, row, column)

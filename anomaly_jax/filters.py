@@ -19,9 +19,9 @@ def uniform(window: int) -> Float[np.ndarray, " w"]:
 def separable(
     x: Float[Array, "n h w *c"], weights: Float[np.ndarray, " k"]
 ) -> Float[Array, "n h' w' *c"]:
-    """Filters along height and width where the window lies inside: h' = h - k + 1, w' = w - k + 1.
+    """Filters along height and width, at the positions where the window lies inside: h' = h - k + 1, w' = w - k + 1.
 
-    Each axis is multiplied by a matrix that holds the weights along its diagonals. Most of it is zeros, and still it is
+    Each axis is multiplied by a matrix with the weights along its diagonals. Although most entries are 0, this is
     several times faster on CPU than a convolution or a sum of shifted slices, forward and backward.
     """
     down, across = _bands(weights, x.shape[1]), _bands(weights, x.shape[2])
@@ -31,7 +31,7 @@ def separable(
 
 
 def reflect(x: Float[Array, "n h w *c"], radius: int) -> Float[Array, "n h'' w'' *c"]:
-    """Mirrors images over their edges, the edge pixel twice, by `radius` pixels on each side."""
+    """Pads height and width by reflection, with the edge pixel repeated, by `radius` pixels on each side."""
     pad = [(0, 0), (radius, radius), (radius, radius), *[(0, 0)] * (x.ndim - 3)]
     return jnp.pad(x, pad, mode="symmetric")
 

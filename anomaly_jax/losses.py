@@ -1,17 +1,37 @@
-"""How far reconstructions are from their images: L2 and structural similarity."""
+"""Reconstruction losses: mean squared error and structural similarity."""
 
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from anomaly_jax import filters
+from engine_jax.config import AtLeastOne, Fraction
 
 Window = Literal["gaussian", "uniform"]
 
 _WINDOW = 11
 _SIGMA = 1.5  # of the Gaussian window, in pixels; Wang et al. 2004, section III.C.
 _C1, _C2 = 0.01**2, 0.03**2  # (K1 L)^2 and (K2 L)^2 for values in [0, L = 1]
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """How far a reconstruction is from its image, and a segmentation from the painted faults, for training.
+
+    Attributes:
+        kind: "l2", the mean squared error; or "ssim", 1 - the structural similarity.
+        window: side of SSIM's window in pixels, odd.
+        shape: of that window's weights.
+        area: part of the image that a painted fault counts as in the segmenter's loss, however large it is; 0 counts
+            every pixel the same.
+    """
+
+    kind: Literal["l2", "ssim"] = "l2"
+    window: Annotated[int, AtLeastOne] = 11
+    shape: Window = "gaussian"
+    area: Annotated[float, Fraction] = 0.05
 
 
 def l2(
@@ -33,20 +53,20 @@ def ssim(
     window: int = _WINDOW,
     kind: Window = "gaussian",
 ) -> Float[Array, " b"]:
-    """1 - the mean structural similarity of each image, in [0, 2], 0 where both are the same.
+    """1 - the mean structural similarity (SSIM) of each image, in [0, 2]; 0 for a perfect reconstruction.
 
     SSIM = (2 mx my + C1) (2 sxy + C2) / ((mx^2 + my^2 + C1) (sx^2 + sy^2 + C2)), with the weighted means m, variances
     s^2 and covariance sxy in a window; C1 = 0.01^2, C2 = 0.03^2. Wang et al., "Image Quality Assessment: From Error
     Visibility to Structural Similarity", IEEE TIP 2004, equation 13.
 
-    The mean is over channels and the windows around all pixels, those of `ssim_map`. Were it over the windows inside
-    the image, its borders would hardly be learnt and stand out in every anomaly map.
+    The mean is over the channels and over the windows around all pixels, as in `ssim_map`. Windows inside the image
+    alone would give its borders little weight in training, and the borders would stand out in every anomaly map.
 
     Args:
         images: values in [0, 1].
         reconstructions: likewise, or near it.
         window: side of the windows in pixels, odd.
-        kind: their weights: "gaussian" with a standard deviation of 1.5 pixels, as in the paper, or "uniform".
+        kind: the weights: "gaussian" with a standard deviation of 1.5 pixels, as in the paper, or "uniform".
 
     Raises:
         ValueError: the shapes are not the same [b, h, w, c], the window is even or larger than the image, or the kind
@@ -64,7 +84,7 @@ def ssim_map(
 ) -> Float[Array, "b h w"]:
     """Structural similarity in the window around each pixel, in [-1, 1], as the mean over the channels.
 
-    Beyond the edges lies the image's mirror image. Arguments and errors are those of `ssim`.
+    The images are padded by reflection. Arguments and errors as in `ssim`.
     """
     x, y = _checked(images, reconstructions)
     if kind not in get_args(Window):
@@ -83,7 +103,7 @@ def _checked(
 ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w c"]]:
     if images.ndim != 4 or images.shape != reconstructions.shape:
         raise ValueError(
-            "images and reconstructions must be of one shape [b, h, w, c], "
+            "images and reconstructions must have the same shape [b, h, w, c], "
             f"not {images.shape} and {reconstructions.shape}"
         )
     return images.astype(jnp.float32), reconstructions.astype(jnp.float32)
@@ -105,7 +125,7 @@ def _similarity(
         mean = filters.separable(x, weights)
         return mean, filters.separable(x * x, weights) - mean * mean
 
-    # p is centred in its range [0, 2]: the variance, which doesn't change, loses fewer digits.
+    # Centring p in its range [0, 2] leaves the variance unchanged and loses fewer digits.
     mean_p, variance_p = moments(x + y - 1)
     mean_q, variance_q = moments(x - y)
     p, q = jnp.square(mean_p + 1), jnp.square(mean_q)

@@ -1,24 +1,28 @@
-"""How good anomaly maps, image scores and decisions are: every score of a test set, with intervals.
+"""Every score of a test set, with bootstrap intervals: of anomaly maps, image scores and decisions.
 
 Plain NumPy in float64 on the host. All rates and areas are fractions in [0, 1]. A pixel or image is
-predicted faulty where its score is at least the threshold. What can't be measured is None: recall
-without a fault, precision where nothing is predicted, and everything that ranks good against faulty
-where one of the two is missing.
+predicted faulty where its score is at least the threshold. What is undefined is None: recall without
+a fault, precision without a predicted pixel, and every ranking without both good and faulty scores.
 """
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from anomaly_jax import curves
-from anomaly_jax.curves import FALSE_POSITIVE_LIMIT, Reached
-from anomaly_jax.data.image_set import GOOD
+from anomaly_jax.curves import FALSE_POSITIVE_LIMIT, ThresholdCounts
+from anomaly_jax.groups import Group, GroupedScores, checked_maps
+from engine_jax.statistics import (
+    bootstrap_weights,
+    divide,
+    map_leaves,
+    number,
+    percentile_interval,
+)
 
-INTERVAL = (2.5, 97.5)  # percentiles: 95 % intervals.
-BINS = 1000  # thresholds that intervals look at, see curves.thin.
+BINS = 1000  # points of curves.thinned for the resampled curves
 
 
 def accuracies(
@@ -29,122 +33,115 @@ def accuracies(
     per_image: bool = False,
 ) -> dict[str, np.ndarray]:
     """Recall, precision and accuracy at each threshold: with f = faulty and p = predicted pixels, |f & p| / |f|,
-    |f & p| / |p| and the part of all pixels in which f equals p.
+    |f & p| / |p| and the share of all pixels in which f equals p.
 
     Returns:
         `recall`, `precision`, `accuracy`, `f1` (the harmonic mean of the first two) and `false_positive_rate`: arrays
-        [t] over the pixels of all images together, or [n, t] of each image. NaN where a rate is over nothing.
+        [t] over the pixels of all images together, or [n, t] of each image. NaN where the denominator is 0.
 
     Raises:
         ValueError: the arrays' shapes or types do not fit, or a value is not finite.
     """
-    maps, masks = _checked("anomaly_maps", anomaly_maps), _checked_masks(masks, anomaly_maps)
-    by_image = curves.reached_by_image(maps, masks, None, _finite(thresholds))
-    return _rates(by_image if per_image else curves.add_up(by_image, np.ones(len(maps))))
+    maps, masks = checked_maps(anomaly_maps, masks)
+    by_image = curves.counts_by_image(maps, masks, None, _finite(thresholds))
+    return _rates(by_image if per_image else curves.pooled(by_image, np.ones(len(maps))))
 
 
 def score(
-    anomaly_maps: Float[np.ndarray, "n h w"],
-    masks: Bool[np.ndarray, "n h w"],
-    image_scores: Float[np.ndarray, " n"],
-    defects: Sequence[str],
+    test: GroupedScores,
     thresholds: Mapping[str, float],
     image_thresholds: Mapping[str, float] | None = None,
     *,
-    has_mask: Bool[np.ndarray, " n"] | None = None,
     limit: float = FALSE_POSITIVE_LIMIT,
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Every score of a test set, in all and per defect, as fractions in [0, 1], ready for JSON.
+    """Every score of a test set, over all images and by defect, as fractions in [0, 1], ready for JSON.
 
     Args:
-        anomaly_maps: finite pixel scores, larger where a fault is more likely.
-        masks: the faulty pixels.
-        image_scores: finite.
-        defects: of each image, "good" for none.
-        thresholds: of pixels, by the name under which the results stand, such as "0.1".
+        test: the test set's scores, see `groups.count_groups`.
+        thresholds: of pixels, by their names in the results, such as "0.1".
         image_thresholds: of image scores, likewise.
-        has_mask: which faulty images have a mask; the others take part in image-level scores only. All by default.
         limit: of the false positive rate, for AUPRO.
-        resamples: how often the images are drawn again, with replacement, for the 95 % intervals (percentile
-            bootstrap, Efron 1979). 0 leaves the intervals out. Scores are exact; intervals of pixel-level rankings take
-            pixels of nearby scores as equal: at most 1 / 999 of the good and of the faulty pixels each.
-        seed: of these draws.
+        resamples: number of bootstrap resamples of the images, for 95 % intervals (percentile bootstrap, Efron 1979).
+            0 leaves the intervals out. The scores are exact; intervals of pixel-level rankings treat pixels of nearby
+            scores as equal: at most 1 / 999 of the good and of the faulty pixels each.
+        seed: of the resamples.
 
     Returns:
-        Of all images, then under `defects` the same of the good images and one defect's:
-        `images`, `good_images`, `pixel_images`: how many there are, are good, take part at pixel level
-        (none where the faulty ones have no mask).
-        `pixel_auroc`, `aupro`, `ap` (of pixels), `pixel_oracle`: the best F1 with its threshold, chosen on these very
-        images. `image_auroc`, `image_ap`, `image_oracle`: likewise of images.
+        For all images, then under `defects` for the good images and each defect:
+        `images`, `good_images`, `pixel_images`: the numbers of images, of good ones, and of those that count at pixel
+        level (0 if no faulty one has a mask).
+        `pixel_auroc`, `aupro`, `ap` (of pixels), `pixel_oracle`: the best F1 and its threshold, chosen on these very
+        images: a bound, not a result. `image_auroc`, `image_ap`, `image_oracle`: likewise of images.
         Each name of `thresholds`: `threshold`, `recall`, `precision`, `accuracy`, `f1`, `false_positive_rate` over all
-        pixels together, and `per_image`: means of single faulty images' rates, each over those in which it is defined.
-        `image_level`: by each name of `image_thresholds` the same, without `per_image`.
-        `intervals`: all scores and rates again with [low, high] in each place.
+        pixels together, and `per_image`: means over the faulty images of each one's rates, where these are defined.
+        `image_level`: the same by each name of `image_thresholds`, without `per_image`.
+        `intervals`: all scores and rates again, with [low, high] instead of each number.
 
     Raises:
-        ValueError: the arrays' shapes or types do not fit, a value is not finite, or a good image has faulty pixels.
+        ValueError: a threshold is not finite, or the limit is out of its range.
     """
-    maps, masks = _checked("anomaly_maps", anomaly_maps), _checked_masks(masks, anomaly_maps)
-    images = _checked("image_scores", np.asarray(image_scores)[:, None, None])
-    faulty = np.array([defect != GOOD for defect in defects], bool)
-    known = np.ones_like(faulty) if has_mask is None else ~faulty | np.asarray(has_mask, bool)
-    if not len(maps) == len(images) == len(faulty) == len(known):
-        sizes = f"{len(maps)}, {len(images)}, {len(faulty)} and {len(known)}"
-        raise ValueError(f"maps, image scores, defects and has_mask are of {sizes} images")
-    if masks[~faulty].any():
-        raise ValueError("masks: an image whose defect is 'good' has faulty pixels")
-    weights = curves.region_weights(masks)
 
-    def group(chosen: Bool[np.ndarray, " n"]) -> dict[str, Any]:
-        n, rng = int(chosen.sum()), np.random.default_rng(seed)
-        # All that a resample changes is how often an image counts: a row of weights.
-        draws = rng.multinomial(n, np.full(n, 1 / n), resamples) if n else np.zeros((resamples, 0))
-        draws = draws.astype(np.float64)
-        at = chosen & known
-        # Without the faulty images' masks, the good images alone would say nothing of the defect.
-        if (faulty & chosen).any() and not (faulty & at).any():
-            at = np.zeros_like(at)
-        pixel = _level(maps[at], masks[at], weights[at], thresholds, draws[:, at[chosen]], limit)
-        whole = faulty[chosen, None, None]
-        image = _level(images[chosen], whole, None, image_thresholds or {}, draws, limit)
-        counts = {"images": n, "good_images": n - int(whole.sum()), "pixel_images": int(at.sum())}
-        result = {**counts, **_arrange(_map(_value, pixel[0]), _map(_value, image[0]))}
+    def group_score(group: Group) -> dict[str, Any]:
+        images, labelled = group.images, group.labelled
+        n, faulty = int(images.sum()), test.faulty[images]
+        draws = bootstrap_weights(n, resamples, seed)
+        pixel = _level(
+            group.pixel,
+            (test.maps[labelled], test.masks[labelled], test.weights[labelled]),
+            thresholds,
+            draws[:, labelled[images]],
+            limit,
+        )
+        image_data = (test.scores[images], faulty, None)
+        image = _level(group.image, image_data, image_thresholds or {}, draws, limit)
+        result = {
+            "images": n,
+            "good_images": n - int(faulty.sum()),
+            "pixel_images": int(labelled.sum()),
+            **_arrange(map_leaves(number, pixel[0]), map_leaves(number, image[0])),
+        }
         if resamples:
-            result["intervals"] = _arrange(_map(_interval, pixel[1]), _map(_interval, image[1]))
+            ends = (map_leaves(percentile_interval, level[1]) for level in (pixel, image))
+            result["intervals"] = _arrange(*ends)
         return result
 
-    names = sorted(set(defects) - {GOOD})
-    per_defect = {name: group(~faulty | (np.array(defects) == name)) for name in names}
-    return {**group(np.ones_like(faulty)), "defects": per_defect}
+    by_defect = {name: group_score(group) for name, group in test.defects.items()}
+    return {**group_score(test.all), "defects": by_defect}
 
 
 def _level(
-    scores: np.ndarray,
-    masks: np.ndarray,
-    weights: np.ndarray | None,
+    exact: ThresholdCounts,
+    data: tuple[np.ndarray, np.ndarray, np.ndarray | None],
     thresholds: Mapping[str, float],
     draws: Float[np.ndarray, "r n"],
     limit: float,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Scores of pixels, or of images as maps of one pixel: their values, and those of each resample."""
-    exact = curves.reached(scores, masks, weights)
-    fixed = curves.reached_by_image(scores, masks, None, _finite(thresholds.values()))
+    """Scores of pixels, or of images as maps of one pixel: their values, and those of each resample.
 
-    def summary(ranked: Reached, times: Float[np.ndarray, "*r n"]) -> dict[str, Any]:
-        f1, threshold = curves.best_f1(ranked)
-        pooled = _by_name(_rates(curves.add_up(fixed, times)), thresholds)
+    Args:
+        exact: the counts over all of the images.
+        data: scores, masks and region weights [n, h, w] of the images; without weights for single images.
+        thresholds: by name.
+        draws: how often each image occurs in each resample.
+    """
+    scores, masks, weights = data
+    fixed = curves.counts_by_image(scores, masks, None, _finite(thresholds.values()))
+
+    def summary(counts: ThresholdCounts, repeats: Float[np.ndarray, "*r n"]) -> dict[str, Any]:
+        f1, threshold = curves.best_f1(counts)
+        rates = _by_name(_rates(curves.pooled(fixed, repeats)), thresholds)
         result = {
-            "auroc": curves.auroc(ranked),
-            "ap": curves.average_precision(ranked),
+            "auroc": curves.auroc(counts),
+            "ap": curves.average_precision(counts),
             "oracle": {"threshold": threshold, "f1": f1},
-            "at": pooled,
+            "at": rates,
         }
         if weights is not None:
-            result["aupro"] = curves.aupro(ranked, limit)
-            means = _by_name(_means(fixed, times), thresholds)
-            result["at"] = {t: {**pooled[t], "per_image": means[t]} for t in thresholds}
+            result["aupro"] = curves.aupro(counts, limit)
+            means = _by_name(_image_means(fixed, repeats), thresholds)
+            result["at"] = {t: {**rates[t], "per_image": means[t]} for t in thresholds}
         return result
 
     values = summary(exact, np.ones(len(scores)))
@@ -152,8 +149,9 @@ def _level(
         values["at"][name] = {"threshold": np.float64(threshold), **values["at"][name]}
     if not len(draws):
         return values, {}
-    binned = curves.reached_by_image(scores, masks, weights, curves.thin(exact, BINS).thresholds)
-    return values, summary(curves.add_up(binned, draws), draws)
+    few = curves.thinned(exact, BINS).thresholds
+    resampled = curves.pooled(curves.counts_by_image(scores, masks, weights, few), draws)
+    return values, summary(resampled, draws)
 
 
 def _arrange(pixel: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
@@ -170,27 +168,29 @@ def _arrange(pixel: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _rates(fixed: Reached) -> dict[str, np.ndarray]:
-    """Rates at all thresholds but the last, which everything reaches, NaN over nothing: [..., t - 1]."""
+def _rates(fixed: ThresholdCounts) -> dict[str, np.ndarray]:
+    """Rates [..., t - 1] at all thresholds but the last, -inf; NaN where the denominator is 0."""
     hit, false_alarm = fixed.faulty[..., :-1], fixed.good[..., :-1]
     faulty, good = fixed.faulty[..., -1:], fixed.good[..., -1:]
     predicted = hit + false_alarm
     return {
-        "recall": _divide(hit, faulty),
-        "precision": _divide(hit, predicted),
-        "accuracy": _divide(hit + good - false_alarm, good + faulty),
-        "f1": _divide(2 * hit, predicted + faulty),
-        "false_positive_rate": _divide(false_alarm, good),
+        "recall": divide(hit, faulty),
+        "precision": divide(hit, predicted),
+        "accuracy": divide(hit + good - false_alarm, good + faulty),
+        "f1": divide(2 * hit, predicted + faulty),
+        "false_positive_rate": divide(false_alarm, good),
     }
 
 
-def _means(by_image: Reached, times: Float[np.ndarray, "*r n"]) -> dict[str, np.ndarray]:
-    """Means of the rates of single faulty images, each over those in which it is defined: [*r, t - 1]."""
+def _image_means(
+    by_image: ThresholdCounts, repeats: Float[np.ndarray, "*r n"]
+) -> dict[str, np.ndarray]:
+    """Means [*r, t - 1] of each rate over the faulty images in which it is defined."""
     faulty = by_image.faulty[:, -1:] > 0
     means = {}
     for name, rates in _rates(by_image).items():
         known = faulty & ~np.isnan(rates)
-        means[name] = _divide(times @ np.where(known, rates, 0), times @ known)
+        means[name] = divide(repeats @ np.where(known, rates, 0), repeats @ known)
     return means
 
 
@@ -200,45 +200,8 @@ def _by_name(
     return {t: {rate: rates[rate][..., i] for rate in rates} for i, t in enumerate(thresholds)}
 
 
-def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    shape = np.broadcast_shapes(a.shape, b.shape)
-    return np.divide(a, b, out=np.full(shape, np.nan), where=b > 0)
-
-
 def _finite(thresholds: Iterable[float]) -> Float[np.ndarray, " t"]:
     values = np.array([*thresholds], np.float64)
     if not np.isfinite(values).all():
         raise ValueError(f"thresholds must be finite numbers, not {values.tolist()}")
     return values
-
-
-def _checked(name: str, scores: np.ndarray) -> np.ndarray:
-    scores = np.asarray(scores)
-    scores = scores if scores.dtype in (np.float32, np.float64) else scores.astype(np.float64)
-    if scores.ndim != 3:
-        raise ValueError(f"{name} must be [n, h, w], not {scores.shape}")
-    if bad := scores.size - np.isfinite(scores).sum():
-        raise ValueError(f"{name}: {bad} of {scores.size} values are not finite")
-    return scores
-
-
-def _checked_masks(masks: np.ndarray, maps: np.ndarray) -> np.ndarray:
-    masks = np.asarray(masks)
-    if masks.dtype != bool or masks.shape != np.shape(maps):
-        raise ValueError(
-            f"masks must be bool and as large as the maps, {np.shape(maps)}, not {masks.dtype} {masks.shape}"
-        )
-    return masks
-
-
-def _map(leaf: Callable[[np.ndarray], Any], tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: _map(leaf, v) if isinstance(v, Mapping) else leaf(v) for k, v in tree.items()}
-
-
-def _value(rate: Any) -> float | None:
-    return None if math.isnan(rate) else float(rate)
-
-
-def _interval(rates: np.ndarray) -> list[float] | None:
-    known = np.extract(~np.isnan(rates), rates)
-    return np.percentile(known, INTERVAL).tolist() if known.size else None

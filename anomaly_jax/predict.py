@@ -1,13 +1,11 @@
-"""Faults in one's own images, from Python (`load(workdir).predict(images)`) or from the command line.
+"""Detects faults in images, from Python (`load(workdir).predict(images)`) or from the command line.
 
 python -m anomaly_jax.predict --workdir RUN IMAGE_OR_FOLDER... --out DIR [--threshold X] [--image-threshold Y]
 """
 
 import argparse
-import json
-import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,20 +17,19 @@ from jaxtyping import Float, UInt8
 from matplotlib import colormaps
 from PIL import Image
 
-from anomaly_jax.config import AnomalyConfig
-from anomaly_jax.data.pixels import decode, fit
+from anomaly_jax.config import SCHEMA, AnomalyConfig
+from anomaly_jax.data.pixels import fit
 from anomaly_jax.detector import Detector
-from anomaly_jax.predictor import Detections, detect_step
+from anomaly_jax.predictor import detect_step
 from anomaly_jax.scoring import Prediction, decide, resize_map
 from anomaly_jax.thresholds import Thresholds
-from anomaly_jax.training import PART
+from anomaly_jax.training import NAME
 from engine_jax import cli
-from engine_jax.config import from_mapping
-from engine_jax.images import check_rgb, decoded, image_paths
+from engine_jax.batches import fitting_batch_size, map_batches
 from engine_jax.loop import best_variables
-from engine_jax.order import padded_batches
+from engine_jax.prediction import AnyImage, predict_files, prediction_parser, rgb_arrays
 from engine_jax.run_folder import RunFolder
-from engine_jax.state import graph_defs
+from engine_jax.state import Variables, graph_defs
 
 _BATCH = 16  # images a call, at most
 
@@ -42,7 +39,7 @@ class AnomalyModel:
 
     Attributes:
         settings: the run's configuration.
-        thresholds: those that were chosen on held-out good images.
+        thresholds: those that were chosen by held-out good images.
     """
 
     def __init__(
@@ -50,115 +47,97 @@ class AnomalyModel:
         settings: AnomalyConfig,
         thresholds: Thresholds,
         graphdef: nnx.GraphDef,
-        params: Any,
-        model_state: Any,
+        variables: Variables,
     ):
         self.settings = settings
         self.thresholds = thresholds
-        detect = jax.jit(partial(detect_step, graphdef=graphdef, settings=settings))
-        self._detect = partial(detect, params, model_state)
+        detect = jax.jit(partial(detect_step, graphdef=graphdef, scoring=settings.scoring))
+        self._detect = partial(detect, variables)
 
     def predict(
-        self, images: Sequence[UInt8[np.ndarray, "h w 3"]], thresholds: Thresholds | None = None
+        self, images: Sequence[AnyImage] | AnyImage, thresholds: Thresholds | None = None
     ) -> list[Prediction]:
-        """What is found in each image, at the image's own size.
+        """Anomaly maps, scores and decisions, at each image's own size.
 
         Args:
-            images: RGB images of any sizes.
+            images: uint8 RGB arrays [h, w, 3], PIL images or paths, of any sizes.
             thresholds: to decide by; by default the model's own.
 
         Raises:
-            UserError: an image of another shape or type.
+            UserError: an array of another shape or type, or a file that can't be read.
         """
-        check_rgb(images)
+        arrays = rgb_arrays(images)
+        if not arrays:
+            return []
+        size = self.settings.model.input_size
+        inputs = np.stack([fit(Image.fromarray(array), size) for array in arrays])
+        found = map_batches(self._detect, inputs, fitting_batch_size(len(inputs), _BATCH))
         return [
             decide(
-                resize_map(found.maps[0], image.shape[:2]),
-                float(found.scores[0]),
+                resize_map(found.maps[i], array.shape[:2]),
+                float(found.scores[i]),
                 thresholds or self.thresholds,
-                spread=resize_map(found.spread[0], image.shape[:2]),
+                spread=resize_map(found.spread[i], array.shape[:2]),
             )
-            for image, found in zip(images, self._detections(images), strict=True)
+            for i, array in enumerate(arrays)
         ]
-
-    def _detections(self, images: Sequence[np.ndarray]) -> Iterator[Detections]:
-        """Of one image after the other."""
-        if not len(images):
-            return
-        size = self.settings.model.input_size
-        # A power of two: few sizes to compile, and a single image isn't padded to a whole batch.
-        batch_size = min(_BATCH, 1 << (len(images) - 1).bit_length())
-        for indices, valid in zip(*padded_batches(len(images), batch_size), strict=True):
-            batch = np.stack([fit(Image.fromarray(images[i]), size) for i in indices])
-            found = jax.device_get(self._detect(batch))
-            for i in range(valid):
-                yield jax.tree.map(lambda array, i=i: array[i : i + 1], found)
 
 
 def load(workdir: str | Path) -> AnomalyModel:
-    """The best parameters of a finished run, and its thresholds.
+    """The model of a finished run: its best variables and its thresholds.
 
     Raises:
-        UserError: when the folder holds no run, an unfinished one, or another architecture's checkpoint.
+        UserError: when the folder holds no run, one of another task, an unfinished one, or another architecture's
+            checkpoint.
     """
     folder = RunFolder(workdir)
-    settings = from_mapping(AnomalyConfig, folder.read_config())
-    results = folder.read_finished()
-    build = partial(Detector, settings)
-    variables = best_variables(folder, PART, build, stack=settings.members)
-    thresholds = Thresholds(**results["thresholds"]["good_only"])
-    return AnomalyModel(settings, thresholds, graph_defs(build).evaluate, *variables)
+    settings = folder.read_settings(SCHEMA)
+    thresholds = Thresholds(**folder.read_finished()["thresholds"]["good_only"])
+    build = partial(Detector, settings.detector)
+    variables = best_variables(folder, NAME, build, stack=settings.members)
+    return AnomalyModel(settings, thresholds, graph_defs(build).evaluate, variables)
 
 
 def main(args: argparse.Namespace) -> None:
     """Writes predictions.json, and for each image its heat map and its mask."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    paths = image_paths(args.images)
-    model = load(args.workdir)
-    thresholds = model.thresholds
-    if args.threshold is not None:
-        thresholds = replace(thresholds, pixel=args.threshold)
-    if args.image_threshold is not None:
-        thresholds = replace(thresholds, image=args.image_threshold)
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
-    found = []
-    for path, image in decoded(paths, decode, skip_unreadable=args.skip_unreadable):
-        prediction = model.predict([image], thresholds)[0]
-        found.append(_entry(path, prediction))
-        name = f"{len(found):05d}_{path.stem}"
-        _write_pictures(image, prediction, thresholds, out / name)
-    written = {
-        "thresholds": {"pixel": thresholds.pixel, "image": thresholds.image},
-        "predictions": found,
-    }
-    (out / "predictions.json").write_text(json.dumps(written, indent=2) + "\n")
-    faulty = sum(bool(entry["pred_label"]) for entry in found)
-    print(f"{faulty} of {len(found)} images are faulty: {out / 'predictions.json'}")
+
+    def load_model(workdir: str) -> AnomalyModel:
+        model = load(workdir)
+        given = {"pixel": args.threshold, "image": args.image_threshold}
+        known = {level: value for level, value in given.items() if value is not None}
+        model.thresholds = replace(model.thresholds, **known)
+        return model
+
+    entries = predict_files(
+        args,
+        load_model,
+        AnomalyModel.predict,
+        _write_image,
+        lambda model: {"thresholds": asdict(model.thresholds)},
+    )
+    faulty = sum(bool(entry["pred_label"]) for entry in entries)
+    print(f"{faulty} of {len(entries)} images are faulty: {Path(args.out) / 'predictions.json'}")
     print("beside it, for each image: NAME_heat.png and NAME_mask.png")
 
 
-def _entry(path: Path, prediction: Prediction) -> dict[str, Any]:
-    """One image's part of predictions.json."""
+def _write_image(
+    model: AnomalyModel, image: UInt8[np.ndarray, "h w 3"], prediction: Prediction, stem: Path
+) -> dict[str, Any]:
+    """Writes the heat map over the image, the mask, and the members' spread where there are several."""
+    scale = 2 * (
+        model.thresholds.pixel or 0.5
+    )  # One scale for all images, with the threshold in its middle.
+    _heat(image, prediction.anomaly_map / scale).save(f"{stem}_heat.png")
     mask = prediction.pred_mask
+    if mask is not None:
+        Image.fromarray(mask).save(f"{stem}_mask.png")
+    if prediction.spread is not None and prediction.spread.any():
+        _heat(image, prediction.spread / scale).save(f"{stem}_spread.png")
     return {
-        "file": str(path),
         "pred_score": prediction.pred_score,
         "pred_label": prediction.pred_label,
         "faulty_part": None if mask is None else float(mask.mean()),
     }
-
-
-def _write_pictures(
-    image: UInt8[np.ndarray, "h w 3"], prediction: Prediction, thresholds: Thresholds, stem: Path
-) -> None:
-    """The heat map over the image, the mask, and the members' spread where there are several."""
-    scale = 2 * (thresholds.pixel or 0.5)  # One scale for all images: the threshold is its middle.
-    _heat(image, prediction.anomaly_map / scale).save(f"{stem}_heat.png")
-    if prediction.pred_mask is not None:
-        Image.fromarray(prediction.pred_mask).save(f"{stem}_mask.png")
-    if prediction.spread is not None and prediction.spread.any():
-        _heat(image, prediction.spread / scale).save(f"{stem}_spread.png")
 
 
 def _heat(image: UInt8[np.ndarray, "h w 3"], values: Float[np.ndarray, "h w"]) -> Image.Image:
@@ -172,7 +151,7 @@ def _heat(image: UInt8[np.ndarray, "h w 3"], values: Float[np.ndarray, "h w"]) -
 
 def parser() -> argparse.ArgumentParser:
     """The program's command line."""
-    command = cli.prediction_parser("anomaly_jax.predict", (__doc__ or "").splitlines()[0])
+    command = prediction_parser("anomaly_jax.predict", (__doc__ or "").splitlines()[0])
     command.add_argument(
         "--threshold", type=float, help="for pixels; default: the run's, from good images"
     )

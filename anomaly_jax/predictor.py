@@ -1,4 +1,4 @@
-"""Detectors applied to images of any number, batch by batch: anomaly maps and image scores."""
+"""Applies detectors to images: anomaly maps, image scores and losses."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -8,27 +8,28 @@ import jax
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
-from anomaly_jax import scoring
 from anomaly_jax.config import AnomalyConfig
 from anomaly_jax.detector import as_values, detector_losses, detector_maps
+from anomaly_jax.scoring import ScoringConfig, image_score
 from anomaly_jax.train_step import painted
 from engine_jax import sharding
-from engine_jax.order import padded_batches
+from engine_jax.batches import map_batches
 from engine_jax.stacked import over_stack
+from engine_jax.state import Variables
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Detections:
-    """What the members say about n images; means over them, but for `spread`.
+    """Ensemble predictions for n images: means over the members, and their standard deviation.
 
     Attributes:
         maps: anomaly maps in [0, 1], at the network's size.
         spread: standard deviation of the members' maps, 0 for one member.
         scores: of whole images.
-        reconstructions: what the autoencoders give back, in [0, 1].
+        reconstructions: the autoencoders', in [0, 1].
     """
 
     maps: Float[Any, "n s s"]
@@ -38,47 +39,55 @@ class Detections:
 
 
 def detect_step(
-    params: Any,
-    model_state: Any,
+    variables: Variables,
     images: UInt8[Array, "b s s 3"],
     *,
     graphdef: nnx.GraphDef,
-    settings: AnomalyConfig,
+    scoring: ScoringConfig,
 ) -> Detections:
     """Maps and scores of one batch; the variables have a leading member axis."""
     values = as_values(images)
 
-    def member(variables: tuple[Any, Any]) -> tuple[Array, Array]:
-        output = nnx.merge(graphdef, *variables)(values)
-        return detector_maps(values, output, settings.scoring), output.reconstructions.clip(0, 1)
+    def member(variables: Variables) -> tuple[Array, Array]:
+        output = nnx.merge(graphdef, variables.params, variables.model_state)(values)
+        return detector_maps(values, output, scoring), output.reconstructions.clip(0, 1)
 
-    maps, reconstructions = over_stack(member, (params, model_state))  # [m, b, s, s], [m, ..., 3]
+    maps, reconstructions = over_stack(member, variables)  # [m, b, s, s], [m, b, s, s, 3]
     mean = maps.mean(0)
-    scores = scoring.image_score(mean, settings.scoring.image, part=settings.scoring.top)
+    scores = image_score(mean, scoring.image, part=scoring.top)
     return Detections(mean, maps.std(0), scores, reconstructions.mean(0))
 
 
 def loss_step(
-    params: Any,
-    model_state: Any,
+    variables: Variables,
     images: UInt8[Array, "b s s 3"],
+    numbers: Int[Array, " b"],
     key: jax.Array,
     *,
     graphdef: nnx.GraphDef,
     settings: AnomalyConfig,
 ) -> Float[Array, " b"]:
-    """The training loss of each good image, as it is but for painted faults; means over the members."""
-    samples = painted(key, as_values(images), settings)
+    """The training loss of each good image, not augmented but with painted faults; means over the members.
 
-    def member(variables: tuple[Any, Any]) -> Float[Array, " b"]:
-        output = nnx.merge(graphdef, *variables)(samples.inputs)
-        return detector_losses(output, samples.targets, samples.faults, settings.loss)
+    Args:
+        variables: have a leading member axis.
+        images: one batch.
+        numbers: the number of the batch, once for each image.
+        key: of the painted faults, which differ from batch to batch.
+    """
+    samples = painted(jax.random.fold_in(key, numbers[0]), as_values(images), settings)
 
-    return over_stack(member, (params, model_state)).mean(0)
+    def member(variables: Variables) -> Float[Array, " b"]:
+        model = nnx.merge(graphdef, variables.params, variables.model_state)
+        return detector_losses(
+            model(samples.inputs), samples.targets, samples.faults, settings.loss
+        )
+
+    return over_stack(member, variables).mean(0)
 
 
 class Predictor:
-    """Runs detectors over images of any number, in padded batches split over the devices.
+    """Applies detectors to images of any number, in padded batches divided among the devices.
 
     Args:
         graphdef: one detector in its evaluation form.
@@ -87,33 +96,26 @@ class Predictor:
     """
 
     def __init__(self, graphdef: nnx.GraphDef, settings: AnomalyConfig, mesh: Mesh):
+        everywhere = sharding.replicated(mesh)
+        detect = partial(detect_step, graphdef=graphdef, scoring=settings.scoring)
+        losses = partial(loss_step, graphdef=graphdef, settings=settings)
+        self._detect = jax.jit(detect, out_shardings=everywhere)
+        self._losses = jax.jit(losses, out_shardings=everywhere)
         self._batch_size = settings.evaluation.batch_size
         self._batches = sharding.split(mesh)
-        everywhere = sharding.replicated(mesh)
-        fixed = {"graphdef": graphdef, "settings": settings}
-        self._detect = jax.jit(partial(detect_step, **fixed), out_shardings=everywhere)
-        self._losses = jax.jit(partial(loss_step, **fixed), out_shardings=everywhere)
 
-    def detect(
-        self, params: Any, model_state: Any, images: UInt8[np.ndarray, "n s s 3"]
-    ) -> Detections:
-        """What the members with these variables say about images."""
-        return self._over(images, lambda batch, _: self._detect(params, model_state, batch))
+    def detect(self, variables: Variables, images: UInt8[np.ndarray, "n s s 3"]) -> Detections:
+        """Ensemble predictions for images; the variables have a leading member axis."""
+        step = partial(self._detect, variables)
+        return map_batches(step, images, self._batch_size, self._batches)
 
     def losses(
-        self, params: Any, model_state: Any, images: UInt8[np.ndarray, "n s s 3"], seed: int
+        self, variables: Variables, images: UInt8[np.ndarray, "n s s 3"], key: jax.Array
     ) -> Float[np.ndarray, " n"]:
-        """The loss of each good image; painted faults are the same each time."""
-        key = jax.random.key(seed)
-        return self._over(
-            images,
-            lambda batch, i: self._losses(params, model_state, batch, jax.random.fold_in(key, i)),
-        )
+        """The loss of each good image; painted faults are the same for the same key."""
+        numbers = np.arange(len(images), dtype=np.int32) // self._batch_size
 
-    def _over(self, images: np.ndarray, step: Any) -> Any:
-        outputs = []
-        batches = zip(*padded_batches(len(images), self._batch_size), strict=True)
-        for i, (indices, valid) in enumerate(batches):
-            found = jax.device_get(step(sharding.place(images[indices], self._batches), i))
-            outputs.append(jax.tree.map(lambda array, count=valid: array[:count], found))
-        return jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
+        def step(batch: tuple[Array, Array]) -> Array:
+            return self._losses(variables, *batch, key)
+
+        return map_batches(step, (images, numbers), self._batch_size, self._batches)

@@ -1,23 +1,21 @@
-"""What a finished run leaves behind: results.json and its plots."""
+"""The results and plots of a finished run."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
 import jax
 import numpy as np
 
-from anomaly_jax import curves, metrics, plots, tables, thresholds
+from anomaly_jax import metrics, plots, tables
 from anomaly_jax.config import AnomalyConfig
-from anomaly_jax.curves import Reached
-from anomaly_jax.data.image_set import GOOD, ImageSet
+from anomaly_jax.data.image_set import GOOD
 from anomaly_jax.data.load import Part, Parts
+from anomaly_jax.groups import GroupedScores, count_groups
 from anomaly_jax.predictor import Detections
-from anomaly_jax.thresholds import Thresholds
-from anomaly_jax.training import PART, TrainedDetector
+from anomaly_jax.training import NAME, TrainedDetector
+from engine_jax.experiment import Run, log_report, provenance, training_summary
 from engine_jax.plots import loss_curves, save
 from engine_jax.run_folder import RunFolder
 from engine_jax.writer import read_metrics
@@ -26,100 +24,76 @@ GOOD_ONLY = "good_only"  # the name of the thresholds from good images, in resul
 
 _SHOWN = 4  # images of each defect in its picture
 _PIXELS = 200_000  # of each histogram
-_PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def write_report(
-    folder: RunFolder, settings: AnomalyConfig, parts: Parts, trained: TrainedDetector
-) -> dict[str, Any]:
-    """Scores the test part, writes results.json and the plots, prints the tables; returns the results."""
+def write_report(run: Run[AnomalyConfig, Parts], trained: TrainedDetector) -> dict[str, Any]:
+    """Scores the test part, writes results.json and the plots, prints the tables."""
+    settings, parts, folder = run.settings, run.parts, run.folder
     test, found, fitted = parts.test.images, trained.test, trained.fitted
-    known = test.labelled
-    oracle = thresholds.oracle(found.maps[known], test.masks[known], found.scores, test.faulty)
-    grid = {f"{t:g}": t for t in settings.thresholds.grid}
-    pixel = grid | _known({GOOD_ONLY: trained.good_only.pixel})
-    score = metrics.score(
+    grouped = count_groups(
         found.maps,
         test.masks,
         found.scores,
         [test.defect_names[i] for i in test.defects],
+        has_mask=test.labelled,
+    )
+    grid = {f"{t:g}": t for t in settings.thresholds.grid}
+    pixel = grid | _known({GOOD_ONLY: trained.good_only.pixel})
+    score = metrics.score(
+        grouped,
         pixel,
         _known({GOOD_ONLY: trained.good_only.image}),
-        has_mask=known,
         resamples=settings.evaluation.bootstrap,
         seed=settings.seed,
     )
-    members = jax.tree.leaves(fitted.best.params)
     results = {
-        "task": settings.task,
-        "preset": settings.preset,
+        **provenance(settings),
         "dataset": settings.data.name,
         "method": settings.method,
         "members": settings.members,
         "input_size": settings.model.input_size,
         "splits": parts.sizes(),
-        "parameters": sum(leaf.size for leaf in members) // settings.members,
-        "epochs": fitted.epochs,
-        "best_epoch": fitted.best_epoch,
-        "seconds": round(fitted.seconds, 1),
-        "images_per_second": round(fitted.images_per_second, 1),
+        **training_summary(fitted, settings.members),
         **score,
         "thresholds": {
             "grid": list(settings.thresholds.grid),
             GOOD_ONLY: asdict(trained.good_only),
-            "oracle": asdict(oracle),
         },
-        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-        "seed": settings.seed,
-        "versions": {package: version(package) for package in _PACKAGES},
     }
     if jax.process_index() == 0:  # Every process predicts; one of them draws and writes.
-        _write_history(folder, settings, test, fitted.best_epoch)
-        _write_rankings(folder, test, found)
-        _write_histograms(folder, parts, trained, oracle)
+        _write_history(folder, settings, [*grouped.defects_with_masks], fitted.best_epoch)
+        _write_rankings(folder, grouped)
+        _write_histograms(folder, parts, trained, score)
         _write_detections(folder, parts.test, found, pixel)
         folder.write_results(results)
-        logging.info("\n%s\n", tables.ranking_table(results, GOOD_ONLY))
-        logging.info("%s\n", tables.accuracy_table(results, [*pixel]))
-        logging.info("results in %s, pictures in %s", folder.path / "results.json", folder.plots)
+        rankings = tables.ranking_table(results, GOOD_ONLY)
+        log_report(folder, rankings, tables.accuracy_table(results, [*pixel]))
     return results
 
 
 def _write_history(
-    folder: RunFolder, settings: AnomalyConfig, test: ImageSet, best_epoch: float
+    folder: RunFolder, settings: AnomalyConfig, defects: list[str], best_epoch: float
 ) -> None:
-    """The loss, and each defect's three accuracies, by epoch."""
-    history = read_metrics(folder.metrics, PART)
+    """The loss, and recall, precision and accuracy of each defect, by epoch."""
+    history = read_metrics(folder.metrics, NAME)
     save(loss_curves(history), folder.plots / "loss.png")
-    defects = [name for name in test.defect_names[1:] if _labelled(test, name).any()]
     if defects:
         grid = [f"{t:g}" for t in settings.thresholds.grid]
         figure = plots.accuracies_by_epoch(history, defects, grid, best_epoch)
         save(figure, folder.plots / "accuracies.png")
 
 
-def _write_rankings(folder: RunFolder, test: ImageSet, found: Detections) -> None:
+def _write_rankings(folder: RunFolder, grouped: GroupedScores) -> None:
     """ROC, per-region overlap and precision-recall of each defect's pixels, and of all."""
-    weights = curves.region_weights(test.masks)
-
-    def table(chosen: np.ndarray) -> Reached:
-        return curves.reached(found.maps[chosen], test.masks[chosen], weights[chosen])
-
-    good = test.defects == 0
-    tables_by_defect = {
-        name: table(good | _labelled(test, name))
-        for name in test.defect_names[1:]
-        if _labelled(test, name).any()
-    }
-    if tables_by_defect:
-        figure = plots.ranking_curves({"all": table(test.labelled)} | tables_by_defect)
-        save(figure, folder.plots / "curves.png")
+    if defects := grouped.defects_with_masks:
+        counts = {"all": grouped.all.pixel, **{name: g.pixel for name, g in defects.items()}}
+        save(plots.ranking_curves(counts), folder.plots / "curves.png")
 
 
 def _write_histograms(
-    folder: RunFolder, parts: Parts, trained: TrainedDetector, oracle: Thresholds
+    folder: RunFolder, parts: Parts, trained: TrainedDetector, score: Mapping[str, Any]
 ) -> None:
-    """Scores of images and of pixels, good and faulty, with the thresholds between them."""
+    """Scores of images and of pixels, good and faulty, with the thresholds from good images and of best F1."""
     test, found = parts.test.images, trained.test
     kinds = {name: test.defects == i for i, name in enumerate(test.defect_names)}
     good = kinds.pop(GOOD)
@@ -133,7 +107,10 @@ def _write_histograms(
     }
     levels: dict[Literal["image", "pixel"], Any] = {"image": images, "pixel": pixels}
     for level, groups in levels.items():
-        lines = {GOOD_ONLY: getattr(trained.good_only, level), "oracle": getattr(oracle, level)}
+        lines = {
+            GOOD_ONLY: getattr(trained.good_only, level),
+            "oracle": score[f"{level}_oracle"]["threshold"],
+        }
         sampled = {
             side: {name: _sample(scores) for name, scores in of.items()}
             for side, of in groups.items()
@@ -145,7 +122,7 @@ def _write_histograms(
 def _write_detections(
     folder: RunFolder, part: Part, found: Detections, thresholds: dict[str, float]
 ) -> None:
-    """Some images of each kind, spread over the part, with what is found in them at each threshold; and one of each."""
+    """Detections in a few images of each kind, spread over the part, and in the first image of every kind."""
     test = part.images
 
     def write(chosen: np.ndarray, title: str, name: str) -> None:
@@ -155,7 +132,7 @@ def _write_detections(
             found.maps[chosen],
             [test.masks[i] if test.labelled[i] else None for i in chosen],
             thresholds,
-            [_short(part.names[i]) for i in chosen],
+            [_caption(part.names[i]) for i in chosen],
             title,
         )
         save(figure, folder.plots / name)
@@ -171,23 +148,18 @@ def _write_detections(
     write(np.array(first), "the first image of each kind", "detections.png")
 
 
-def _short(name: str) -> str:
-    """test/bent_lead/000.png -> bent_lead/000; a rendered image's name as it is."""
+def _caption(name: str) -> str:
+    """test/bent_lead/000.png -> bent_lead/000; the name of a rendered image stays as it is."""
     path = PurePosixPath(name)
-    return "/".join((path.parent.name, path.stem)) if path.parent.name else name
+    return f"{path.parent.name}/{path.stem}" if path.parent.name else name
 
 
 def _known(values: Mapping[str, float | None]) -> dict[str, float]:
-    """Those that there are: without a fault, say, there is no oracle's."""
+    """The values that are not None; without faulty images, for example, there is no oracle threshold."""
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _labelled(test: ImageSet, defect: str) -> np.ndarray:
-    """Which images are of this defect and have a mask."""
-    return test.labelled & (test.defects == test.defect_names.index(defect))
-
-
 def _sample(scores: np.ndarray) -> np.ndarray:
-    """Some of very many scores, evenly spread."""
+    """At most `_PIXELS` of the scores, evenly spread."""
     scores = np.ravel(scores)
     return scores[:: -(-len(scores) // _PIXELS) or 1]

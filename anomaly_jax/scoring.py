@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +12,31 @@ from PIL import Image
 
 from anomaly_jax import filters, losses
 from anomaly_jax.thresholds import Thresholds
+from engine_jax.config import AtLeastOne, AtLeastZero, Range
 
 Residual = Literal["absolute", "squared", "ssim"]
 ImageScore = Literal["max", "mean", "top"]
 
-_REACH = 4  # standard deviations from the centre of a Gaussian to its last weight.
+_REACH = 4  # standard deviations at which the Gaussian is cut off
+
+
+@dataclass(frozen=True)
+class ScoringConfig:
+    """From a network's output to an anomaly map and an image's score.
+
+    Attributes:
+        residual: see `residual_map`; of "reconstruction" only.
+        window: side of its SSIM window in pixels, odd.
+        sigma: standard deviation of the Gaussian that smooths the map, in the network's input pixels; 0 is none.
+        image: the image's score: the "max" of its map, the "mean", or the mean of its "top" pixels.
+        top: share of the map's pixels that are its top.
+    """
+
+    residual: Residual = "absolute"
+    window: Annotated[int, AtLeastOne] = 11
+    sigma: Annotated[float, AtLeastZero] = 0.0
+    image: ImageScore = "top"
+    top: Annotated[float, Range(0, 1, open_low=True)] = 0.01
 
 
 def residual_map(
@@ -30,7 +50,7 @@ def residual_map(
 
     Args:
         images: values in [0, 1].
-        reconstructions: what lies beyond [0, 1], where no image has a value, is clipped.
+        reconstructions: clipped to [0, 1], the range of the images.
         kind: "absolute" |x - y|, "squared" (x - y)^2, or "ssim" (1 - SSIM) / 2.
         window: side of SSIM's Gaussian window in pixels.
 
@@ -39,7 +59,7 @@ def residual_map(
     """
     if images.ndim != 4 or images.shape != reconstructions.shape:
         raise ValueError(
-            "images and reconstructions must be of one shape [b, h, w, c], "
+            "images and reconstructions must have the same shape [b, h, w, c], "
             f"not {images.shape} and {reconstructions.shape}"
         )
     reconstructions = jnp.clip(reconstructions, 0, 1)
@@ -49,12 +69,12 @@ def residual_map(
         return jnp.square(images - reconstructions).mean(-1)
     if kind == "ssim":
         similarity = losses.ssim_map(images, reconstructions, window=window)
-        return jnp.clip((1 - similarity) / 2, 0, 1)  # Rounding alone leaves the range.
+        return jnp.clip((1 - similarity) / 2, 0, 1)  # Rounding may leave the range.
     raise ValueError(f"kind: {kind!r}; accepted: {', '.join(get_args(Residual))}")
 
 
 def smooth(maps: Float[Array, "n h w"], sigma: float) -> Float[Array, "n h w"]:
-    """Gaussian smoothing with a standard deviation of `sigma` pixels, over mirrored edges; 0 leaves maps as they are.
+    """Gaussian smoothing with a standard deviation of `sigma` pixels and reflected edges; 0 leaves the maps unchanged.
 
     Raises:
         ValueError: sigma is negative or not finite, or its Gaussian is wider than the map.
@@ -80,22 +100,22 @@ def anomaly_maps(
     window: int = 11,
     sigma: float = 0.0,
 ) -> Float[Array, "b h w"]:
-    """The smoothed residual maps, in one compilation: see `residual_map` and `smooth`."""
+    """Smoothed residual maps as one compiled function: see `residual_map` and `smooth`."""
     return smooth(residual_map(images, reconstructions, residual, window=window), sigma)
 
 
 def image_score(
     maps: Float[Array, "n h w"], kind: ImageScore, *, part: float = 0.01
 ) -> Float[Array, " n"]:
-    """One number for each image: the "max" of its anomaly map, the "mean", or the mean of its "top" pixels.
+    """A score for each image: the "max" of its anomaly map, the "mean", or the mean of its "top" pixels.
 
     Args:
         maps: anomaly maps, smoothed or not.
-        kind: one of these.
-        part: of the map's pixels that are its top, in (0, 1]; rounded, at least one pixel.
+        kind: "max", "mean" or "top".
+        part: share of the map's pixels that count as its top, in (0, 1]; at least one pixel.
 
     Raises:
-        ValueError: the kind is not one of these, or the part is out of its range.
+        ValueError: the kind is not one of these, or the share is out of its range.
     """
     if kind == "max":
         return maps.max((1, 2))
@@ -112,9 +132,9 @@ def image_score(
 def resize_map(
     anomaly_map: Float[Array, "h w"] | Float[np.ndarray, "h w"], shape: tuple[int, int]
 ) -> Float[np.ndarray, "h' w'"]:
-    """One map at an image's own size (h', w'), bilinear, anti-aliased where it shrinks.
+    """Resizes a map to an image's own size (h', w'): bilinear, with anti-aliasing when it shrinks.
 
-    On the host: images come in any size, and each new one would be compiled on a device.
+    Runs on the host: images come in any size, and on a device each new size would be compiled.
     """
     height, width = shape
     image = Image.fromarray(np.asarray(anomaly_map, np.float32))
@@ -123,14 +143,14 @@ def resize_map(
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is found in one image.
+    """The prediction for one image.
 
     Attributes:
-        anomaly_map: how unlike a good image each pixel is.
-        pred_score: how unlike one the whole image is.
-        pred_label: whether the image is faulty; None without a threshold for images.
-        pred_mask: which pixels are; None without a threshold for pixels.
-        spread: standard deviation of the anomaly map between a run's members; None where it is not known.
+        anomaly_map: the pixels' anomaly scores; higher is more anomalous.
+        pred_score: the image's anomaly score.
+        pred_label: whether the image is predicted faulty; None without a threshold for images.
+        pred_mask: which pixels are predicted faulty; None without a threshold for pixels.
+        spread: standard deviation of the anomaly map over the ensemble's members; None if it is not known.
     """
 
     anomaly_map: Float[np.ndarray, "h w"]
@@ -146,10 +166,10 @@ def decide(
     thresholds: Thresholds,
     spread: Float[np.ndarray, "h w"] | None = None,
 ) -> Prediction:
-    """Applies thresholds to one image's float32 map and score; what is at least the threshold is faulty."""
+    """Applies thresholds to one image's float32 map and score: at least the threshold is faulty."""
     anomaly_map, pred_score = np.asarray(anomaly_map, np.float32), float(pred_score)
     pixel, image = thresholds.pixel, thresholds.image
-    # Compared in float32, as the metrics do: a score of 0.7 reaches 0.7.
+    # In float32, as in the metrics: a score of 0.7 is at least a threshold of 0.7.
     label = None if image is None else bool(np.float32(pred_score) >= np.float32(image))
     mask = None if pixel is None else anomaly_map >= np.float32(pixel)
     return Prediction(anomaly_map, pred_score, label, mask, spread)

@@ -1,19 +1,19 @@
-"""Results of metrics.score as lines of text, in per cent."""
+"""Results of metrics.score as lines of text, in percent."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine_jax.tables import aligned, percent
+from engine_jax.tables import INTERVAL_LEGEND, aligned, percent
 
 RATES = ("recall", "precision", "accuracy")
 
 
 def ranking_table(score: Mapping[str, Any], threshold: str) -> str:
-    """How well good and faulty are told apart, a line for each defect and one for all of them.
+    """How well scores rank faulty above good, and F1: a line for each defect and one for all images.
 
     Args:
         score: see `metrics.score`.
-        threshold: the name of the one whose F1 stands beside the best possible.
+        threshold: name of the threshold whose F1 stands beside the best possible F1.
     """
     rows = [["%", "images", "pixel AUROC", "AUPRO", "pixel AP", f"F1 {threshold}", "F1 oracle"]]
     rows[0] += ["image AUROC", f"F1 {threshold}", "F1 oracle"]
@@ -33,12 +33,12 @@ def ranking_table(score: Mapping[str, Any], threshold: str) -> str:
                 percent(row["image_oracle"]["f1"]),
             ]
         )
-    legend = "[low, high]: 95 % bootstrap interval over images; oracle: chosen on the test images themselves"
+    legend = f"{INTERVAL_LEGEND}; oracle: chosen on the test images themselves"
     return "\n".join([*aligned(rows), legend])
 
 
 def accuracy_table(score: Mapping[str, Any], names: Sequence[str]) -> str:
-    """Recall, precision and accuracy of pixels at each of the named thresholds, a line for each defect."""
+    """Recall, precision and accuracy of pixels at named thresholds: a line for each defect and one for all images."""
     rows = [["recall / precision / accuracy, %", *names]]
     for defect, row in (*score["defects"].items(), ("all", score)):
         cells = [" / ".join(percent(row[name][rate], digits=0) for rate in RATES) for name in names]

@@ -20,12 +20,12 @@ from engine_jax.state import TrainState
 
 
 class Samples(NamedTuple):
-    """What one step learns from.
+    """Training samples of one step.
 
     Attributes:
-        inputs: what the network sees.
-        targets: what it is to give back.
-        faults: the pixels in which the two differ by a painted fault.
+        inputs: the network's inputs, with painted faults.
+        targets: the same images without them, which the autoencoder should reconstruct.
+        faults: 1 where a painted fault changed the pixel, else 0.
     """
 
     inputs: Float[Array, "b s s 3"]
@@ -74,7 +74,7 @@ def train_step(
 
 
 def painted(key: jax.Array, good: Float[Array, "b s s 3"], settings: AnomalyConfig) -> Samples:
-    """Good images as they are, or with painted faults where the method learns from these."""
+    """Good images, with painted faults if the method is trained on these."""
     if settings.method == "reconstruction":
         return Samples(good, good, jnp.zeros(good.shape[:3]))
     inputs, faults = paint_faults(key, good, settings.faults)

@@ -1,12 +1,10 @@
-"""Trains a run's detectors on good images, and applies them."""
+"""Trains a run's detectors on good images, chooses thresholds by others, and applies them to the test images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from anomaly_jax import curves, metrics, thresholds
 from anomaly_jax.config import AnomalyConfig
@@ -17,14 +15,16 @@ from anomaly_jax.predictor import Detections, Predictor
 from anomaly_jax.thresholds import Thresholds
 from anomaly_jax.train_step import train_step
 from engine_jax import sharding
+from engine_jax.experiment import Run
 from engine_jax.feed import make_train_call
-from engine_jax.loop import Fit, fit
-from engine_jax.optimizer import make_optimizer, observe_validation
+from engine_jax.loop import Fit, TrainCall, fit
+from engine_jax.optimizer import make_optimizer, update_plateau
+from engine_jax.phases import Phase
 from engine_jax.plan import Plan
-from engine_jax.run_folder import RunFolder
-from engine_jax.state import TrainState, create_state, graph_defs
+from engine_jax.randomness import entropy_for, key_for
+from engine_jax.state import TrainState, Variables, create_state, graph_defs
 
-PART = "detector"  # the name of what is trained, in checkpoints/ and metrics.jsonl
+NAME = "detector"  # of what is trained, in checkpoints/ and metrics.jsonl
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,10 @@ class TrainedDetector:
     """A run's detectors after training.
 
     Attributes:
-        fitted: what came of training.
+        fitted: result of training.
         good_only: thresholds from the validation part's good images.
-        validation, test: what the best parameters say about these parts.
+        validation: of the best variables, on the validation part.
+        test: of the best variables, on the test part.
     """
 
     fitted: Fit
@@ -43,76 +44,78 @@ class TrainedDetector:
     test: Detections
 
 
-def train_detector(
-    settings: AnomalyConfig, parts: Parts, plan: Plan, mesh: Mesh, folder: RunFolder
-) -> TrainedDetector:
-    """Trains the members together, or goes on where that was stopped, and applies the best ones.
+def train_detector(run: Run[AnomalyConfig, Parts], plan: Plan) -> TrainedDetector:
+    """Trains all members together, resuming if that was interrupted, and applies the best ones.
 
     Raises:
         UserError: when the folder's checkpoint is of another architecture, or the loss is no longer finite.
     """
-    build = partial(Detector, settings)
+    settings, parts, seed = run.settings, run.parts, run.settings.seed
+    build = partial(Detector, settings.detector)
     graphs = graph_defs(build)
-    optimizer = make_optimizer(settings.optimizer, plan.steps)
-    everywhere = sharding.replicated(mesh)
-    key = jax.random.key(settings.seed)
-    state = create_state(build, optimizer, key, everywhere, stack=settings.members)
-    step = partial(
-        train_step,
-        graphdef=graphs.train,
-        optimizer=optimizer,
-        settings=settings,
-        key=jax.random.key(settings.seed + 1),
-    )
-    train_call = make_train_call(
-        step,
-        parts.train.images.images,
-        settings.data.placement,
-        plan,
-        settings.seed,
-        everywhere,
-        sharding.split(mesh, axis=1),
-    )
-    predictor = Predictor(graphs.evaluate, settings, mesh)
-    good, test = parts.validation.images, parts.test.images
+    everywhere = sharding.replicated(run.mesh)
 
-    def evaluate(state: TrainState) -> dict[str, float]:
-        variables = state.params, state.model_state
-        losses = predictor.losses(*variables, good.images, settings.seed)
-        found = predictor.detect(*variables, test.images)
+    def begin(phase: Phase) -> tuple[TrainState, TrainCall]:
+        optimizer = make_optimizer(settings.optimizer, phase.plan.steps)
+        key = key_for(seed, phase.name, "parameters")
+        state = create_state(build, optimizer, key, everywhere, stack=settings.members)
+        step = partial(
+            train_step,
+            graphdef=graphs.train,
+            optimizer=optimizer,
+            settings=settings,
+            key=key_for(seed, phase.name, "steps"),
+        )
+        train_call = make_train_call(
+            step,
+            parts.train.images.images,
+            settings.data.placement,
+            phase.plan,
+            entropy_for(seed, phase.name, "order"),
+            everywhere,
+            sharding.split(run.mesh, axis=1),
+        )
+        return state, train_call
+
+    predictor = Predictor(graphs.evaluate, settings, run.mesh)
+    good, test = parts.validation.images, parts.test.images
+    faults_key = key_for(seed, NAME, "validation")
+
+    def evaluate(variables: Variables) -> dict[str, float]:
+        losses = predictor.losses(variables, good.images, faults_key)
+        found = predictor.detect(variables, test.images)
         return {
             "validation/loss": float(losses.mean(dtype=np.float64)),
             **epoch_metrics(found, test, settings.thresholds.grid),
         }
 
     fitted = fit(
-        state,
-        train_call,
+        [Phase(NAME, plan)],
+        begin,
         evaluate,
-        plan,
-        folder,
-        PART,
-        partial(observe_validation, settings.optimizer),
+        run.folder,
+        after_evaluation=partial(update_plateau, settings.optimizer),
     )
-    variables = fitted.best.params, fitted.best.model_state
-    validation = predictor.detect(*variables, good.images)
-    rule = settings.thresholds
-    good_only = thresholds.from_good(
-        validation.maps, validation.scores, rule.rule, rule.pixel, rule.image
+    validation = predictor.detect(fitted.best, good.images)
+    rates = settings.thresholds
+    good_only = thresholds.from_good(validation.maps, validation.scores, rates.pixel, rates.image)
+    return TrainedDetector(
+        fitted, good_only, validation, predictor.detect(fitted.best, test.images)
     )
-    return TrainedDetector(fitted, good_only, validation, predictor.detect(*variables, test.images))
 
 
 def epoch_metrics(found: Detections, test: ImageSet, grid: Sequence[float]) -> dict[str, float]:
-    """Scores of the test part as training goes on, which choose nothing: areas under the ROC curves, and
+    """Scores of the test part during training, by which nothing is chosen: areas under the ROC curves, and
     "test/DEFECT/THRESHOLD/RATE", the three accuracies over the good images and one defect's.
     """
     known = test.labelled
     areas = {
-        "test/pixel_auroc": curves.reached(found.maps[known], test.masks[known]),
-        "test/image_auroc": curves.reached(found.scores[:, None, None], test.faulty[:, None, None]),
+        "test/pixel_auroc": curves.count_at_thresholds(found.maps[known], test.masks[known]),
+        "test/image_auroc": curves.count_at_thresholds(
+            found.scores[:, None, None], test.faulty[:, None, None]
+        ),
     }
-    values = {name: float(curves.auroc(table)) for name, table in areas.items()}
+    values = {name: float(curves.auroc(counts)) for name, counts in areas.items()}
     for i, defect in enumerate(test.defect_names):
         if i == 0 or not (known & (test.defects == i)).any():
             continue

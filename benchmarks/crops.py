@@ -50,8 +50,9 @@ def jax_turns(
 
     def scale_and_translate(canvases, boxes):
         def one(image, box):
-            scale = size / box[3:1:-1]  # (y, x), as the image's axes
-            shift = size / 2 - scale * (box[1::-1] + 0.5)
+            low, high = box[1::-1], box[:1:-1]  # (y, x), as the image's axes
+            scale = size / (high - low)
+            shift = -scale * (low + 0.5)
             shape = (size, size, 3)
             return jax.image.scale_and_translate(image, shape, (0, 1), scale, shift, "linear")
 
@@ -60,7 +61,7 @@ def jax_turns(
     rng = np.random.default_rng(0)
     side = rng.uniform(box[0], box[1], (images, joints, 1))
     centre = (canvas - 1) / 2 + rng.uniform(-0.5, 0.5, (images, joints, 2)) * (canvas - side)
-    boxes = np.concatenate([centre, side, side], -1)  # [n, k, 4]
+    boxes = np.concatenate([centre - side / 2, centre + side / 2], -1)  # [n, k, 4]
     noise = rng.integers(0, 256, (images, canvas, canvas, 3), dtype=np.uint8)
     arrays = jnp.asarray(noise), jnp.asarray(boxes, jnp.float32)
 

@@ -22,12 +22,13 @@ import optax
 from flax import nnx
 
 from configs.pose import get_config
-from deeppose_jax.cascade import stage_network
+from deeppose_jax.boxes import whole_image
 from deeppose_jax.config import PoseConfig
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.displacements import Displacements
 from deeppose_jax.regressor import Regressor
 from deeppose_jax.skeleton import LSP
+from deeppose_jax.stages import stage_network
 from deeppose_jax.train_step import joint_refiners_step
 from engine_jax.config import from_mapping
 from engine_jax.sharding import device_mesh, replicated
@@ -66,7 +67,7 @@ def all_joints(settings: PoseConfig, batch: int, backend: str) -> Step:
     canvas = 128
     poses = PoseSet(
         canvases=rng.integers(0, 256, (batch, canvas, canvas, 3), np.uint8),
-        boxes=np.tile(np.float32([63.5, 63.5, canvas, canvas]), (batch, 1)),
+        boxes=np.tile(np.float32(whole_image(canvas, canvas)), (batch, 1)),
         joints=rng.uniform(30, 100, (batch, LSP.num_joints, 2)).astype(np.float32),
         labelled=np.ones((batch, LSP.num_joints), bool),
         to_image=np.tile(np.eye(2, 3, dtype=np.float32), (batch, 1, 1)),
@@ -79,7 +80,7 @@ def all_joints(settings: PoseConfig, batch: int, backend: str) -> Step:
         np.float32(0.1),
     )
     optimizer = optax.adam(1e-4)
-    build = partial(stage_network, settings, LSP, 2)
+    build = partial(stage_network, settings.stage(2), LSP.num_joints)
     state = create_state(
         build, stacked(optimizer), jax.random.key(0), replicated(device_mesh(joint=1))
     )

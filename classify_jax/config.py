@@ -2,19 +2,20 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from classify_jax.augment import AugmentConfig
 from classify_jax.losses import ClassWeights
 from classify_jax.networks import ModelConfig
 from classify_jax.views import Crops
-from convnets_jax.transfer import TransferConfig
-from engine_jax.config import AtLeastOne, AtLeastZero, Range
+from convnets_jax.transfer import TransferConfig, without_frozen_counts
+from engine_jax.config import AtLeastOne, Location, Range
 from engine_jax.errors import UserError
 from engine_jax.optimizer import OptimizerConfig
 from engine_jax.plan import TrainConfig
+from engine_jax.randomness import Seed
+from engine_jax.run_folder import Schema
 
-Count = Annotated[int, AtLeastZero]
 Size = Annotated[int, AtLeastOne]
 Share = Annotated[float, Range(0, 1, open_low=True, open_high=True)]
 
@@ -36,7 +37,7 @@ class DataConfig:
     """
 
     dataset: Literal["synthetic", "folder", "tfds"]
-    dir: str
+    dir: Location
     name: str
     size: Size
     validation: Share
@@ -85,11 +86,17 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class ClassificationConfig:
-    """One image classification run."""
+    """One image classification run.
+
+    Attributes:
+        seed: of all random numbers, the rendered images and the choice of held-out images.
+        model: the network.
+        transfer: which of its parts are trained.
+    """
 
     task: Literal["classify"]
     preset: str
-    seed: Count
+    seed: Seed
     data: DataConfig
     augment: AugmentConfig
     model: ModelConfig
@@ -116,3 +123,11 @@ class ClassificationConfig:
         field, value = needed.get(data.dataset, ("", "none"))
         if not value:
             raise UserError(f"config.data.{field}: missing; dataset {data.dataset!r} needs it")
+
+
+def without_counted_freezes(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration of format 0 in format 1."""
+    return {**config, "transfer": without_frozen_counts(config["transfer"])}
+
+
+SCHEMA = Schema("classify", ClassificationConfig, (without_counted_freezes,))

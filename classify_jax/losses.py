@@ -1,4 +1,4 @@
-"""Cross-entropy of classes, weighted where they are of unequal size."""
+"""Cross-entropy, with class weights against unequal class sizes."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -10,14 +10,14 @@ from jaxtyping import Array, Float, Int
 
 ClassWeights = Literal["none", "median_frequency"]
 
-# Of each of GoogLeNet's auxiliary heads in the loss (Szegedy et al. 2015, section 5).
+# Weight of each auxiliary head of GoogLeNet in the loss (Szegedy et al. 2015, section 5).
 AUXILIARY = 0.3
 
 
 def class_weights(counts: Int[np.ndarray, " k"], kind: ClassWeights) -> Float[np.ndarray, " k"]:
-    """A weight for each class: 1, or the median frequency over the class's (Eigen and Fergus, ICCV 2015).
+    """A weight for each class: 1, or the median class frequency divided by the class's (Eigen and Fergus, ICCV 2015).
 
-    Classes without images get 0.
+    With "median_frequency" classes without images get 0.
     """
     if kind == "none":
         return np.ones(len(counts), np.float32)
@@ -29,7 +29,7 @@ def class_weights(counts: Int[np.ndarray, " k"], kind: ClassWeights) -> Float[np
 def cross_entropy(
     logits: Float[Array, "b k"], labels: Int[Array, " b"], weights: Float[np.ndarray, " k"]
 ) -> Float[Array, " b"]:
-    """-w_y log softmax(logits)_y of each image, for its class y."""
+    """Weighted cross-entropy of each image, -w_y log softmax(logits)_y for its class y."""
     return jnp.asarray(weights)[labels] * optax.softmax_cross_entropy_with_integer_labels(
         logits, labels
     )
@@ -40,10 +40,12 @@ def training_loss(
     labels: Int[Array, " b"],
     weights: Float[np.ndarray, " k"],
 ) -> Float[Array, " b"]:
-    """The cross-entropy of each image, and `AUXILIARY` times that of each auxiliary head.
+    """The cross-entropy of each image, plus `AUXILIARY` times that of each auxiliary head.
 
     Args:
-        outputs: logits, and then those of auxiliary heads.
+        outputs: the logits, followed by those of the auxiliary heads.
+        labels: the true classes.
+        weights: of the classes, see `class_weights`.
     """
     final, *heads = (cross_entropy(logits, labels, weights) for logits in outputs)
     return final + AUXILIARY * sum(heads)

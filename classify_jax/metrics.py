@@ -1,6 +1,6 @@
-"""How good probabilities of classes are, with intervals. Plain NumPy on the host; all rates are fractions in [0, 1].
+"""Scores of class probabilities, with bootstrap intervals. Plain NumPy on the host; rates are fractions in [0, 1].
 
-Of equal probabilities the class with the lower index counts as the more probable one.
+Ties between probabilities are broken in favour of the lower class index.
 """
 
 from typing import Any
@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-INTERVAL = (2.5, 97.5)  # percentiles: 95 % intervals
+from engine_jax.statistics import divide, number, percentile_interval
 
 
 def ranks(
     probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]
 ) -> Int[np.ndarray, " n"]:
-    """How many classes are more probable than the true one; 0 where the answer is right.
+    """The number of classes ranked above the true one; 0 if the prediction is right.
 
     Raises:
         ValueError: the shapes do not fit, a label is out of range, or a probability is not finite.
@@ -32,25 +32,25 @@ def ranks(
 def top_error(
     probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"], top: int
 ) -> float | None:
-    """The share of images whose class is not among the `top` most probable; None unless there are more classes."""
+    """The share of images whose class is not among the `top` most probable; None with at most `top` classes."""
     if probabilities.shape[1] <= top:
         return None
     return float((ranks(probabilities, labels) >= top).mean())
 
 
-def interval(error: float, count: int, resamples: int, seed: int) -> list[float]:
+def interval(error: float, count: int, resamples: int, seed: int) -> list[float] | None:
     """95 % percentile bootstrap interval (Efron 1979) of an error over `count` images.
 
-    Drawing images again with replacement, each wrong or right, makes the number of wrong ones binomial.
+    Each image is wrong or right, so the number of wrong ones in a resample with replacement is binomial.
     """
     drawn = np.random.default_rng(seed).binomial(count, error, resamples) / count
-    return [float(end) for end in np.percentile(drawn, INTERVAL)]
+    return percentile_interval(drawn)
 
 
 def confusion(
     probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]
 ) -> Int[np.ndarray, "k k"]:
-    """How many images of each class (rows) are taken for each class (columns)."""
+    """The number of images of each class (rows) that are predicted as each class (columns)."""
     k = probabilities.shape[1]
     found = np.zeros((k, k), np.int64)
     np.add.at(found, (labels, probabilities.argmax(1)), 1)
@@ -74,10 +74,7 @@ def score(
     errors = {f"top{k}_error": top_error(probabilities, labels, k) for k in (1, 5)}
     matrix = confusion(probabilities, labels)
     counts = matrix.sum(1)
-    accuracies = [
-        float(right / count) if count else None
-        for right, count in zip(matrix.diagonal(), counts, strict=True)
-    ]
+    accuracies = [number(accuracy) for accuracy in divide(matrix.diagonal(), counts)]
     return {
         **errors,
         "intervals": {

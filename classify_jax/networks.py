@@ -1,4 +1,4 @@
-"""Builds the network of a run by its name."""
+"""Classification networks by name."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +16,7 @@ from convnets_jax.resnet import ResNet, ResNetConfig, ResNetFeatures
 from convnets_jax.transfer import NewHead, TransferConfig, check_blocks
 from engine_jax.config import AtLeastOne
 from engine_jax.errors import UserError
-from engine_jax.state import abstract_model
+from engine_jax.state import abstract_model, variables_by_name
 
 # A ResNet of four blocks whose widths make a step of 64 px images cheap on CPU.
 NARROW = "resnet10_narrow"
@@ -37,11 +37,11 @@ class ModelConfig:
         dtype: of activations; "auto" is bfloat16 on accelerators and float32 on CPU.
     """
 
-    name: str
-    input_size: Annotated[int, AtLeastOne]
-    weights: str
-    head: tuple[Annotated[int, AtLeastOne], ...]
-    dtype: Dtype
+    name: str = "resnet18"
+    input_size: Annotated[int, AtLeastOne] = 224
+    weights: str = ""
+    head: tuple[Annotated[int, AtLeastOne], ...] = ()
+    dtype: Dtype = "auto"
 
 
 def build(config: ModelConfig, num_classes: int, *, rngs: nnx.Rngs) -> nnx.Module:
@@ -64,6 +64,17 @@ def build(config: ModelConfig, num_classes: int, *, rngs: nnx.Rngs) -> nnx.Modul
     if narrow:
         return ResNet(replace(_NARROW, num_classes=num_classes), dtype=dtype, rngs=rngs)
     return zoo.create(config.name, num_classes, dtype=dtype, rngs=rngs)
+
+
+def published_weights(config: ModelConfig) -> dict[str, jax.Array]:
+    """The arrays of `config.weights` by their names in the network, of its features.
+
+    Raises:
+        UserError: when the file can't be read, or holds another architecture.
+    """
+    features: Any = build(config, 2, rngs=nnx.Rngs(0)).features  # pyright: ignore[reportAttributeAccessIssue]
+    torchvision.load(features, config.weights)
+    return {f"features.{name}": array for name, array in variables_by_name(features).items()}
 
 
 def all_logits(

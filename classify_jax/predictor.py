@@ -1,4 +1,4 @@
-"""A network applied to images of any number, batch by batch: probabilities, averaged over views."""
+"""Applies a network to images: probabilities and losses, averaged over views."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -15,11 +15,12 @@ from classify_jax.losses import cross_entropy
 from classify_jax.views import View, as_values, crop
 from convnets_jax.imagenet import normalise
 from engine_jax import sharding
-from engine_jax.order import padded_batches
+from engine_jax.batches import map_batches
+from engine_jax.state import Variables
 
 
 class Outputs(NamedTuple):
-    """What a network says about n images.
+    """A network's outputs for n images.
 
     Attributes:
         probabilities: of each class.
@@ -31,34 +32,30 @@ class Outputs(NamedTuple):
 
 
 def predict_step(
-    params: Any,
-    model_state: Any,
+    variables: Variables,
     images: UInt8[Array, "b c c 3"],
     labels: Int[Array, " b"],
-    top: Int[Array, ""],
-    left: Int[Array, ""],
-    mirrored: Bool[Array, ""],
+    view: tuple[Int[Array, ""], Int[Array, ""], Bool[Array, ""]],
     *,
     graphdef: nnx.GraphDef,
     size: int,
     weights: Float[np.ndarray, " k"],
 ) -> Outputs:
     """One view of each image of a batch. The view is an argument, so that all views are one program."""
-    tops, lefts, flips = (jnp.full(images.shape[0], value) for value in (top, left, mirrored))
+    tops, lefts, flips = (jnp.full(images.shape[0], value) for value in view)
     inputs = normalise(as_values(crop(images, tops, lefts, flips, size)))
-    logits = nnx.merge(graphdef, params, model_state)(inputs)
+    logits = nnx.merge(graphdef, variables.params, variables.model_state)(inputs)
     return Outputs(jax.nn.softmax(logits), cross_entropy(logits, labels, weights))
 
 
 class Predictor:
-    """Runs a network over images of any number, in padded batches split over the devices.
+    """Applies a network to images of any number, in padded batches divided among the devices.
 
     Args:
         graphdef: the network in its evaluation form.
         size: of its input, in pixels.
         weights: of the classes in the loss.
-        batch_size: images a call.
-        mesh: the devices.
+        mesh: the devices; None is one device.
     """
 
     def __init__(
@@ -66,26 +63,25 @@ class Predictor:
         graphdef: nnx.GraphDef,
         size: int,
         weights: Float[np.ndarray, " k"],
-        batch_size: int,
-        mesh: Mesh,
+        mesh: Mesh | None = None,
     ):
-        self._batch_size = batch_size
-        self._batches = sharding.split(mesh)
         step = partial(predict_step, graphdef=graphdef, size=size, weights=weights)
-        self._step = jax.jit(step, out_shardings=sharding.replicated(mesh))
+        everywhere = None if mesh is None else sharding.replicated(mesh)
+        self._step = jax.jit(step, out_shardings=everywhere)
+        self._batches = None if mesh is None else sharding.split(mesh)
 
     def __call__(
         self,
-        params: Any,
-        model_state: Any,
+        variables: Variables,
         images: UInt8[np.ndarray, "n c c 3"],
         labels: Int[np.ndarray, " n"],
         views: Sequence[View],
+        batch_size: int,
     ) -> Outputs:
-        """Probabilities, the mean over the views, and losses, likewise."""
-        parts = []
-        for indices, valid in zip(*padded_batches(len(images), self._batch_size), strict=True):
-            batch = sharding.place((images[indices], labels[indices]), self._batches)
-            found = [jax.device_get(self._step(params, model_state, *batch, *v)) for v in views]
-            parts.append(Outputs(*(np.mean(each, 0)[:valid] for each in zip(*found, strict=True))))
-        return Outputs(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+        """Probabilities and losses, means over the views."""
+
+        def mean_over_views(batch: tuple[Array, Array]) -> Outputs:
+            found = [jax.device_get(self._step(variables, *batch, tuple(view))) for view in views]
+            return Outputs(*(np.mean(each, 0) for each in zip(*found, strict=True)))
+
+        return map_batches(mean_over_views, (images, labels), batch_size, self._batches)

@@ -1,13 +1,10 @@
 """What a finished run leaves behind: results.json and its plots."""
 
-import logging
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 from jaxtyping import Float
 
 from classify_jax import metrics, plots, tables
@@ -15,20 +12,22 @@ from classify_jax.config import ClassificationConfig
 from classify_jax.data.image_set import ImageSet
 from classify_jax.data.load import Parts
 from classify_jax.predictor import Outputs
-from classify_jax.training import TrainedClassifier, named_phases
+from classify_jax.training import NAME, TrainedClassifier
 from classify_jax.views import views
-from convnets_jax.phases import history
+from engine_jax.experiment import Run, log_report, provenance, training_summary
+from engine_jax.phases import history
 from engine_jax.plots import loss_curves, save
 from engine_jax.run_folder import RunFolder
+from engine_jax.state import Variables
 
 _SHOWN = 24  # images of a picture of examples
-_PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def write_report(
-    folder: RunFolder, settings: ClassificationConfig, parts: Parts, trained: TrainedClassifier
+    run: Run[ClassificationConfig, Parts], trained: TrainedClassifier
 ) -> dict[str, Any]:
-    """Scores the test part, writes results.json and the plots, prints the tables; returns the results."""
+    """Scores the test part, writes results.json and the plots, prints the tables."""
+    settings, parts, folder = run.settings, run.parts, run.folder
     test, found, fitted = parts.test, trained.test, trained.fitted
     evaluation, size = settings.evaluation, settings.model.input_size
     score = metrics.score(
@@ -38,56 +37,38 @@ def write_report(
         resamples=evaluation.bootstrap,
         seed=settings.seed,
     )
-    variables = (fitted.best.params, fitted.best.model_state)
     results = {
-        "task": settings.task,
-        "preset": settings.preset,
+        **provenance(settings),
         "dataset": settings.data.title,
         "model": settings.model.name,
         "input_size": size,
         "classes": list(test.class_names),
         "splits": parts.sizes(),
-        "parameters": _parameters(*variables),
-        "epochs": fitted.epochs,
-        "best_epoch": fitted.best_epoch,
-        "seconds": round(fitted.seconds, 1),
-        "images_per_second": round(fitted.images_per_second, 1),
+        **training_summary(fitted),
         **score,
         "views": len(views(settings.data.size, size, evaluation.crops, evaluation.mirror)),
         "single_view": _errors(trained.single.probabilities, test),
         "floor": _errors(np.tile(parts.train.counts / len(parts.train), (len(test), 1)), test),
-        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-        "seed": settings.seed,
-        "versions": {package: version(package) for package in _PACKAGES},
     }
     if jax.process_index() == 0:  # Every process predicts; one of them draws and writes.
         _write_history(folder, settings, fitted.best_epoch)
         _write_examples(folder, test, found)
         matrix = np.array(results["confusion"])
         save(plots.confusion(matrix, test.class_names), folder.plots / "confusion.png")
-        kernel = first_kernel(*variables)
+        kernel = first_kernel(fitted.best)
         if kernel is not None:
             save(plots.filters(kernel), folder.plots / "filters.png")
         folder.write_results(results)
-        logging.info("\n%s\n", tables.error_table(results))
-        logging.info("%s\n", tables.class_table(results))
-        logging.info("results in %s, pictures in %s", folder.path / "results.json", folder.plots)
+        log_report(folder, tables.error_table(results), tables.class_table(results))
     return results
 
 
-def first_kernel(*variables: Any) -> Float[np.ndarray, "k k 3 o"] | None:
-    """The filters that see the image's three channels, or None in a network without such a convolution."""
-    for tree in variables:
-        for leaf in jax.tree.leaves(tree):
-            if leaf.ndim == 4 and leaf.shape[2] == 3 and leaf.shape[0] > 1:
-                return np.asarray(leaf)
+def first_kernel(variables: Variables) -> Float[np.ndarray, "k k 3 o"] | None:
+    """The filters of the convolution on the image's three channels, or None in a network without one."""
+    for leaf in jax.tree.leaves(variables):
+        if leaf.ndim == 4 and leaf.shape[2] == 3 and leaf.shape[0] > 1:
+            return np.asarray(leaf)
     return None
-
-
-def _parameters(params: Any, model_state: Any) -> int:
-    """The number of all parameters, frozen ones too."""
-    frozen = nnx.filter_state(model_state, nnx.Param)
-    return sum(leaf.size for leaf in jax.tree.leaves((params, frozen)))
 
 
 def _errors(probabilities: np.ndarray, part: ImageSet) -> Mapping[str, float | None]:
@@ -96,7 +77,7 @@ def _errors(probabilities: np.ndarray, part: ImageSet) -> Mapping[str, float | N
 
 def _write_history(folder: RunFolder, settings: ClassificationConfig, best_epoch: float) -> None:
     """The loss and the errors by epoch."""
-    rows = history(folder.metrics, named_phases(settings))
+    rows = history(folder.metrics, settings.transfer.phase_names(NAME))
     save(loss_curves(rows), folder.plots / "loss.png")
     save(plots.accuracy_curves(rows, best_epoch), folder.plots / "accuracy.png")
 

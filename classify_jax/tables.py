@@ -1,18 +1,18 @@
-"""Results of a run as lines of text, in per cent."""
+"""Results of a run as lines of text, in percent."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from engine_jax.tables import aligned, percent
+from engine_jax.tables import INTERVAL_LEGEND, aligned, percent
 
-_CLASSES = 20  # of the table of classes, the worst ones
+_CLASSES = 20  # shown in the table of classes
 
 
 def error_table(results: Mapping[str, Any]) -> str:
-    """Top-1 and top-5 error with their intervals, beside those of single views and of the commonest class.
+    """Top-1 and top-5 error with their intervals; without intervals those of single views and of a constant guess.
 
     Args:
-        results: what results.json holds.
+        results: the content of results.json.
     """
     intervals = results["intervals"]
     rows = [["%", "top-1 error", "top-5 error"]]
@@ -22,11 +22,11 @@ def error_table(results: Mapping[str, Any]) -> str:
         rows[-1][0] = f"test, mean of {results['views']} views"
         rows.append(["centre crop alone", *(percent(results["single_view"][n]) for n in names)])
     rows.append(["always the commonest class", *(percent(results["floor"][n]) for n in names)])
-    return "\n".join([*aligned(rows), "[low, high]: 95 % bootstrap interval over images"])
+    return "\n".join([*aligned(rows), INTERVAL_LEGEND])
 
 
 def class_table(results: Mapping[str, Any]) -> str:
-    """The accuracy of each class and what it is most often taken for, from the worst class on."""
+    """The accuracy of each class and the class it is most often mistaken for, the worst classes first."""
     names = list(results["per_class"])
     known = [
         (row["accuracy"], i) for i, row in enumerate(results["per_class"].values()) if row["images"]

@@ -5,20 +5,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from classify_jax import report
-from classify_jax.config import ClassificationConfig
+from classify_jax.config import SCHEMA
 from classify_jax.data.load import load_parts
 from classify_jax.networks import check_network
-from classify_jax.training import train_classifier
-from convnets_jax.phases import plans
-from engine_jax.config import from_mapping
+from classify_jax.report import write_report
+from classify_jax.training import NAME, train_classifier
+from engine_jax.experiment import open_experiment
 from engine_jax.plan import make_plan
-from engine_jax.run_folder import RunFolder
 from engine_jax.sharding import batch_mesh
 
 
 def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path) -> dict[str, Any]:
-    """Does what a config says in a run's folder, or goes on where it was stopped.
+    """Runs the experiment in `workdir`, resuming it if it was interrupted.
 
     Args:
         config: the values of configs/classify.py.
@@ -30,20 +28,16 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path) -> dict[s
     Raises:
         UserError: for input that can't be used.
     """
-    settings = from_mapping(ClassificationConfig, config)
-    folder = RunFolder(workdir)
-    folder.check(config)
-    if (finished := folder.read_results()) is not None:
-        logging.info("%s: this run is finished", folder.path)
-        return finished
-
+    experiment = open_experiment(SCHEMA, config, workdir)
+    if experiment.results is not None:
+        return experiment.results
+    settings = experiment.settings
     mesh = batch_mesh(settings.train.batch_size, settings.evaluation.batch_size)
     # What doesn't fit the network is known before images are read.
     check_network(settings.model, settings.transfer)
     parts = load_parts(settings.data, settings.seed)
-    sizes = ", ".join(f"{size} {name}" for name, size in parts.sizes().items())
-    logging.info("%s: %s images of %d classes", settings.data.title, sizes, len(parts.class_names))
-    plans(settings.transfer, make_plan(settings.train, settings.evaluation.every, len(parts.train)))
-    folder.start(config)
-    trained = train_classifier(settings, parts, mesh, folder)
-    return report.write_report(folder, settings, parts, trained)
+    plan = make_plan(settings.train, settings.evaluation.every, len(parts.train))
+    settings.transfer.phases(NAME, plan)  # Raises what would stop training later.
+    run = experiment.start(settings.data.title, parts, mesh)
+    logging.info("%d classes", len(parts.class_names))
+    return write_report(run, train_classifier(run, plan))

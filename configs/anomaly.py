@@ -114,7 +114,6 @@ def base() -> ConfigDict:
             },
             "thresholds": {
                 "grid": (0.1, 0.15, 0.2, 0.3),
-                "rule": "false_positive_rate",
                 "pixel": 0.002,
                 "image": 0.05,
             },

@@ -8,6 +8,7 @@ Every preset runs on rendered shapes; on one's own images, a folder for each cla
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 PRESETS = ("demo", "alexnet", "transfer")
 
@@ -48,7 +49,12 @@ def alexnet() -> ConfigDict:
                 "head": (),
                 "dtype": "auto",
             },
-            "transfer": {"train": ("",), "frozen_epochs": 0, "frozen_steps": 0, "rates": ()},
+            "transfer": {
+                "train": ("",),
+                "thaw_after_epochs": placeholder(int),
+                "thaw_after_steps": placeholder(int),
+                "rates": (),
+            },
             "loss": {"class_weights": "none"},
             "optimizer": {
                 "kind": "sgd",
@@ -99,11 +105,12 @@ def transfer(config: ConfigDict) -> None:
     """resnet18, from published weights (--config.model.weights=FILE), on one's own images.
 
     A new last layer alone for five epochs, then everything, the features at a tenth of its rate. Only the last layer:
-    --config.transfer.frozen_epochs=0. Named blocks beside it: --config.transfer.train="('features.stages.3','logits')".
+    --config.transfer.thaw_after_epochs=None. Named blocks beside it:
+    --config.transfer.train="('features.stages.3','logits')".
     A new head of several layers: --config.model.head="(256,)" --config.transfer.train="('head','logits')".
     """
     config.transfer.train = ("logits",)
-    config.transfer.frozen_epochs = 5
+    config.transfer.thaw_after_epochs = 5
     config.transfer.rates = (("features", 0.1),)
     config.model.name = "resnet18"
     config.model.input_size = 224

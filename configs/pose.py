@@ -6,6 +6,7 @@ Usage: python launch.py --config=configs/pose.py[:PRESET] [--config.FIELD=VALUE 
 from typing import Any
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 PRESETS = ("demo", "report", "augmented", "paper", "small", "modern")
 
@@ -64,13 +65,18 @@ def base() -> ConfigDict:
             "model": network(),
             "optimizer": adam(),
             "train": training(),
-            "transfer": {"train": ("",), "frozen_epochs": 0, "frozen_steps": 0, "rates": ()},
+            "transfer": {
+                "train": ("",),
+                "thaw_after_epochs": placeholder(int),
+                "thaw_after_steps": placeholder(int),
+                "rates": (),
+            },
             "refiner": {
                 "form": "per_joint",
                 "sigma": 2.0,
                 "displacements": "normal",
                 "measured_on": "train",
-                "start": "random",
+                "initial_weights": "random",
                 "combine": "replace",
                 "joints_per_image": 0,
                 "joint_devices": 1,
@@ -262,7 +268,7 @@ def cascade_on_cpu(config: ConfigDict) -> None:
     config.refiner.form = "shared"
     config.refiner.displacements = "observed"
     config.refiner.measured_on = "validation"
-    config.refiner.start = "previous"
+    config.refiner.initial_weights = "previous"
     config.refiner.combine = "weighted"
     config.refiner.joints_per_image = 4
     config.evaluation.every = 3

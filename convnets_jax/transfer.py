@@ -5,6 +5,7 @@ The three ways of the usual lecture: only a new last layer, `train=("logits",)`;
 given in the model's config.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -17,9 +18,11 @@ from jax.typing import DTypeLike
 from convnets_jax import initializers
 from convnets_jax.classifiers import apply_hidden, hidden_layers
 from convnets_jax.features import Features
-from engine_jax.config import AtLeastZero
+from engine_jax.config import AtLeastOne, AtLeastZero
 from engine_jax.errors import UserError
 from engine_jax.optimizer import block_of
+from engine_jax.phases import Phase, frozen_name, make_phases
+from engine_jax.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -29,34 +32,74 @@ class TransferConfig:
     A block is named by its place in the network, as in "features.stages.3"; "" is the whole network.
 
     Attributes:
-        train: the blocks that are trained. The others are frozen: their parameters stay and have no state of the
-            optimiser, and their batch norms keep the running statistics.
-        frozen_epochs: epochs after which the freeze ends and all is trained; 0 never ends it.
-        frozen_steps: the same in steps of the optimiser, instead of `frozen_epochs`.
+        train: the blocks that are trained. The others are frozen: their parameters don't change and have no optimiser
+            state, and their batch norms keep the running statistics.
+        thaw_after_epochs: epochs after which all blocks are trained; None keeps them frozen.
+        thaw_after_steps: the same in optimiser steps, instead of `thaw_after_epochs`.
         rates: factors of the learning rate, as (block, factor); that of the longest name that fits counts, 1 elsewhere.
     """
 
-    train: tuple[str, ...]
-    frozen_epochs: Annotated[int, AtLeastZero]
-    frozen_steps: Annotated[int, AtLeastZero]
-    rates: tuple[tuple[str, Annotated[float, AtLeastZero]], ...]
+    train: tuple[str, ...] = ("",)
+    thaw_after_epochs: Annotated[int, AtLeastOne] | None = None
+    thaw_after_steps: Annotated[int, AtLeastOne] | None = None
+    rates: tuple[tuple[str, Annotated[float, AtLeastZero]], ...] = ()
 
     def check(self, epochs: int) -> None:
-        """Finds a freeze that doesn't end before training does, or is to end twice.
+        """Raises a UserError that names the field if blocks would thaw after the end of training, or twice."""
+        if self.thaw_after_epochs and self.thaw_after_steps:
+            raise UserError(
+                f"config.transfer.thaw_after_steps: {self.thaw_after_steps}, but config.transfer.thaw_after_epochs "
+                f"is {self.thaw_after_epochs}; accepted: one of the two, the other None"
+            )
+        if self.thaw_after_epochs and self.thaw_after_epochs >= epochs:
+            raise UserError(
+                f"config.transfer.thaw_after_epochs: {self.thaw_after_epochs} of {epochs} epochs; "
+                "accepted: less than config.train.epochs, or None to keep the blocks frozen"
+            )
+
+    @property
+    def thaws(self) -> bool:
+        """Whether training ends with all blocks trained that were frozen at first."""
+        return bool(self.thaw_after_epochs or self.thaw_after_steps)
+
+    @property
+    def trained_at_end(self) -> filterlib.Filter:
+        """The filter of the parameters that the last phase trains."""
+        return nnx.Param if self.thaws else trained_by(self.train)
+
+    def phases(self, name: str, plan: Plan) -> list[Phase]:
+        """The phases of training a network.
+
+        Args:
+            name: of the last phase.
+            plan: for all phases together.
 
         Raises:
-            UserError: naming the field.
+            UserError: when blocks would thaw after the end of training.
         """
-        if self.frozen_epochs and self.frozen_steps:
+        steps = self.thaw_after_steps
+        if self.thaw_after_epochs:
+            steps = self.thaw_after_epochs * plan.steps_per_epoch
+        if steps and steps >= plan.steps:
             raise UserError(
-                f"config.transfer.frozen_steps: {self.frozen_steps}, but config.transfer.frozen_epochs is "
-                f"{self.frozen_epochs}; accepted: one of the two, the other 0"
+                f"config.transfer.thaw_after_steps: {steps} of {plan.steps} steps; "
+                "accepted: less, or None to keep the blocks frozen"
             )
-        if self.frozen_epochs >= epochs:
-            raise UserError(
-                f"config.transfer.frozen_epochs: {self.frozen_epochs} of {epochs} epochs; "
-                "accepted: less than config.train.epochs, or 0 to freeze in all of them"
-            )
+        return make_phases(name, plan, trained_by(self.train), steps)
+
+    def phase_names(self, name: str) -> list[str]:
+        """The names of `phases`."""
+        return [frozen_name(name), name] if self.thaws else [name]
+
+
+def without_frozen_counts(transfer: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored values of format 0, which counted "frozen_epochs" and "frozen_steps", 0 for no end, in those of 1."""
+    kept = {name: transfer[name] for name in ("train", "rates")}
+    thawing = {
+        "thaw_after_epochs": transfer["frozen_epochs"] or None,
+        "thaw_after_steps": transfer["frozen_steps"] or None,
+    }
+    return kept | thawing
 
 
 def trained_by(blocks: tuple[str, ...]) -> filterlib.Filter:
@@ -72,7 +115,7 @@ def trained_by(blocks: tuple[str, ...]) -> filterlib.Filter:
 
 
 def check_blocks(model: nnx.Module, config: TransferConfig, field: str = "config.transfer") -> None:
-    """Finds names of blocks that the model doesn't have.
+    """Raises a UserError if the model lacks a named block.
 
     Args:
         model: which may be abstract.

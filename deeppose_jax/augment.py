@@ -1,4 +1,4 @@
-"""From canvases to the networks' inputs: random geometry, crops, random pixels, normalisation; all inside jit."""
+"""Training samples, inside jit: random geometry, crops, random pixels, normalisation."""
 
 from dataclasses import replace
 from functools import reduce
@@ -11,69 +11,34 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from convnets_jax.imagenet import normalise
 from deeppose_jax import affine, codec
-from deeppose_jax.config import AugmentConfig, RefinerConfig
-from deeppose_jax.crops import crop_boxes
+from deeppose_jax.boxes import centre_and_size, mapped
+from deeppose_jax.config import AugmentConfig
+from deeppose_jax.crops import as_float, crop_boxes
 from deeppose_jax.data.pose_set import PoseSet
-from deeppose_jax.displacements import (
-    Displacements,
-    ObservedDisplacements,
-    refiner_boxes,
-    simulate,
-    smallest_diam,
-    to_frame,
-)
+from deeppose_jax.displacements import Displacements, ObservedDisplacements, simulate
+from deeppose_jax.refiner_boxes import refiner_boxes, smallest_diam, to_frame
 from deeppose_jax.skeleton import Skeleton
-
-
-def crop(
-    canvases: UInt8[Array, "n c c 3"] | Float[Array, "n c c 3"],
-    boxes: Float[Array, "n 4"],
-    maps: Float[Array, "n 2 3"],
-    size: int,
-) -> Float[Array, "n size size 3"]:
-    """What the boxes show of the canvases after these have been moved by `maps`, in [0, 1]."""
-    to_input = affine.compose(affine.box_to_pixels(boxes, size), maps)
-    if canvases.dtype == jnp.uint8:
-        canvases = canvases.astype(jnp.float32) / 255
-    return affine.warp(canvases, affine.invert(to_input), size)
-
-
-def identity_maps(count: int) -> Float[Array, "n 2 3"]:
-    return jnp.broadcast_to(jnp.eye(2, 3), (count, 2, 3))
-
-
-def plain_inputs(
-    canvases: UInt8[Array, "n c c 3"] | Float[Array, "n c c 3"],
-    boxes: Float[Array, "n 4"],
-    size: int,
-) -> Float[Array, "n size size 3"]:
-    """Stage 1's input without augmentation: the crop N(x; b)."""
-    return normalise(crop(canvases, boxes, identity_maps(len(canvases)), size))
-
-
-def refiner_inputs(
-    canvases: UInt8[Array, "n c c 3"] | Float[Array, "n c c 3"],
-    boxes: Float[Array, "n k 4"],
-    size: int,
-) -> Float[Array, "n k size size 3"]:
-    """A refiner's input without augmentation: the crops N(x; b_i)."""
-    return normalise(crop_boxes(canvases, boxes, size))
+from engine_jax.warp import warp
 
 
 def augmented_samples(
     key: jax.Array, batch: PoseSet, size: int, augment: AugmentConfig, skeleton: Skeleton
 ) -> tuple[Float[Array, "n size size 3"], Float[Array, "n k 2"], Bool[Array, "n k"]]:
-    """Randomly changed training samples.
+    """Stage 1's training samples, randomly augmented.
 
     Returns:
         inputs: the network's inputs.
         targets: the joints in the boxes' frames, N(y; b).
-        labelled: which joints count.
+        labelled: which joints are known.
     """
     geometry, pixels = jax.random.split(key)
     maps, flipped = random_maps(geometry, batch.boxes, augment)
     moved = move_joints(batch, maps, flipped, skeleton)
-    images = crop(batch.canvases, batch.boxes, maps, size)
+    if augment.rotation:
+        to_input = affine.compose(affine.box_to_pixels(batch.boxes, size), maps)
+        images = warp(as_float(batch.canvases), affine.invert(to_input), size)
+    else:
+        images = moved_crops(batch.canvases, batch.boxes[:, None], maps, flipped, size)[:, 0]
     images = random_pixels(pixels, images, augment)
     return normalise(images), codec.encode(moved.joints, moved.boxes), moved.labelled
 
@@ -84,8 +49,8 @@ class RefinerSamples(NamedTuple):
     Attributes:
         inputs: the crops.
         targets: each crop's joint in the crop's frame.
-        labelled: whether it is known.
-        joints: which joint it is.
+        labelled: whether that joint is known.
+        joints: its index.
     """
 
     inputs: Float[Array, "n m s s 3"]
@@ -97,12 +62,26 @@ class RefinerSamples(NamedTuple):
 def refiner_samples(
     key: jax.Array,
     batch: PoseSet,
-    config: RefinerConfig,
+    size: int,
     augment: AugmentConfig,
-    displacements: Displacements | ObservedDisplacements,
     skeleton: Skeleton,
+    displacements: Displacements | ObservedDisplacements,
+    *,
+    sigma: float,
+    joints_per_image: int = 0,
 ) -> RefinerSamples:
-    """Crops about simulated predictions of the previous stage, of randomly changed images (DeepPose, section 3.2)."""
+    """Crops around simulated predictions of the previous stage, of augmented images (DeepPose, section 3.2).
+
+    Args:
+        key: of all random draws.
+        batch: n images.
+        size: side of the crops in pixels.
+        augment: the random changes.
+        skeleton: what the joints are.
+        displacements: of the previous stage's predictions from the true joints.
+        sigma: side of a joint's box, in units of diam.
+        joints_per_image: m, crops of each image, around joints drawn at random; 0 is one for each joint.
+    """
     geometry, draw, choice, pixels = jax.random.split(key, 4)
     maps, flipped = random_maps(geometry, batch.boxes, augment)
     moved = move_joints(batch, maps, flipped, skeleton)
@@ -110,15 +89,17 @@ def refiner_samples(
     centres, diams = simulate(
         draw, moved.joints, moved.labelled, displacements, skeleton, floor, flipped
     )
-    boxes = refiner_boxes(centres, diams, config.sigma)
-    targets = to_frame(moved.joints, boxes)
-    joints = _some_joints(choice, moved.labelled, config.joints_per_image)
+    regions = refiner_boxes(centres, diams, sigma)
+    targets = to_frame(moved.joints, regions)
+    joints = _some_joints(choice, moved.labelled, joints_per_image)
     rows = jnp.arange(len(batch))[:, None]
 
-    c = batch.canvases.shape[1]
-    whole = jnp.broadcast_to(jnp.array([(c - 1) / 2, (c - 1) / 2, c, c]), (len(batch), 4))
-    canvases = crop(batch.canvases, whole, maps, c)
-    crops = crop_boxes(canvases, boxes[rows, joints], config.model.input_size)
+    if augment.rotation:
+        canvas = batch.canvases.shape[1]
+        rotated = warp(as_float(batch.canvases), affine.invert(maps), canvas)
+        crops = crop_boxes(rotated, regions[rows, joints], size)
+    else:
+        crops = moved_crops(batch.canvases, regions[rows, joints], maps, flipped, size)
     changed = random_pixels(pixels, crops.reshape(-1, *crops.shape[2:]), augment)
     return RefinerSamples(
         inputs=normalise(changed).reshape(crops.shape),
@@ -128,8 +109,31 @@ def refiner_samples(
     )
 
 
+def moved_crops(
+    canvases: UInt8[Array, "n c c 3"] | Float[Array, "n c c 3"],
+    boxes: Float[Array, "n m 4"],
+    maps: Float[Array, "n 2 3"],
+    flipped: Bool[Array, " n"],
+    size: int,
+) -> Float[Array, "n m size size 3"]:
+    """Crops, in [0, 1], of canvases moved by maps that don't rotate.
+
+    The boxes are moved back instead, so that the canvases are resampled only once; a mirrored canvas's crop is the
+    mirror image of the crop.
+
+    Args:
+        canvases: before they are moved.
+        boxes: on the moved canvases.
+        maps: from canvases to moved canvases.
+        flipped: which maps mirror left and right.
+        size: side of the crops in pixels.
+    """
+    crops = crop_boxes(canvases, mapped(boxes, affine.invert(maps)), size)
+    return jnp.where(flipped[:, None, None, None, None], crops[..., ::-1, :], crops)
+
+
 def _some_joints(key: jax.Array, labelled: Bool[Array, "n k"], count: int) -> Int[Array, "n m"]:
-    """All joints in their order, or `count` of each image at random, labelled ones first."""
+    """`count` joints of each image at random, labelled ones first; 0 is all joints in their order."""
     n, k = labelled.shape
     if count in (0, k):
         return jnp.broadcast_to(jnp.arange(k), (n, k))
@@ -141,17 +145,19 @@ def random_maps(
 ) -> tuple[Float[Array, "n 2 3"], Bool[Array, " n"]]:
     """Random similarities about the boxes' centres, and which of them mirror."""
     n = boxes.shape[0]
+    centre, extent = centre_and_size(boxes)
     rotation, scale, shift, flip = jax.random.split(key, 4)
     angle = jnp.deg2rad(augment.rotation) * jax.random.uniform(rotation, (n,), minval=-1)
     zoom = jnp.exp2(augment.scale * jax.random.uniform(scale, (n,), minval=-1))
-    moved = augment.translation * jax.random.uniform(shift, (n, 2), minval=-1) * boxes[:, 2:]
+    moved = augment.translation * jax.random.uniform(shift, (n, 2), minval=-1) * extent
     flipped = jax.random.bernoulli(flip, 0.5, (n,)) & augment.flip
     cos, sin = zoom * jnp.cos(angle), zoom * jnp.sin(angle)
-    linear = jnp.stack([jnp.stack([cos, -sin], -1), jnp.stack([sin, cos], -1)], -2)  # [n, 2, 2]
-    mirror = jnp.stack([jnp.where(flipped, -1.0, 1.0), jnp.ones(n)], -1)  # [n, 2]
-    linear = linear * mirror[:, None, :]
-    centre = boxes[:, :2]
-    offset = centre + moved - jnp.einsum("nij,nj->ni", linear, centre)
+    mirror = jnp.where(flipped, -1.0, 1.0)
+    across = jnp.stack([mirror * cos, -sin], -1)  # [n, 2]
+    down = jnp.stack([mirror * sin, cos], -1)
+    linear = jnp.stack([across, down], 1)  # [n, 2, 2]
+    # No matrix product, which would round coordinates to bfloat16 on a TPU.
+    offset = centre + moved - (linear * centre[:, None]).sum(-1)
     return jnp.concatenate([linear, offset[..., None]], -1), flipped
 
 

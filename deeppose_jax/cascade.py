@@ -3,34 +3,33 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh
 from jaxtyping import Array, Float, UInt8
 
+from convnets_jax.imagenet import normalise
 from deeppose_jax import codec
-from deeppose_jax.augment import plain_inputs, refiner_inputs
-from deeppose_jax.config import PoseConfig
-from deeppose_jax.displacements import diam, from_frame, refiner_boxes, smallest_diam
+from deeppose_jax.boxes import centre_and_size, whole_image
+from deeppose_jax.config import CascadeConfig
+from deeppose_jax.crops import crop_boxes
 from deeppose_jax.heads import Estimate, mirror
-from deeppose_jax.refiners import JointRefiners, SharedRefiner, joint_networks
-from deeppose_jax.regressor import Regressor
+from deeppose_jax.refiner_boxes import boxes_around, from_frame
 from deeppose_jax.skeleton import Skeleton
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class StagePoses:
-    """What one stage says about n images.
+    """One stage's predictions for n images.
 
     Attributes:
         joints: in canvas pixels.
-        scales: the expected absolute error of either coordinate, in canvas pixels; None from heads that give none.
-        boxes: (cx, cy, w, h) in canvas pixels, what it looked at: one box for all joints, or one for each.
+        scales: the expected absolute error of either coordinate, in canvas pixels; None from heads that predict none.
+        boxes: (x0, y0, x1, y1) in canvas pixels, the stage's input: one box for all joints, or one for each.
     """
 
     joints: Float[Any, "n k 2"]
@@ -44,18 +43,18 @@ class Cascade(nnx.Module):
     Args:
         stages: stage 1, a function from normalised crops [n, s, s, 3] to Estimates [n, k]; then the refiners,
             functions from crops [n, k, t, t, 3] to Estimates [n, k].
-        settings: sizes, sigma, update and flip test.
+        config: sizes of the crops, and how predictions are made of the stages' estimates.
         skeleton: what the joints are.
     """
 
     def __init__(
         self,
         stages: Sequence[Callable[[Any], Estimate]],
-        settings: PoseConfig,
+        config: CascadeConfig,
         skeleton: Skeleton,
     ):
         self.stages = nnx.List(stages)
-        self.settings = settings
+        self.config = config
         self.skeleton = skeleton
 
     def predict(
@@ -67,12 +66,12 @@ class Cascade(nnx.Module):
 
         Args:
             canvases: square images, uint8, or float in [0, 1].
-            boxes: (cx, cy, w, h) of the person in canvas pixels, b^0; by default the whole canvas.
+            boxes: b^0, (x0, y0, x1, y1) of the person in canvas pixels; by default the whole canvas.
         """
         canvases = jnp.asarray(canvases)
         if boxes is None:
             n, c = canvases.shape[:2]
-            boxes = jnp.broadcast_to(jnp.array([(c - 1) / 2, (c - 1) / 2, c, c]), (n, 4))
+            boxes = jnp.broadcast_to(jnp.array(whole_image(c, c)), (n, 4))
         graphdef, variables = nnx.split(self)
         return _predict(graphdef, variables, canvases, jnp.asarray(boxes, jnp.float32))
 
@@ -82,113 +81,82 @@ def _predict(
     graphdef: nnx.GraphDef, variables: nnx.State, canvases: jax.Array, boxes: jax.Array
 ) -> list[StagePoses]:
     cascade = nnx.merge(graphdef, variables)
-    found = []
-    for network in cascade.stages:
-        if not found:
-            poses = look(network, canvases, boxes, cascade.settings, cascade.skeleton)
-        else:
-            poses = look_again(
-                network, canvases, boxes, found[-1], cascade.settings, cascade.skeleton
-            )
-        found.append(poses)
-    return found
+    first, *refiners = cascade.stages
+    poses = [first_stage(first, canvases, boxes, cascade.config, cascade.skeleton)]
+    for refiner in refiners:
+        poses.append(refine(refiner, canvases, boxes, poses[-1], cascade.config, cascade.skeleton))
+    return poses
 
 
-def stage_network(
-    settings: PoseConfig, skeleton: Skeleton, stage: int, *, rngs: nnx.Rngs
-) -> Regressor:
-    """The network that a configuration gives to a stage, counted from 1; "per_joint" refiners are `joint_networks`."""
-    if stage == 1:
-        return Regressor(settings.model, skeleton.num_joints, rngs=rngs)
-    make = Regressor if settings.refiner.form == "shared" else joint_networks
-    return make(settings.refiner.model, skeleton.num_joints, rngs=rngs)
-
-
-def as_stage(
-    network: Regressor, settings: PoseConfig, stage: int, mesh: Mesh | None = None
-) -> Regressor | SharedRefiner | JointRefiners:
-    """A stage's network as the function that `Cascade`, `look` and `look_again` take.
-
-    Args:
-        mesh: see `JointRefiners`.
-    """
-    if stage == 1:
-        return network
-    if settings.refiner.form == "shared":
-        return SharedRefiner(network)
-    return JointRefiners(network, mesh)
-
-
-def look(
+def first_stage(
     network: Callable[[Any], Estimate],
     canvases: jax.Array,
     boxes: Float[Array, "n 4"],
-    settings: PoseConfig,
+    config: CascadeConfig,
     skeleton: Skeleton,
 ) -> StagePoses:
     """Stage 1: y^1 = N^-1(psi(N(x; b^0)); b^0) (DeepPose, equation 5)."""
-    inputs = plain_inputs(canvases, boxes, settings.model.input_size)
-    estimate = flip_tested(network, inputs, settings, skeleton)
+    inputs = normalise(crop_boxes(canvases, boxes[:, None], config.input_size)[:, 0])
+    estimate = flip_tested(network, inputs, skeleton, config.flip_test)
     scales = None
     if estimate.scales is not None:
-        scales = estimate.scales * boxes[:, None, 2:].mean(-1)
+        scales = _to_pixels(estimate.scales, boxes[:, None])
     return StagePoses(codec.decode(estimate.joints, boxes), scales, boxes[:, None])
 
 
-def look_again(
+def refine(
     network: Callable[[Any], Estimate],
     canvases: jax.Array,
     boxes: Float[Array, "n 4"],
     previous: StagePoses,
-    settings: PoseConfig,
+    config: CascadeConfig,
     skeleton: Skeleton,
 ) -> StagePoses:
-    """Stage s: y_i^s = y_i^{s-1} + N^-1(psi_i(N(x; b_i)); b_i) (DeepPose, equations 6 and 7).
-
-    With `settings.refiner.combine` "weighted" the refiner's joint and the previous one are two measurements with errors
-    of their predicted scales; y^s is their mean with weights 1 / scale^2, its scale (sum 1 / scale^2)^(-1/2).
-    """
-    regions = boxes_around(previous.joints, boxes, settings, skeleton)
-    inputs = refiner_inputs(canvases, regions, settings.refiner.model.input_size)
-    return updated(flip_tested(network, inputs, settings, skeleton), previous, regions, settings)
+    """Stage s: y_i^s = y_i^{s-1} + N^-1(psi_i(N(x; b_i)); b_i) (DeepPose, equations 6 and 7); `boxes` are b^0."""
+    regions = boxes_around(previous.joints, boxes, config.sigma, skeleton)
+    inputs = normalise(crop_boxes(canvases, regions, config.refiner_size))
+    estimate = flip_tested(network, inputs, skeleton, config.flip_test)
+    return combine_estimates(estimate, previous, regions, config.combine)
 
 
-def updated(
-    estimate: Estimate, previous: StagePoses, regions: Float[Array, "n k 4"], settings: PoseConfig
+def combine_estimates(
+    estimate: Estimate,
+    previous: StagePoses,
+    boxes: Float[Array, "n k 4"],
+    combine: Literal["replace", "weighted"],
 ) -> StagePoses:
-    """The poses after a stage whose refiners said `estimate` about the boxes `regions`."""
-    joints = from_frame(estimate.joints, regions)
+    """The poses after a stage whose refiners estimated the joints in `boxes`.
+
+    With "replace" they are the refiners' joints. With "weighted" these and the previous joints are two measurements
+    with errors of their predicted scales: y^s is their mean with weights 1 / scale^2, its scale
+    (sum 1 / scale^2)^(-1/2).
+    """
+    joints = from_frame(estimate.joints, boxes)
     if estimate.scales is None:
-        return StagePoses(joints, None, regions)
-    scales = estimate.scales * regions[..., 2:].mean(-1)
-    if settings.refiner.combine == "weighted" and previous.scales is not None:
+        return StagePoses(joints, None, boxes)
+    scales = _to_pixels(estimate.scales, boxes)
+    if combine == "weighted" and previous.scales is not None:
         old, new = previous.scales**-2, scales**-2
         share = (new / (old + new))[..., None]
         joints = previous.joints + share * (joints - previous.joints)
         scales = (old + new) ** -0.5
-    return StagePoses(joints, scales, regions)
+    return StagePoses(joints, scales, boxes)
 
 
-def boxes_around(
-    joints: Float[Array, "n k 2"],
-    boxes: Float[Array, "n 4"],
-    settings: PoseConfig,
-    skeleton: Skeleton,
-) -> Float[Array, "n k 4"]:
-    """What the next stage looks at: sigma diam(y) about each joint."""
-    sizes = diam(joints, skeleton, smallest_diam(boxes))
-    return refiner_boxes(joints, sizes[:, None], settings.refiner.sigma)
+def _to_pixels(scales: Float[Array, "n k"], boxes: Float[Array, "n #k 4"]) -> Float[Array, "n k"]:
+    """Scales in the boxes' frames to pixels."""
+    return scales * centre_and_size(boxes)[1].mean(-1)
 
 
 def flip_tested(
     network: Callable[[Any], Estimate],
     inputs: Float[Array, "n s s 3"] | Float[Array, "n k s s 3"],
-    settings: PoseConfig,
     skeleton: Skeleton,
+    flip_test: bool,
 ) -> Estimate:
-    """The network's word; with `settings.evaluation.flip_test`, its mean with the word on the mirror image."""
+    """The network's estimate, averaged with that of the mirrored input if `flip_test`."""
     estimate = network(inputs)
-    if not settings.evaluation.flip_test:
+    if not flip_test:
         return estimate
     mirrored = inputs[..., ::-1, :]
     if inputs.ndim == 5:  # The mirror image's left wrist is where the right one was.

@@ -1,14 +1,16 @@
 """The typed form of configs/pose.py; the values stand there, what they mean and accept stands here."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from convnets_jax import zoo
-from convnets_jax.transfer import TransferConfig
-from engine_jax.config import AtLeastOne, AtLeastZero, Fraction, Positive, Range
+from convnets_jax.transfer import TransferConfig, without_frozen_counts
+from deeppose_jax.model_config import ModelConfig
+from engine_jax.config import AtLeastOne, AtLeastZero, Fraction, Location, Positive, Range
 from engine_jax.errors import UserError
 from engine_jax.optimizer import OptimizerConfig
 from engine_jax.plan import TrainConfig
+from engine_jax.randomness import Seed
+from engine_jax.run_folder import Schema
 
 Count = Annotated[int, AtLeastZero]
 Size = Annotated[int, AtLeastOne]
@@ -36,8 +38,8 @@ class DataConfig:
     """
 
     dataset: Literal["synthetic", "lsp", "lsp_and_extended"]
-    dir: str
-    extended_dir: str
+    dir: Location
+    extended_dir: Location
     labels: Literal["PC", "OC"]
     split: Literal["official", "report"]
     validation: Size
@@ -76,118 +78,17 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True)
-class AlexNetLayers:
-    """AlexNet, where `ModelConfig.backbone` is "alexnet".
-
-    Attributes:
-        widths: channels of the five convolutions.
-        first_kernel: side of the first convolution's filters.
-        first_stride: its stride.
-        norm: "lrn" (the papers), "batch" or "none".
-    """
-
-    widths: tuple[Size, Size, Size, Size, Size]
-    first_kernel: Size
-    first_stride: Size
-    norm: Literal["lrn", "batch", "none"]
-
-
-@dataclass(frozen=True)
-class CompactLayers:
-    """The residual network at stride 8 of convnets_jax/compact.py, where `ModelConfig.backbone` is "compact".
-
-    Attributes:
-        widths: channels of the stages at strides 4, 8, 16 and so on.
-        blocks: residual blocks of each stage.
-        out_channels: channels of the features.
-        out_blocks: residual blocks on the sum of the stages.
-    """
-
-    widths: tuple[Size, ...]
-    blocks: tuple[Count, ...]
-    out_channels: Size
-    out_blocks: Count
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """A network from crops to joints: stage 1's or a refiner's.
-
-    Attributes:
-        input_size: pixels a side of the network's square input.
-        backbone: "alexnet" (the papers) or "compact", whose layers stand below; or any name of `convnets_jax.zoo` but
-            its "alexnet", as that is torchvision's form: "resnet18", "vgg11_bn", "mobilenet_v1_050".
-        alexnet: the layers of "alexnet".
-        compact: the layers of "compact".
-        weights: torchvision's weights for a backbone of the zoo, a .safetensors or .pth file, from which training
-            begins; "" leaves them random.
-        top_down: channels of a top-down path's features at stride 8, on a backbone of the zoo that gives maps at
-            several strides, the ResNets; 0 takes the backbone's own features, at stride 32.
-        pool: "average" gives heads of fully connected layers the mean over the features' cells, "none" all of them.
-        head: "regression", fully connected layers to coordinates, trained with L2 (the papers); "rle", the same with a
-            predicted scale, trained by residual log-likelihood estimation; "integral", a heat map per joint and its
-            mean, with a predicted scale, trained by a Laplace likelihood; "integral_rle", the same trained as "rle".
-        hidden: widths of the hidden layers of "regression" and "rle".
-        dropout: the part of each hidden layer's outputs that is dropped in training.
-        dtype: of activations; "auto" is bfloat16 on GPU and TPU, float32 on CPU. Parameters are float32.
-    """
-
-    input_size: Annotated[int, Range(low=16)]
-    backbone: str
-    alexnet: AlexNetLayers
-    compact: CompactLayers
-    weights: str
-    top_down: Count
-    pool: Literal["none", "average"]
-    head: Literal["regression", "rle", "integral", "integral_rle"]
-    hidden: tuple[Size, ...]
-    dropout: Annotated[float, Range(0, 1, open_high=True)]
-    dtype: Literal["auto", "float32", "bfloat16"]
-
-    @property
-    def integral(self) -> bool:
-        """Whether the head takes the mean of heat maps."""
-        return self.head in ("integral", "integral_rle")
-
-    @property
-    def in_zoo(self) -> bool:
-        """Whether the backbone is one of `convnets_jax.zoo`."""
-        return self.backbone not in ("alexnet", "compact")
-
-    def check(self, path: str) -> None:
-        """Finds values that contradict each other.
-
-        Raises:
-            UserError: which calls this configuration `path`.
-        """
-        if self.backbone != "compact" and self.backbone not in zoo.MODELS:
-            raise UserError(
-                f"{path}.backbone: {self.backbone!r}; accepted: compact, {', '.join(zoo.MODELS)}"
-            )
-        if self.integral and self.pool != "none":
-            raise UserError(
-                f"{path}.pool: {self.pool!r} leaves head {self.head!r} no map; accepted: 'none'"
-            )
-        if not self.in_zoo and (self.weights or self.top_down):
-            field, accepted = ("weights", "''") if self.weights else ("top_down", "0")
-            raise UserError(
-                f"{path}.{field}: {getattr(self, field)!r} with backbone {self.backbone!r}; accepted: {accepted}, "
-                "or a backbone of convnets_jax.zoo such as 'resnet18'"
-            )
-
-
-@dataclass(frozen=True)
 class RefinerConfig:
-    """Stages 2, 3, ...: networks that look again at a crop around each joint.
+    """Refiners, the stages from the second on: each estimates a joint again from a crop around the last estimate.
 
     Attributes:
         form: "per_joint", one network for each joint (the paper); or "shared", one trunk, with a head for each joint.
         sigma: side of a joint's box, in units of diam of the previous stage's pose.
         displacements: what training's boxes are displaced by: draws from the "normal" distributions that are fitted to
             the previous stage's errors (the paper), or the "observed" errors themselves.
-        measured_on: the part whose errors these are: "train" (the paper), or "validation", whose images the previous
-            stage has not learned by heart either.
-        start: "random" weights, or those of the "previous" stage: its backbone, and its head where that has the same
+        measured_on: the part whose errors these are: "train" (the paper), or "validation", which the previous stage was
+            not trained on.
+        initial_weights: "random", or those of the "previous" stage: its backbone, and its head where that has the same
             shape.
         combine: "replace" the previous stage's joint by the refiner's (the paper); or "weighted", the mean of both with
             weights 1 / scale^2 from the scales that all heads but "regression" predict.
@@ -204,7 +105,7 @@ class RefinerConfig:
     sigma: Annotated[float, Positive]
     displacements: Literal["normal", "observed"]
     measured_on: Literal["train", "validation"]
-    start: Literal["random", "previous"]
+    initial_weights: Literal["random", "previous"]
     combine: Literal["replace", "weighted"]
     joints_per_image: Count
     joint_devices: Size
@@ -235,10 +136,60 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
+class StageConfig:
+    """One stage of a run.
+
+    Attributes:
+        number: counted from 1.
+        form: "regressor", stage 1; or a refiner's form, see `RefinerConfig`.
+        model: its network.
+        from_previous: whether it starts from the weights of the stage before it.
+        optimizer: trains it.
+        train: how long it is trained.
+        transfer: which of its parts are trained.
+        field: what to call `train` in an error.
+    """
+
+    number: int
+    form: Literal["regressor", "shared", "per_joint"]
+    model: ModelConfig
+    from_previous: bool
+    optimizer: OptimizerConfig
+    train: TrainConfig
+    transfer: TransferConfig
+    field: str
+
+    @property
+    def name(self) -> str:
+        """In checkpoints/ and metrics.jsonl."""
+        return f"stage_{self.number}"
+
+
+@dataclass(frozen=True)
+class CascadeConfig:
+    """How a cascade goes from images to joints.
+
+    Attributes:
+        input_size: pixels a side of stage 1's crops.
+        refiner_size: pixels a side of the refiners' crops.
+        sigma: side of a joint's box, in units of diam of the previous stage's pose.
+        combine: as `RefinerConfig.combine`.
+        flip_test: average each stage's estimates for the crops and their mirror images.
+    """
+
+    input_size: int = 220
+    refiner_size: int = 220
+    sigma: float = 2.0
+    combine: Literal["replace", "weighted"] = "replace"
+    flip_test: bool = False
+
+
+@dataclass(frozen=True)
 class PoseConfig:
     """One pose run.
 
     Attributes:
+        seed: of all random numbers, the rendered images and the choice of held-out images.
         stages: S; 1 is the regressor alone.
         model: stage 1's network.
         optimizer: trains stage 1.
@@ -249,7 +200,7 @@ class PoseConfig:
 
     task: Literal["pose"]
     preset: str
-    seed: Count
+    seed: Seed
     stages: Size
     data: DataConfig
     augment: AugmentConfig
@@ -260,6 +211,27 @@ class PoseConfig:
     refiner: RefinerConfig
     evaluation: EvaluationConfig
 
+    def stage(self, number: int) -> StageConfig:
+        """The stage of a number, counted from 1."""
+        if number == 1:
+            trained = (self.optimizer, self.train, self.transfer, "config.train")
+            return StageConfig(number, "regressor", self.model, False, *trained)
+        refiner = self.refiner
+        trained = (refiner.optimizer, refiner.train, TransferConfig(), "config.refiner.train")
+        from_previous = refiner.initial_weights == "previous"
+        return StageConfig(number, refiner.form, refiner.model, from_previous, *trained)
+
+    @property
+    def cascade(self) -> CascadeConfig:
+        """What a cascade of this run's stages takes."""
+        return CascadeConfig(
+            input_size=self.model.input_size,
+            refiner_size=self.refiner.model.input_size,
+            sigma=self.refiner.sigma,
+            combine=self.refiner.combine,
+            flip_test=self.evaluation.flip_test,
+        )
+
     def __post_init__(self):
         self.model.check("config.model")
         self.transfer.check(self.train.epochs)
@@ -267,10 +239,10 @@ class PoseConfig:
             return
         refiner = self.refiner
         refiner.model.check("config.refiner.model")
-        if refiner.model.weights and refiner.start == "previous":
+        if refiner.model.weights and refiner.initial_weights == "previous":
             raise UserError(
-                f"config.refiner.model.weights: {refiner.model.weights!r}, but config.refiner.start is 'previous'; "
-                "accepted: '', or config.refiner.start='random'"
+                f"config.refiner.model.weights: {refiner.model.weights!r}, but config.refiner.initial_weights is "
+                "'previous'; accepted: '', or config.refiner.initial_weights='random'"
             )
         if refiner.form == "per_joint" and refiner.joints_per_image:
             raise UserError(
@@ -287,3 +259,13 @@ class PoseConfig:
                 "config.refiner.combine: 'weighted' takes the scales that heads predict, 'regression' predicts none; "
                 "accepted: 'replace', or another config.model.head and config.refiner.model.head"
             )
+
+
+def with_named_weights(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration of format 0, in which a refiner had a "start", in format 1."""
+    refiner = dict(config["refiner"])
+    refiner["initial_weights"] = refiner.pop("start")
+    return {**config, "refiner": refiner, "transfer": without_frozen_counts(config["transfer"])}
+
+
+SCHEMA = Schema("pose", PoseConfig, (with_named_weights,))

@@ -1,4 +1,4 @@
-"""What boxes show of their images: crops of one size, from boxes of any size and place; all inside jit.
+"""Crops of one size, from boxes of any size and place; all inside jit.
 
 Every image becomes a pyramid once: the image, and area averages of it at half the side, a quarter, and so on. A box
 is read from the finest level on which it spans at most two pixels for each pixel of its crop. Bilinear
@@ -12,10 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
+from deeppose_jax.boxes import centre_and_size
+
 Form = Literal["auto", "matmul", "gather"]
 
 # Level pixels from one crop pixel to the next, at most: with more, bilinear interpolation would skip some.
 _STRIDE = 2
+# Boxes may exceed a level's limit by this factor: rounding mustn't send a box of just that size to a coarser level.
+_ROUNDING = 1 + 1e-5
 
 
 class _Region(NamedTuple):
@@ -36,46 +40,50 @@ def crop_boxes(
 ) -> Float[Array, "n k size size d"]:
     """N(x; b), the crop of image x by box b at the network's size (DeepPose, section 3.1), anti-aliased.
 
-    `affine.box_to_pixels(boxes, size)` are the maps from canvas pixels to crop pixels, exactly: a box's edges lie on
-    the outer edges of its crop's outer pixels. Outside of the canvas everything is 0. Boxes whose longer side is at
-    most 2 * size are interpolated from the canvas itself. Larger ones are read from a coarser level, for which the
-    longer side alone decides: a box that is much longer than wide looks softer across than it has to.
+    `affine.box_to_pixels(boxes, size)` are the maps from canvas pixels to crop pixels: a box's edges lie on the outer
+    edges of its crop's outer pixels. Outside of the canvas everything is 0. Boxes whose longer side is at most
+    2 * size are interpolated from the canvas itself. Larger ones are read from a coarser level, which is chosen by the
+    longer side alone: a box that is much longer than wide comes out softer across than necessary.
 
-    Differentiable in float canvases, and in the boxes wherever they don't just change the level.
+    Differentiable in float canvases, and in the boxes except where the level changes.
 
     Args:
         canvases: uint8 in [0, 255], which becomes [0, 1], or float, which stays as it is.
-        boxes: (cx, cy, w, h) in canvas pixels; w and h are positive. They may leave the canvas.
+        boxes: (x0, y0, x1, y1) in canvas pixels, x0 < x1 and y0 < y1. They may leave the canvas.
         size: s, pixels a side of the crops.
-        form: how to interpolate, to the same result: "matmul" cuts a window around each box and multiplies it by a
+        form: how to interpolate; results are the same. "matmul" cuts a window around each box and multiplies it by a
             matrix of weights from either side, "gather" reads the four neighbours of each pixel. "auto" is "matmul"
             on TPU and "gather" elsewhere.
 
     Raises:
-        ValueError: on shapes and types that don't fit, and on an unknown form.
+        ValueError: on wrong shapes or types, and on an unknown form.
     """
     canvases, boxes = jnp.asarray(canvases), jnp.asarray(boxes)
     _check(canvases, boxes, size, form)
     if form == "auto":
         form = "matmul" if jax.default_backend() == "tpu" else "gather"
-    if canvases.dtype == jnp.uint8:
-        canvases = canvases.astype(jnp.float32) / 255
     # Crop pixels lie within `_STRIDE` * (size - 1) of each other; the rest is for both neighbours of the last, and
     # for rounding.
     window = _STRIDE * size + 2 if form == "matmul" else 1
-    atlas, regions = _pyramid(canvases, window)
+    atlas, regions = _pyramid(as_float(canvases), window)
 
-    limits = _STRIDE * size * regions.shrink[:-1]
-    level = (boxes[..., 2:].max(-1)[..., None] > limits).sum(-1)  # [n, k]
+    centres, extents = centre_and_size(boxes)  # [n, k, 2]
+    limits = _ROUNDING * _STRIDE * size * regions.shrink[:-1]
+    level = (extents.max(-1)[..., None] > limits).sum(-1)  # [n, k]
     region = jax.tree.map(lambda values: values[level], regions)
     offset = (jnp.arange(size) - (size - 1) / 2) / size
-    points = boxes[..., :2, None] + boxes[..., 2:, None] * offset  # [n, k, 2, s], canvas pixels
+    points = centres[..., None] + extents[..., None] * offset  # [n, k, 2, s], canvas pixels
     points = (points + 0.5) / region.shrink[..., None, None] - 0.5  # the level's pixels
 
     if form == "matmul":
         read = jax.vmap(_multiply, (None, 0, 0, None))
         return jax.vmap(read, (0, 0, 0, None))(atlas, region, points, window)
     return jax.vmap(jax.vmap(_gather, (None, 0, 0)))(atlas, region, points)
+
+
+def as_float(canvases: Float[Array, "*b"] | UInt8[Array, "*b"]) -> Float[Array, "*b"]:
+    """uint8 in [0, 255] to [0, 1]; float stays as it is."""
+    return canvases.astype(jnp.float32) / 255 if canvases.dtype == jnp.uint8 else canvases
 
 
 def _check(canvases: jax.Array, boxes: jax.Array, size: int, form: str) -> None:
@@ -144,15 +152,15 @@ def _multiply(
     window: int,
 ) -> Float[Array, "s s d"]:
     """Interpolates at (x, y) = points, in a level's pixels, with one matrix of triangle weights for each axis."""
-    # dynamic_slice would silently move a window that reaches over the atlas. It is moved here, to where it holds all
-    # of the level that the box shows, and the weights know its place.
+    # dynamic_slice would silently move a window that reaches beyond the atlas. It is moved here, to where it holds all
+    # of the level that the box shows, so that the weights can be those of the place where it is.
     last = jnp.maximum(region.side - window, 0)
     start = jnp.clip(jnp.floor(points[:, 0]), 0, last).astype(jnp.int32)  # [2], (x, y)
     corner = (region.row + start[1], region.column + start[0], 0)
     pixels = jax.lax.dynamic_slice(atlas, corner, (window, window, atlas.shape[2]))
     ticks = (start[:, None] + jnp.arange(window))[:, None]  # [2, 1, window]
     weights = jnp.maximum(1 - jnp.abs(points[..., None] - ticks), 0)  # [2, s, window]
-    # Past its end a window shows other levels.
+    # Beyond the level's end the window holds pixels of other levels.
     across, down = jnp.where(ticks < region.side, weights, 0)
     # The default precision on TPU and GPU would round the pixels to about three digits.
     return jnp.einsum("ip,jq,pqd->ijd", down, across, pixels, precision="high")

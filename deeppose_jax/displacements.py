@@ -1,22 +1,18 @@
-"""What a refiner is trained on: simulated predictions of the stage before it, and boxes about them.
+"""A stage's errors, which the next stage's refiners are trained to correct: fitted, observed, and drawn.
 
-A refiner of stage s >= 2 sees a box of side sigma diam(y^{s-1}) about the previous stage's joint y_i^{s-1} and
+A refiner of stage s >= 2 sees a box of side sigma diam(y^{s-1}) around the previous stage's joint y_i^{s-1} and
 corrects that joint (DeepPose, section 3.2). To train it on more than one box an image, DeepPose simulates
 predictions: y_i + delta_i, where delta_i is drawn from a normal distribution that was fitted to the displacements
-y_i^{s-1} - y_i of the training set. Three things that the paper leaves open, or that are done differently here:
+y_i^{s-1} - y_i of the training set. Two things that the paper leaves open, or that are done differently here:
 
-- diam(y) is the mean of the torso's two diagonals, where the paper takes one. A mirrored pose then has the same diam,
-  without which prediction could not commute with a flip; and a body seen from the side, one of whose diagonals may
-  vanish, keeps a box: over LSP's 2000 images the smallest single diagonal is 0.013 of the image's longer side, the
-  smallest mean 0.101.
-- Displacements are counted, and drawn, in units of diam(y^{s-1}), which the box is made from. The target in the
-  box's frame is then -delta_i / sigma, whatever the previous stage made of the torso.
+- Displacements are in units of diam(y^{s-1}), as is the box. The target in the box's frame is then -delta_i / sigma,
+  however large the previous stage predicts the torso.
 - While a refiner is trained there is no y^{s-1}, and boxes of diam(y) would show every figure at its true size. So the
   error in size is drawn as well: log(diam(y^{s-1}) / diam(y)), from its own normal distribution, once an image.
 
 Real displacements have heavier tails than a normal: most joints are nearly right, a few are on the other side of the
-body. The normal that has their variance draws targets several times as far as most that a refiner will meet, so
-`ObservedDisplacements` offers the measured ones themselves.
+body. The normal with their variance draws targets several times as far away as most that a refiner will meet;
+`ObservedDisplacements` draws from the displacements themselves instead.
 """
 
 from dataclasses import dataclass
@@ -25,17 +21,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
-from deeppose_jax import codec
+from deeppose_jax.refiner_boxes import diam
 from deeppose_jax.skeleton import Skeleton
 
-# diam over the longer side of the joints' bounding box: the mean over LSP's 2000 images is 0.370. For poses with the
-# incomplete labels of LSP Extended, LSP's joints under the masks found there: median 0.373, 90 % in 0.301 .. 0.560.
-DIAM_PER_EXTENT = 0.37
-# diam is at least this part of the longer side of stage 1's box, which is less than any torso of LSP.
-SMALLEST_DIAM = 0.1
 # For joints that fewer than two images label, in units of diam. No loss depends on it; a box has to go somewhere.
 DEFAULT_STD = 0.5
 
@@ -43,7 +33,7 @@ DEFAULT_STD = 0.5
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Displacements:
-    """The normal distributions of a stage's displacements, in units of the predicted pose's diam.
+    """Normal distributions fitted to a stage's displacements, in units of the predicted pose's diam.
 
     Attributes:
         mean: of (y_i^{s-1} - y_i) / diam(y^{s-1}), for each joint.
@@ -60,7 +50,7 @@ class Displacements:
     def draw(
         self, key: jax.Array, count: int
     ) -> tuple[Float[Array, "count k 2"], Float[Array, "count k"]]:
-        """Displacements, each joint's on its own, and log ratios of size, one for all joints of an image."""
+        """Displacements, independent for each joint, and log ratios of size, one for all joints of an image."""
         joint_key, size_key = jax.random.split(key)
         k = self.mean.shape[0]
         deltas = _normal(self.mean, self.covariance, jax.random.normal(joint_key, (count, k, 2)))
@@ -73,13 +63,13 @@ class Displacements:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class ObservedDisplacements:
-    """A stage's displacements themselves, one by one: what no normal says of their tails.
+    """A stage's displacements one by one, with the tails that a normal doesn't have.
 
     Attributes:
-        deltas: (y_i^{s-1} - y_i) / diam(y^{s-1}) of m images, for each joint in an order of its own: the images that
-            label it come first.
+        deltas: (y_i^{s-1} - y_i) / diam(y^{s-1}) of m images, sorted for each joint separately: images that label the
+            joint come first.
         log_ratios: log(diam(y^{s-1}) / diam(y)) of the same images, in the same order.
-        counts: how many of the m label each joint.
+        counts: how many of the m images label each joint.
     """
 
     deltas: Float[Any, "m k 2"]
@@ -96,41 +86,7 @@ class ObservedDisplacements:
         return jnp.asarray(self.deltas)[at, joints], jnp.asarray(self.log_ratios)[at, joints]
 
 
-def diam(
-    joints: Float[ArrayLike, "*b k 2"],
-    skeleton: Skeleton,
-    floor: float | Float[ArrayLike, "*b"],
-    labelled: Bool[ArrayLike, "*b k"] | None = None,
-) -> Float[Array, "*b"]:
-    """diam(y): the mean distance between opposing torso joints, `skeleton.torso` and its mirror image.
-
-    Args:
-        joints: (x, y) in pixels.
-        skeleton: what the joints are.
-        floor: the smallest value to give, in pixels; see `smallest_diam`.
-        labelled: which joints are known; None is all of them, as for predictions. With one diagonal known that one
-            counts, with none DIAM_PER_EXTENT of the longer side of the known joints' bounding box.
-    """
-    pairs = _diagonals(skeleton)
-    joints = jnp.asarray(joints)
-    ends = joints[..., pairs, :]  # [*b, diagonal, end, 2]
-    lengths = jnp.linalg.norm(ends[..., 0, :] - ends[..., 1, :], axis=-1)  # [*b, diagonal]
-    if labelled is None:
-        return jnp.maximum(lengths.mean(-1), floor)
-    labelled = jnp.asarray(labelled)
-    known = labelled[..., pairs].all(-1)  # [*b, diagonal]
-    count = known.sum(-1)
-    measured = jnp.where(known, lengths, 0).sum(-1) / jnp.maximum(count, 1)
-    estimate = DIAM_PER_EXTENT * _extent(joints, labelled)
-    return jnp.maximum(jnp.where(count > 0, measured, estimate), floor)
-
-
-def smallest_diam(boxes: Float[Any, "*b 4"]) -> Float[Any, "*b"]:
-    """The floor of diam, from stage 1's boxes, with which it scales: a collapsed torso must not make an empty box."""
-    return SMALLEST_DIAM * boxes[..., 2:].max(-1)
-
-
-def observe(
+def observed_displacements(
     predicted: Float[np.ndarray, "n k 2"],
     true: Float[np.ndarray, "n k 2"],
     labelled: Bool[np.ndarray, "n k"],
@@ -140,22 +96,19 @@ def observe(
     """The displacements of a stage's predictions.
 
     Args:
-        predicted: the stage's joints, in pixels of any frame that an image's joints share.
-        true: the true joints in the same frame.
+        predicted: the stage's joints, in any pixels that are the same for all joints of an image.
+        true: the true joints in the same pixels.
         labelled: which of them are known.
         skeleton: what the joints are.
         floor: of diam, in the same pixels.
 
     Returns:
-        Float32 arrays. An image that labels no diagonal of the torso has no measured size, and gets log ratio 0.
+        Float32 arrays. An image that labels no diagonal of the torso has no known size, and gets log ratio 0.
 
     Raises:
-        ValueError: shapes that don't fit, a floor that isn't positive, or predictions that aren't finite.
+        ValueError: on wrong shapes, a floor that isn't positive, or predictions that aren't finite.
     """
-    predicted, true = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
-    labelled = np.asarray(labelled)
-    _check(predicted, true, labelled, skeleton, floor)
-    deltas, log_ratios = _measured(predicted, true, labelled, skeleton, floor)
+    deltas, log_ratios = _relative(predicted, true, labelled, skeleton, floor)
     log_ratios = np.broadcast_to(np.nan_to_num(log_ratios)[:, None], labelled.shape)
     order = np.argsort(~labelled, axis=0, kind="stable")  # [n, k]
     deltas = np.take_along_axis(np.where(labelled[..., None], deltas, 0), order[..., None], 0)
@@ -166,7 +119,7 @@ def observe(
     )
 
 
-def measure(
+def fit_normals(
     predicted: Float[np.ndarray, "n k 2"],
     true: Float[np.ndarray, "n k 2"],
     labelled: Bool[np.ndarray, "n k"],
@@ -175,13 +128,10 @@ def measure(
 ) -> Displacements:
     """Fits the normal distributions of DeepPose, section 3.2, to a stage's predictions.
 
+    Each joint is fitted over the images that label it, the size over the images that label a diagonal of the torso.
+
     Args:
-        predicted: as in `observe`.
-        true: as in `observe`.
-        labelled: as in `observe`. Each joint is fitted over the images that label it, the size over the images that
-            label a diagonal of the torso.
-        skeleton: what the joints are.
-        floor: of diam, in the same pixels.
+        predicted, true, labelled, skeleton, floor: as for `observed_displacements`.
 
     Returns:
         Float32 arrays. Covariances and standard deviations are the unbiased ones (ddof 1, as np.cov). A joint that
@@ -189,13 +139,9 @@ def measure(
         deviation 0.
 
     Raises:
-        ValueError: as `observe`.
+        ValueError: as `observed_displacements`.
     """
-    predicted, true = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
-    labelled = np.asarray(labelled)
-    _check(predicted, true, labelled, skeleton, floor)
-    deltas, log_ratios = _measured(predicted, true, labelled, skeleton, floor)
-
+    deltas, log_ratios = _relative(predicted, true, labelled, skeleton, floor)
     k = skeleton.num_joints
     mean = np.zeros((k, 2))
     covariance = np.tile(DEFAULT_STD**2 * np.eye(2), (k, 1, 1))
@@ -229,11 +175,11 @@ def simulate(
         displacements: the previous stage's.
         skeleton: what the joints are.
         floor: of diam, in the same pixels.
-        flipped: the samples that augmentation has mirrored, joints and all; what is drawn for them is mirrored, too.
+        flipped: samples that augmentation has mirrored, joints included; their displacements are mirrored, too.
 
     Returns:
-        centres: y_i + delta_i d, drawn on its own for each joint. Where a joint isn't labelled its centre is finite if
-            the joint is, and means nothing.
+        centres: y_i + delta_i d, drawn independently for each joint. For a joint that isn't labelled the centre is
+            arbitrary, but finite if the joint is.
         diams: d, what diam(y^{s-1}) might have been: diam(y) exp(r), at least `floor`.
     """
     deltas, log_ratios = displacements.draw(key, true.shape[0])
@@ -247,54 +193,20 @@ def simulate(
     return true + deltas * diams[..., None], diams
 
 
-def refiner_boxes(
-    centres: Float[Array, "*b k 2"], diams: Float[Array, "*b #k"], sigma: float
-) -> Float[Array, "*b k 4"]:
-    """b_i = (y_i^{s-1}, sigma diam, sigma diam): a square box about each joint, (cx, cy, w, h) in pixels."""
-    sides = jnp.broadcast_to(sigma * diams[..., None], centres.shape)
-    return jnp.concatenate([centres, sides], -1)
-
-
-def to_frame(
-    joints: Float[Array, "*b k 2"], boxes: Float[Array, "*b k 4"]
-) -> Float[Array, "*b k 2"]:
-    """N(y_i; b_i), each joint in its own box: a refiner's target for the true joints."""
-    return codec.encode(joints[..., None, :], boxes)[..., 0, :]
-
-
-def from_frame(
-    refined: Float[Array, "*b k 2"], boxes: Float[Array, "*b k 4"]
-) -> Float[Array, "*b k 2"]:
-    """y_i^s = y_i^{s-1} + sigma diam psi_i, the inverse of `to_frame`: a refiner's output to pixels."""
-    return codec.decode(refined[..., None, :], boxes)[..., 0, :]
-
-
-def _diagonals(skeleton: Skeleton) -> np.ndarray:
-    """The torso's two diagonals, [diagonal, end]."""
-    torso = list(skeleton.torso)
-    return np.array([torso, np.asarray(skeleton.swap)[torso]])
-
-
-def _extent(joints: jax.Array, labelled: jax.Array) -> jax.Array:
-    """Longer side of the labelled joints' bounding box, [*b]; -inf without any."""
-    known = labelled[..., None]
-    high = jnp.where(known, joints, -jnp.inf).max(-2)
-    low = jnp.where(known, joints, jnp.inf).min(-2)
-    return (high - low).max(-1)
-
-
-def _measured(
+def _relative(
     predicted: np.ndarray,
     true: np.ndarray,
     labelled: np.ndarray,
     skeleton: Skeleton,
     floor: float | np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Displacements [n, k, 2], and log ratios of size [n], NaN where no diagonal of the torso is labelled."""
+    """Displacements in units of diam [n, k, 2], and log ratios of size [n], NaN where no diagonal is labelled."""
+    predicted, true = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
+    _check(predicted, true, labelled, skeleton, floor)
     sizes = np.asarray(diam(predicted, skeleton, floor), np.float64)  # [n]
-    torso = labelled[:, _diagonals(skeleton)].all(-1).any(-1)  # [n]
+    known = labelled[:, np.array(skeleton.torso_diagonals)].all(-1).any(-1)  # [n]
     log_ratios = np.log(sizes / np.asarray(diam(true, skeleton, floor, labelled), np.float64))
-    return (predicted - true) / sizes[:, None, None], np.where(torso, log_ratios, np.nan)
+    return (predicted - true) / sizes[:, None, None], np.where(known, log_ratios, np.nan)
 
 
 def _normal(mean: jax.Array, covariance: jax.Array, noise: jax.Array) -> jax.Array:

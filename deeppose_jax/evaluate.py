@@ -1,81 +1,59 @@
-"""Scores anyone's predictions on Leeds Sports Pose, from MATLAB files.
+"""Scores predictions of any program on Leeds Sports Pose, from MATLAB files.
 
     python -m deeppose_jax.evaluate --joints joints.mat --predictions pred.mat --images 1001:2000
 
 --joints is the data set's own file: [3, 14, n] for LSP, [14, 3, n] for LSP Extended. --predictions
-holds `pred` [2, 14, n] in the same coordinates, joints in LSP's order, one pose for each image of
---images, or for each image of --joints, of which those of --images are then taken.
+holds `pred` [2, 14, n] in the same coordinates, joints in LSP's order: one pose for each image of
+--images, or one for each image of --joints, of which those of --images are scored.
 
 LSP's observer-centric joints name left and right as the viewer sees them. --observer-centric renames
-the predictions of a model that was trained on person-centric joints likewise, by where its hips and
-shoulders are.
+the predictions of a model that was trained on person-centric joints in the same way, by the
+positions of its hips and shoulders.
 
-The mean-pose floor takes the images' sizes, which are in neither file: --image-folder says where
-the images are. Without it the floor is left out.
+The mean-pose floor needs the images' sizes, which are in neither file; --image-folder is the folder
+of the images. Without it the floor is left out.
 """
 
 import argparse
 import json
 import re
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from deeppose_jax import metrics
+from deeppose_jax.data.mat_files import labelled_joints, read_array, read_joints
 from deeppose_jax.skeleton import LSP, observer_centric
 from deeppose_jax.tables import score_table
 from engine_jax import cli
 from engine_jax.errors import UserError
-
-# What loadmat raises on bytes that are not, or not wholly, a MATLAB file of version 4 to 7.
-_UNREADABLE = (
-    *(EOFError, LookupError, MatReadError, NotImplementedError, OSError, OverflowError),
-    *(TypeError, ValueError, struct.error, zlib.error),
-)
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+from engine_jax.image_files import images_in, read_bytes
+from engine_jax.images import read_image, upright_size
 
 
 def load_joints(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Reads the `joints` of LSP [3, 14, n] or LSP Extended [14, 3, n].
 
     Returns:
-        joints: [n, 14, 2], (x, y) in the file's own pixels, which start at 1.
-        labelled: [n, 14]. LSP labels every joint but one at (0, 0), its third number says occluded;
-            LSP Extended's third number says labelled, and x and y must be positive.
+        joints: [n, 14, 2], (x, y) in the file's own pixels, which start at 1; (0, 0) where not labelled.
+        labelled: [n, 14], see `mat_files.labelled_joints`.
 
     Raises:
-        UserError: the file can't be read or holds something else.
+        UserError: when the file can't be read or has other contents.
     """
-    array = _load(path, "joints")
-    if array.shape[:2] == (3, LSP.num_joints):
-        xy = array[:2].transpose(2, 1, 0)  # [n, 14, 2]
-        labelled = (xy != 0).any(-1)
-    elif array.shape[:2] == (LSP.num_joints, 3):
-        xy = array[:, :2].transpose(2, 0, 1)
-        labelled = (xy > 0).all(-1) & (array[:, 2].T == 1)
-    else:
-        raise UserError(
-            f"{path}: joints has shape {list(array.shape)}; accepted are [3, 14, n] (LSP) and "
-            "[14, 3, n] (LSP Extended)"
-        )
-    labelled &= np.isfinite(xy).all(-1)
-    return np.where(labelled[..., None], xy, 0), labelled
+    kind, joints = read_joints(path)
+    labelled = labelled_joints(kind, joints)
+    return np.where(labelled[..., None], joints[..., :2], 0), labelled
 
 
 def load_predictions(path: Path, chosen: slice, total: int) -> np.ndarray:
-    """Reads `pred` [2, 14, n] and takes the chosen images' poses, [m, 14, 2].
+    """Reads `pred` [2, 14, n]; returns the chosen images' poses, [m, 14, 2].
 
     Raises:
-        UserError: the file can't be read, or holds another number of poses or joints that are not
-            finite.
+        UserError: when the file can't be read, or has another number of poses, or joints that aren't finite.
     """
-    array = _load(path, "pred")
+    array = read_array(path, "pred")
     if array.shape[:2] != (2, LSP.num_joints):
         raise UserError(f"{path}: pred has shape {list(array.shape)}; accepted is [2, 14, n]")
     pred = array.transpose(2, 1, 0)  # [n, 14, 2]
@@ -94,35 +72,11 @@ def load_predictions(path: Path, chosen: slice, total: int) -> np.ndarray:
     return pred
 
 
-def _load(path: Path, variable: str) -> np.ndarray:
-    """One real variable of a MATLAB file as float64, with the third axis that MATLAB drops."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected a MATLAB file with `{variable}`")
-    try:
-        contents = loadmat(path, appendmat=False)
-    except _UNREADABLE as error:
-        raise UserError(
-            f"{path}: can't be read as a MATLAB file ({error}); accepted are versions up to 7, "
-            "saved with -v7"
-        ) from error
-    if variable not in contents:
-        found = ", ".join(name for name in contents if not name.startswith("__")) or "no variable"
-        raise UserError(f"{path}: expected a variable `{variable}`, found {found}")
-    array = contents[variable]
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        kind = getattr(array, "dtype", type(array).__name__)
-        raise UserError(f"{path}: `{variable}` is of type {kind}; accepted are real numbers")
-    array = array[..., None] if array.ndim == 2 else array
-    if array.ndim != 3:
-        raise UserError(f"{path}: `{variable}` has shape {list(array.shape)}; expected three axes")
-    return array.astype(np.float64)
-
-
 def parse_images(text: str | None, total: int) -> slice:
     """First and last image, counted from 1 and both included, as a slice from 0.
 
     Raises:
-        UserError: not two numbers with a colon, or not within the data set.
+        UserError: when it isn't two numbers with a colon, or not within the data set.
     """
     if text is None:
         return slice(0, total)
@@ -138,7 +92,7 @@ def parse_thresholds(text: str) -> tuple[float, ...]:
     """Positive numbers with commas between them.
 
     Raises:
-        UserError: something else.
+        UserError: on any other text.
     """
     try:
         thresholds = tuple(float(part) for part in text.split(","))
@@ -154,22 +108,22 @@ def parse_thresholds(text: str) -> tuple[float, ...]:
 def mean_pose_predictions(
     joints: np.ndarray, labelled: np.ndarray, sizes: np.ndarray, chosen: slice
 ) -> np.ndarray:
-    """The mean pose of the images that are not chosen, drawn on each one that is.
+    """The mean pose of the other images, as the prediction for each chosen one.
 
-    Poses are averaged, and put back, in the frame of the square canvas around each image: the
-    origin at the image's centre, the longer side as the unit.
+    Poses are averaged in the frame of the square canvas around each image, whose origin is the image's
+    centre and whose unit is its longer side, and scaled back to each chosen image.
 
     Args:
         joints: [n, 14, 2] in pixels that start at 1.
         labelled: [n, 14].
         sizes: [n, 2], each image's width and height in pixels.
-        chosen: the images to draw on.
+        chosen: the images to predict.
 
     Returns:
         [m, 14, 2] in pixels that start at 1.
 
     Raises:
-        UserError: the other images do not label every joint.
+        UserError: when the other images don't label every joint.
     """
     others = np.ones(len(joints), bool)
     others[chosen] = False
@@ -185,24 +139,19 @@ def mean_pose_predictions(
 
 
 def image_sizes(folder: Path, count: int) -> np.ndarray:
-    """Width and height of the images in a folder, in the order of their names: [n, 2].
+    """Width and height of the images in a folder, upright, in the order of the numbers in their names: [n, 2].
 
     Raises:
-        UserError: no such folder, another number of images, or one that can't be read.
+        UserError: when there is no such folder, or it has another number of images, or one can't be read.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected the data set's images")
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in _IMAGE_SUFFIXES)
+    files = images_in(folder)
     if len(files) != count:
         raise UserError(f"{folder}: {len(files)} images, but --joints has {count} poses")
-    sizes = []
-    for file in files:
-        try:
-            with Image.open(file) as image:
-                sizes.append(image.size)
-        except (OSError, UnidentifiedImageError) as error:
-            raise UserError(f"{file}: not a readable image ({error})") from error
-    return np.array(sizes)
+    return np.array(
+        [read_image(read_bytes(f.read_bytes, str(f)), str(f), upright_size) for f in files]
+    )
 
 
 def main(args: argparse.Namespace) -> None:
@@ -235,7 +184,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """The program's command line."""
     result = argparse.ArgumentParser(
         prog="python -m deeppose_jax.evaluate",
         description="PCP and PDJ of predicted poses on Leeds Sports Pose or LSP Extended.",
@@ -244,7 +193,7 @@ def parser() -> argparse.ArgumentParser:
     add("--joints", type=Path, required=True, help="the data set's joints.mat")
     add("--predictions", type=Path, required=True, help=".mat file with pred [2, 14, n]")
     add("--images", metavar="FIRST:LAST", help="from 1, both included (default: all)")
-    add("--labels", choices=("PC", "OC"), help="what --joints holds; only repeated in the output")
+    add("--labels", choices=("PC", "OC"), help="convention of --joints; printed with the scores")
     add(
         "--observer-centric",
         action="store_true",

@@ -1,28 +1,33 @@
-"""How good predicted poses are: PCP, PDJ, the area under PDJ, and bootstrap intervals of each.
+"""Scores of predicted poses: PCP, PDJ and the area under PDJ, with bootstrap intervals.
 
-Plain NumPy in float64 on the host. Lengths are compared with lengths of the same image, so that any
-unit and any origin will do, as long as one image's predictions and ground truth share them:
-normally the original image's pixels.
+Plain NumPy in float64 on the host. Distances are relative to lengths in the same image, so that any
+unit and origin will do, as long as an image's predictions and ground truth share them: normally the
+original image's pixels.
 
-Every score is built in two steps. First the rate of each single stick or joint, over the images in
-which it is labelled; then plain means of these rates. A part's score is the mean over its left and
-right stick, `six_parts` the mean over parts, `ten_sticks` the mean over sticks, and PDJ's `total`
-the mean over joints. A stick or joint that is labelled in no image is left out of a mean, and a
-mean over nothing is None.
+Every score is computed in two steps: the rate of each single stick or joint over the images in which
+it is labelled, then plain means of these rates. A part's score is the mean over its left and right
+stick, `six_parts` the mean over parts, `ten_sticks` the mean over sticks, and PDJ's `total` the mean
+over joints. Means leave out sticks and joints that no image labels; without any the score is None.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from deeppose_jax.skeleton import Skeleton
+from engine_jax.statistics import (
+    bootstrap_weights,
+    divide,
+    map_leaves,
+    number,
+    percentile_interval,
+)
 
 PCP_THRESHOLD = 0.5
 AREA_LIMIT = 0.5  # PDJ's area is taken over thresholds 0 .. AREA_LIMIT.
-INTERVAL = (2.5, 97.5)  # percentiles: 95 % intervals.
 
 
 def joint_errors(
@@ -48,17 +53,16 @@ def stick_correct(
     *,
     strict: bool = True,
 ) -> tuple[Bool[np.ndarray, "n sticks"], Bool[np.ndarray, "n sticks"]]:
-    """Which sticks are found (PCP), and which of them count.
+    """Which sticks are correct (PCP), and which of them are evaluated.
 
-    Strict: each end lies within `threshold` times the true stick's length of the true end. Loose:
-    the mean of the two ends' distances does. Both are readings in use of Ferrari et al., CVPR 2008.
-    A distance equal to the limit is within it. A true stick of length zero counts, and is found
-    only where it is hit exactly: published scores on Leeds Sports Pose, whose image 1185 has such a
-    stick, come out in this way only.
+    Strict: the distance of each end to the true end is at most `threshold` times the true stick's
+    length. Loose: the mean of the two ends' distances is. Both are common readings of Ferrari et al.,
+    CVPR 2008. A true stick of length zero is evaluated, and correct only if it is hit exactly: only
+    so can published scores on Leeds Sports Pose be reproduced, whose image 1185 has such a stick.
 
     Returns:
-        correct: found sticks; false where the stick does not count.
-        counted: sticks all of whose joints are labelled.
+        correct: correct sticks; false where the stick is not evaluated.
+        counted: evaluated sticks: all of their joints are labelled.
 
     Raises:
         ValueError: the arrays' shapes do not fit each other or the skeleton.
@@ -81,16 +85,15 @@ def pdj_correct(
     skeleton: Skeleton,
     threshold: float,
 ) -> tuple[Bool[np.ndarray, "n k"], Bool[np.ndarray, "n k"]]:
-    """Which joints are detected (PDJ), and which of them count.
+    """Which joints are detected (PDJ), and which of them are evaluated.
 
-    A joint is detected when it lies within `threshold` times the true torso diameter, the distance
-    between the skeleton's two opposing torso joints (Sapp and Taskar, CVPR 2013; DeepPose, section
-    4.1). A distance equal to the limit is within it, and a torso of length zero counts, as for
-    `stick_correct`.
+    A joint is detected if its distance to the true joint is at most `threshold` times the true torso
+    diameter, the distance between the skeleton's two opposing torso joints (Sapp and Taskar, CVPR
+    2013; DeepPose, section 4.1). A torso of length zero is treated as in `stick_correct`.
 
     Returns:
-        correct: detected joints; false where the joint does not count.
-        counted: labelled joints of the images in which both torso joints are labelled.
+        correct: detected joints; false where the joint is not evaluated.
+        counted: evaluated joints: labelled ones of images in which both torso joints are labelled.
 
     Raises:
         ValueError: the arrays' shapes do not fit each other or the skeleton.
@@ -108,15 +111,15 @@ def pdj_area(
     skeleton: Skeleton,
     limit: float = AREA_LIMIT,
 ) -> tuple[Float[np.ndarray, "n k"], Bool[np.ndarray, "n k"]]:
-    """Each joint's share of the area under PDJ over thresholds 0 .. limit, and which joints count.
+    """Each joint's contribution to the area under PDJ over thresholds 0 .. limit, and which joints are evaluated.
 
-    PDJ as a function of its threshold t is a staircase: a joint whose error is r torso diameters
-    adds its step at t = r. (1 / limit) * integral of PDJ(t) dt over 0 .. limit is therefore exactly
-    the mean of max(0, 1 - r / limit); no grid of thresholds is involved.
+    PDJ is a step function of its threshold t: a joint with an error of r torso diameters adds a step
+    at t = r. (1 / limit) * integral of PDJ(t) dt over 0 .. limit is therefore exactly the mean of
+    max(0, 1 - r / limit), without a grid of thresholds.
 
     Returns:
-        area: in 0 .. 1; 0 where the joint does not count.
-        counted: as `pdj_correct` gives it.
+        area: in 0 .. 1; 0 where the joint is not evaluated.
+        counted: as in `pdj_correct`.
 
     Raises:
         ValueError: the arrays' shapes do not fit each other or the skeleton.
@@ -125,9 +128,9 @@ def pdj_area(
     counted = _in_torso_lengths(labelled, skeleton)
     error = joint_errors(pred, true)
     widest = limit * _torso(true, skeleton)[:, None]  # [n, 1]
-    reached = counted & (error <= widest)  # False for a prediction that is not a number.
-    ratio = np.divide(error, widest, out=np.zeros_like(error), where=reached & (widest > 0))
-    return np.where(reached, 1 - ratio, 0), counted
+    within = counted & (error <= widest)  # False for a prediction that is NaN.
+    ratio = divide(np.where(within, error, 0), widest, otherwise=0)
+    return np.where(within, 1 - ratio, 0), counted
 
 
 def score(
@@ -145,18 +148,18 @@ def score(
     Args:
         pred: predicted joints. One that is not finite is wrong.
         true: the true joints in the same frame, normally the original image's pixels.
-        labelled: which true joints are known; the others take part in nothing.
-        skeleton: what the joints are.
-        thresholds: where PDJ is measured.
-        resamples: how often the images are drawn again, with replacement, for the 95 % intervals
-            (percentile bootstrap, Efron 1979). 0 leaves the intervals out.
-        seed: of these draws. The same seed draws the same images for every method that is scored.
+        labelled: which true joints are known; the others are ignored.
+        skeleton: of the joints.
+        thresholds: at which PDJ is measured.
+        resamples: number of bootstrap resamples of the images, for 95 % intervals (percentile
+            bootstrap, Efron 1979). 0 leaves the intervals out.
+        seed: of the resamples. The same seed draws the same images for every method that is scored.
 
     Returns:
         `images`: n. `pcp_strict`, `pcp_loose`: PCP at 0.5 by part and by the skeleton's means.
         `pdj`: by threshold (the key "0.2" for 0.2), then by joint group and `total`. `pdj_auc`: the
         area under PDJ over 0 .. 0.5, 100 for a perfect pose, likewise. `intervals`: these four
-        again with [low, high] in each place. Where nothing was counted there is None.
+        again, with [low, high] instead of each number. None where nothing was evaluated.
 
     Raises:
         ValueError: the arrays' shapes do not fit each other or the skeleton, or a threshold is not
@@ -180,26 +183,30 @@ def score(
         }
 
     n = len(true)
-    result = {"images": n, **_map(_value, summary(np.ones((1, n))))}
+    result = {"images": n, **map_leaves(number, summary(np.ones((1, n))))}
     if resamples:
-        # All that a resample changes is how often an image counts: a row of weights.
-        rng = np.random.default_rng(seed)
-        draws = rng.multinomial(n, np.full(n, 1 / n), resamples) if n else np.ones((1, 0))
-        result["intervals"] = _map(_interval, summary(draws.astype(np.float64)))
+        draws = bootstrap_weights(n, resamples, seed)
+        result["intervals"] = map_leaves(percentile_interval, summary(draws))
     return result
+
+
+def look_up(score: Mapping[str, Any], path: Sequence[str]) -> Any:
+    """The value of a score at nested keys such as ("pdj", "0.2", "total"); None if one of them is missing."""
+    found: Any = score
+    for key in path:
+        found = (found or {}).get(key)
+    return found
 
 
 def mean_pose(
     joints: Float[np.ndarray, "n k 2"], labelled: Bool[np.ndarray, "n k"]
 ) -> Float[np.ndarray, "k 2"]:
-    """The mean of each joint over the images that label it: a guess without looking at the image.
+    """The mean of each joint over the images that label it: a prediction that ignores the image.
 
-    In the caller's frame, normally DeepPose's N(y; b). NaN for a joint that is labelled nowhere.
+    In the frame of `joints`, normally DeepPose's N(y; b). NaN for a joint that no image labels.
     """
     known = np.asarray(labelled, bool)[..., None]  # [n, k, 1]
-    total = np.where(known, np.asarray(joints, np.float64), 0).sum(0)
-    count = known.sum(0) * np.ones_like(total)
-    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return divide(np.where(known, np.asarray(joints, np.float64), 0).sum(0), known.sum(0))
 
 
 def _check(pred: np.ndarray, true: np.ndarray, labelled: np.ndarray, skeleton: Skeleton) -> None:
@@ -232,16 +239,15 @@ def _in_torso_lengths(labelled: np.ndarray, skeleton: Skeleton) -> np.ndarray:
 
 
 def _rates(values: np.ndarray, counted: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Percent of each column's counted entries, NaN without any: [n, m] twice, [r, n] -> [r, m]."""
+    """Percent of each column's evaluated entries, NaN without any: [n, m] twice, [r, n] -> [r, m]."""
     hits, count = weights @ values.astype(np.float64), weights @ counted.astype(np.float64)
-    return np.divide(hits, count, out=np.full_like(hits, np.nan), where=count > 0) * 100
+    return divide(hits, count) * 100
 
 
 def _mean(rates: np.ndarray) -> np.ndarray:
-    """Mean over the last axis of what is not NaN, NaN where all of it is: [r, m] -> [r]."""
+    """Mean of the values that are not NaN over the last axis, NaN without any: [r, m] -> [r]."""
     known = ~np.isnan(rates)
-    total, count = np.where(known, rates, 0).sum(-1), known.sum(-1)
-    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return divide(np.where(known, rates, 0).sum(-1), known.sum(-1))
 
 
 def _pcp_means(sticks: np.ndarray, skeleton: Skeleton) -> dict[str, np.ndarray]:
@@ -262,16 +268,3 @@ def _pcp_means(sticks: np.ndarray, skeleton: Skeleton) -> dict[str, np.ndarray]:
 def _pdj_means(joints: np.ndarray, skeleton: Skeleton) -> dict[str, np.ndarray]:
     groups = {name: _mean(joints[:, list(i)]) for name, i in skeleton.joint_groups.items()}
     return {**groups, "total": _mean(joints)}
-
-
-def _map(leaf: Callable[[np.ndarray], Any], tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: _map(leaf, v) if isinstance(v, Mapping) else leaf(v) for k, v in tree.items()}
-
-
-def _value(rates: np.ndarray) -> float | None:
-    return None if np.isnan(rates[0]) else float(rates[0])
-
-
-def _interval(rates: np.ndarray) -> list[float] | None:
-    known = rates[~np.isnan(rates)]
-    return np.percentile(known, INTERVAL).tolist() if known.size else None

@@ -1,42 +1,76 @@
-"""Poses on one's own images, from Python (`load(workdir).predict(images)`) or from the command line.
+"""Estimates poses in images, from Python (`load(workdir).predict(images)`) or from the command line.
 
 python -m deeppose_jax.predict --workdir RUN IMAGE_OR_FOLDER... --out DIR [--box x0,y0,x1,y1]
 """
 
 import argparse
-import json
-import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flax import nnx
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from matplotlib.figure import Figure
 from PIL import Image
 
-from deeppose_jax.cascade import Cascade, as_stage, stage_network
-from deeppose_jax.config import PoseConfig
-from deeppose_jax.data.canvas import decode, image_box, place
-from deeppose_jax.data.pose_set import PoseSet
+from deeppose_jax.boxes import Box, whole_image
+from deeppose_jax.cascade import Cascade
+from deeppose_jax.config import SCHEMA, PoseConfig
+from deeppose_jax.data.canvas import box_on_canvas, place
 from deeppose_jax.plots import draw_skeleton
-from deeppose_jax.predictor import to_image_pixels
+from deeppose_jax.predictor import map_to_image
 from deeppose_jax.skeleton import LSP, Skeleton
-from deeppose_jax.stages import stage_phases
+from deeppose_jax.stages import as_stage, stage_network
 from engine_jax import cli
-from engine_jax.config import from_mapping
+from engine_jax.batches import fitting_batch_size, map_batches
 from engine_jax.errors import UserError
-from engine_jax.images import check_rgb, decoded, image_paths
 from engine_jax.loop import best_variables
-from engine_jax.order import padded_batches
 from engine_jax.plots import save
+from engine_jax.prediction import AnyImage, predict_files, prediction_parser, rgb_arrays
 from engine_jax.run_folder import RunFolder
 from engine_jax.state import graph_defs
 
 _BATCH = 32  # images a call, at most
 
-Box = tuple[float, float, float, float]
+
+@dataclass(frozen=True)
+class StagePose:
+    """One stage's pose of a person.
+
+    Attributes:
+        joints: (x, y) in the image's pixels; (0, 0) is the centre of its top left pixel.
+        scales: the expected absolute error of either coordinate, in the image's pixels; None from a head that predicts
+            none.
+    """
+
+    joints: Float[np.ndarray, "k 2"]
+    scales: Float[np.ndarray, " k"] | None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The pose of a person.
+
+    Attributes:
+        box: (x0, y0, x1, y1) of the person in the image's pixels, as given.
+        stages: the pose after each stage of the cascade.
+    """
+
+    box: Box
+    stages: tuple[StagePose, ...]
+
+    @property
+    def joints(self) -> Float[np.ndarray, "k 2"]:
+        """The last stage's."""
+        return self.stages[-1].joints
+
+    @property
+    def scales(self) -> Float[np.ndarray, " k"] | None:
+        """The last stage's."""
+        return self.stages[-1].scales
 
 
 class PoseModel:
@@ -45,7 +79,7 @@ class PoseModel:
     Attributes:
         settings: the run's configuration.
         skeleton: what the joints are.
-        cascade: all stages, with the best parameters.
+        cascade: all stages, with the best variables.
     """
 
     def __init__(self, settings: PoseConfig, skeleton: Skeleton, cascade: Cascade):
@@ -54,91 +88,112 @@ class PoseModel:
         self.cascade = cascade
 
     def predict(
-        self, images: Sequence[UInt8[np.ndarray, "h w 3"]], boxes: Sequence[Box] | None = None
-    ) -> Float[np.ndarray, "n k 2"]:
-        """Joints (x, y) in each image's own pixels; (0, 0) is the centre of its top left pixel.
+        self, images: Sequence[AnyImage] | AnyImage, boxes: Sequence[Box] | None = None
+    ) -> list[Prediction]:
+        """The pose of one person in each image.
 
         Args:
-            images: RGB images of any sizes.
-            boxes: (cx, cy, w, h) of the person in each image, in its pixels; by default the whole image, as
-                the model was trained on LSP.
+            images: uint8 RGB arrays [h, w, 3], PIL images or paths, of any sizes.
+            boxes: (x0, y0, x1, y1) of the person in each image, in its pixels; by default the whole image, as in
+                training on LSP.
 
         Raises:
-            UserError: an image of another shape or type, or a box without extent.
+            UserError: an array of another shape or type, a file that can't be read, or a box without extent.
         """
-        if not len(images):
-            return np.zeros((0, self.skeleton.num_joints, 2))
-        poses = self._pose_set(images, boxes)
-        found = []
-        # A power of two: few sizes to compile, and a single image isn't padded to a whole batch.
-        batch_size = min(_BATCH, 1 << (len(images) - 1).bit_length())
-        for indices, valid in zip(*padded_batches(len(images), batch_size), strict=True):
-            stages = self.cascade.predict(poses.canvases[indices], poses.boxes[indices])
-            found.append(np.asarray(stages[-1].joints)[:valid])
-        return to_image_pixels(np.concatenate(found), poses)
+        arrays = rgb_arrays(images)
+        if boxes is None:
+            boxes = [whole_image(array.shape[1], array.shape[0]) for array in arrays]
+        if len(boxes) != len(arrays):
+            raise UserError(f"boxes: {len(boxes)} for {len(arrays)} images; accepted: one for each")
+        if not arrays:
+            return []
+        inputs, to_image = self._canvases(arrays, boxes)
+        batch_size = fitting_batch_size(len(arrays), _BATCH)
+        stages = map_batches(lambda batch: self.cascade.predict(*batch), inputs, batch_size)
+        by_stage = [
+            (map_to_image(stage.joints, to_image), _in_image(stage.scales, to_image))
+            for stage in stages
+        ]
+        return [
+            Prediction(
+                box,
+                tuple(
+                    StagePose(joints[i], None if scales is None else scales[i])
+                    for joints, scales in by_stage
+                ),
+            )
+            for i, box in enumerate(boxes)
+        ]
 
-    def _pose_set(self, images: Sequence[np.ndarray], boxes: Sequence[Box] | None) -> PoseSet:
-        if boxes is not None and len(boxes) != len(images):
-            raise UserError(f"boxes: {len(boxes)} for {len(images)} images; accepted: one for each")
-        check_rgb(images)
-        canvas, k = self.settings.data.canvas, self.skeleton.num_joints
-        canvases, maps, regions = [], [], []
-        for i, image in enumerate(images):
-            region = image_box((image.shape[1], image.shape[0])) if boxes is None else boxes[i]
-            if not (region[2] > 0 and region[3] > 0):
+    def _canvases(
+        self, images: Sequence[np.ndarray], boxes: Sequence[Box]
+    ) -> tuple[tuple[np.ndarray, np.ndarray], Float[np.ndarray, "n 2 3"]]:
+        """The images' canvases [n, c, c, 3] with the boxes on them [n, 4], and the maps back to the images."""
+        canvases, regions, maps = [], [], []
+        for i, (image, box) in enumerate(zip(images, boxes, strict=True)):
+            if not (box[2] > box[0] and box[3] > box[1]):
                 raise UserError(
-                    f"boxes[{i}]: {region}; accepted: (cx, cy, w, h) with w and h above 0"
+                    f"boxes[{i}]: {box}; accepted: (x0, y0, x1, y1) with x0 < x1 and y0 < y1"
                 )
-            pixels, to_image = place(Image.fromarray(image), region, canvas)
+            pixels, to_image = place(Image.fromarray(image), box, self.settings.data.canvas)
             canvases.append(pixels)
+            regions.append(box_on_canvas(box, to_image))
             maps.append(to_image)
-            middle, scale = (canvas - 1) / 2, to_image[0, 0]
-            regions.append((middle, middle, region[2] / scale, region[3] / scale))
-        n = len(images)
-        return PoseSet(
-            canvases=np.stack(canvases),
-            joints=np.zeros((n, k, 2), np.float32),
-            labelled=np.zeros((n, k), bool),
-            boxes=np.array(regions, np.float32),
-            to_image=np.stack(maps).astype(np.float32),
-        )
+        return (np.stack(canvases), np.array(regions, np.float32)), np.stack(maps)
+
+
+def _in_image(
+    scales: Float[np.ndarray, "n k"] | None, to_image: Float[np.ndarray, "n 2 3"]
+) -> Float[np.ndarray, "n k"] | None:
+    return None if scales is None else scales * to_image[:, 0, 0, None]
 
 
 def load(workdir: str | Path) -> PoseModel:
-    """The best parameters of a run.
+    """The model of a run: its best variables.
 
     Raises:
-        UserError: when the folder holds no run, none that has been evaluated, or another architecture's checkpoint.
+        UserError: when the folder holds no run, one of another task, one without a checkpoint yet, or another
+            architecture's checkpoint.
     """
     folder = RunFolder(workdir)
-    settings = from_mapping(PoseConfig, folder.read_config())
+    settings = folder.read_settings(SCHEMA)
+    skeleton = LSP
     stages = []
     for number in range(1, settings.stages + 1):
-        build = partial(stage_network, settings, LSP, number)
-        trained = stage_phases(settings, number)[-1].trained
-        variables = best_variables(folder, f"stage_{number}", build, trained=trained)
-        network = nnx.merge(graph_defs(build).evaluate, *variables)
-        stages.append(as_stage(network, settings, number))
-    return PoseModel(settings, LSP, Cascade(stages, settings, LSP))
+        stage = settings.stage(number)
+        build = partial(stage_network, stage, skeleton.num_joints)
+        trained = stage.transfer.trained_at_end
+        best = best_variables(folder, stage.name, build, trained=trained)
+        network = nnx.merge(graph_defs(build).evaluate, best.params, best.model_state)
+        stages.append(as_stage(network, stage))
+    return PoseModel(settings, skeleton, Cascade(stages, settings.cascade, skeleton))
 
 
 def main(args: argparse.Namespace) -> None:
-    """Writes predictions.json and an overlay for each image."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    paths = image_paths(args.images)
-    model = load(args.workdir)
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
-    found = []
-    for path, image in decoded(paths, decode, skip_unreadable=args.skip_unreadable):
-        corners = args.box or (-0.5, -0.5, image.shape[1] - 0.5, image.shape[0] - 0.5)
-        x0, y0, x1, y1 = corners
-        joints = model.predict([image], [((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)])[0]
-        found.append({"file": str(path), "box": list(corners), "joints": joints.round(3).tolist()})
-        save(_overlay(image, joints, model.skeleton), out / f"{len(found):05d}_{path.stem}.png")
-    written = {"joint_names": list(model.skeleton.joints), "predictions": found}
-    (out / "predictions.json").write_text(json.dumps(written, indent=2) + "\n")
-    print(f"{len(found)} poses in {out / 'predictions.json'}, one picture each beside it")
+    """Writes predictions.json and a picture with the pose for each image."""
+
+    def predict(model: PoseModel, images: list[np.ndarray]) -> list[Prediction]:
+        return model.predict(images, None if args.box is None else [args.box] * len(images))
+
+    entries = predict_files(
+        args,
+        load,
+        predict,
+        _write_image,
+        lambda model: {"joint_names": list(model.skeleton.joints)},
+    )
+    print(f"{len(entries)} poses in {Path(args.out) / 'predictions.json'}, with one picture each")
+
+
+def _write_image(
+    model: PoseModel, image: np.ndarray, found: Prediction, stem: Path
+) -> dict[str, Any]:
+    save(_overlay(image, found.joints, model.skeleton), f"{stem}.png")
+    return {
+        "box": list(found.box),
+        "joints": found.joints.round(3).tolist(),
+        "scales": None if found.scales is None else found.scales.round(3).tolist(),
+    }
 
 
 def _overlay(image: np.ndarray, joints: np.ndarray, skeleton: Skeleton) -> Figure:
@@ -168,7 +223,7 @@ def _box(text: str) -> Box:
 
 def parser() -> argparse.ArgumentParser:
     """The program's command line."""
-    command = cli.prediction_parser("deeppose_jax.predict", (__doc__ or "").splitlines()[0])
+    command = prediction_parser("deeppose_jax.predict", (__doc__ or "").splitlines()[0])
     command.add_argument(
         "--box",
         type=_box,

@@ -1,4 +1,4 @@
-"""A stage applied to a pose set, batch by batch: joints in the original images' pixels."""
+"""Applies a stage to a pose set: poses and losses, and joints in the original images' pixels."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -11,25 +11,27 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from deeppose_jax.cascade import StagePoses, as_stage, look, look_again
-from deeppose_jax.config import PoseConfig
+from deeppose_jax.boxes import centre_and_size
+from deeppose_jax.cascade import StagePoses, first_stage, refine
+from deeppose_jax.config import CascadeConfig, PoseConfig, StageConfig
 from deeppose_jax.data.pose_set import PoseSet
-from deeppose_jax.displacements import to_frame
 from deeppose_jax.heads import Estimate
+from deeppose_jax.refiner_boxes import to_frame
 from deeppose_jax.skeleton import Skeleton
+from deeppose_jax.stages import as_stage
 from engine_jax import sharding
-from engine_jax.order import padded_batches
-from engine_jax.state import TrainState
+from engine_jax.batches import map_batches
+from engine_jax.state import Variables
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a stage says about n images.
+    """A stage's predictions for n images.
 
     Attributes:
         joints: in the original images' pixels, float64.
         losses: the training loss of each image.
-        stage: the same joints in canvas pixels, their scales and the boxes looked at; for the next stage.
+        stage: the same joints in canvas pixels, with their scales and boxes; the next stage's input.
     """
 
     joints: Float[np.ndarray, "n k 2"]
@@ -38,37 +40,37 @@ class Predictions:
 
 
 def eval_step(
-    params: Any,
-    model_state: Any,
+    variables: Variables,
     batch: PoseSet,
     previous: StagePoses | None,
     *,
     graphdef: nnx.GraphDef,
-    number: int,
-    settings: PoseConfig,
+    stage: StageConfig,
+    config: CascadeConfig,
     skeleton: Skeleton,
     mesh: Mesh,
 ) -> tuple[StagePoses, Float[Array, " b"]]:
-    """The poses of stage `number`, and each image's loss; `previous` is None for stage 1."""
-    network = as_stage(nnx.merge(graphdef, params, model_state), settings, number, mesh)
+    """A stage's poses, and each image's loss; `previous` is None for stage 1."""
+    model = nnx.merge(graphdef, variables.params, variables.model_state)
+    network = as_stage(model, stage, mesh)
     if previous is None:
-        poses = look(network, batch.canvases, batch.boxes, settings, skeleton)
+        poses = first_stage(network, batch.canvases, batch.boxes, config, skeleton)
     else:
-        poses = look_again(network, batch.canvases, batch.boxes, previous, settings, skeleton)
+        poses = refine(network, batch.canvases, batch.boxes, previous, config, skeleton)
     boxes = jnp.broadcast_to(poses.boxes, (*poses.joints.shape[:2], 4))
     estimate = Estimate(
         to_frame(poses.joints, boxes),
-        None if poses.scales is None else poses.scales / boxes[..., 2:].mean(-1),
+        None if poses.scales is None else poses.scales / centre_and_size(boxes)[1].mean(-1),
     )
     return poses, network.loss(estimate, to_frame(batch.joints, boxes), batch.labelled)
 
 
 class Predictor:
-    """Runs a stage's evaluation step over pose sets of any size, in padded batches split over the devices.
+    """Applies a stage's evaluation step to pose sets of any size, in padded batches divided among the devices.
 
     Args:
         graphdef: the stage's network in its evaluation form.
-        number: of the stage.
+        stage: which stage.
         settings: of the run.
         skeleton: what the joints are.
         mesh: the devices, along "data" and "joint".
@@ -77,44 +79,45 @@ class Predictor:
     def __init__(
         self,
         graphdef: nnx.GraphDef,
-        number: int,
+        stage: StageConfig,
         settings: PoseConfig,
         skeleton: Skeleton,
         mesh: Mesh,
     ):
-        self._batch_size = settings.evaluation.batch_size
-        self._batches = sharding.split(mesh, over=("data",))
         step = partial(
             eval_step,
             graphdef=graphdef,
-            number=number,
-            settings=settings,
+            stage=stage,
+            config=settings.cascade,
             skeleton=skeleton,
             mesh=mesh,
         )
         self._step = jax.jit(step, out_shardings=sharding.replicated(mesh))
+        self._batch_size = settings.evaluation.batch_size
+        self._batches = sharding.split(mesh, over=("data",))
 
     def __call__(
-        self, state: TrainState, poses: PoseSet, previous: StagePoses | None = None
+        self, variables: Variables, poses: PoseSet, previous: StagePoses | None = None
     ) -> Predictions:
-        outputs = []
-        for indices, valid in zip(*padded_batches(len(poses), self._batch_size), strict=True):
-            batch = jax.tree.map(lambda array, at=indices: array[at], (poses, previous))
-            found = self._step(
-                state.params, state.model_state, *sharding.place(batch, self._batches)
-            )
-            found = jax.device_get(found)
-            outputs.append(jax.tree.map(lambda array, count=valid: array[:count], found))
-        stage, losses = jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
-        return Predictions(to_image_pixels(stage.joints, poses), losses.astype(np.float64), stage)
+        def step(batch: tuple[PoseSet, StagePoses | None]) -> tuple[StagePoses, Array]:
+            return self._step(variables, *batch)
+
+        data = (poses, previous)
+        stage, losses = map_batches(step, data, self._batch_size, self._batches)
+        joints = to_image_pixels(stage.joints, poses)
+        return Predictions(joints, losses.astype(np.float64), stage)
 
 
 def to_image_pixels(
     joints: Float[np.ndarray, "n k 2"], poses: PoseSet
 ) -> Float[np.ndarray, "n k 2"]:
     """Joints in canvas pixels to the original images' pixels, in float64."""
-    maps = np.asarray(poses.to_image, np.float64)
-    return (
-        np.einsum("nij,nkj->nki", maps[..., :2], np.asarray(joints, np.float64))
-        + maps[:, None, :, 2]
-    )
+    return map_to_image(joints, poses.to_image)
+
+
+def map_to_image(
+    joints: Float[np.ndarray, "n k 2"], to_image: Float[Any, "n 2 3"]
+) -> Float[np.ndarray, "n k 2"]:
+    """Joints in canvas pixels to the original images' pixels, by the maps from one to the other; in float64."""
+    maps, joints = np.asarray(to_image, np.float64), np.asarray(joints, np.float64)
+    return np.einsum("nij,nkj->nki", maps[..., :2], joints) + maps[:, None, :, 2]

@@ -13,8 +13,8 @@ from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
-from deeppose_jax.config import ModelConfig
 from deeppose_jax.heads import Estimate
+from deeppose_jax.model_config import ModelConfig
 from deeppose_jax.regressor import Regressor
 from engine_jax.stacked import over_stack
 
@@ -23,7 +23,7 @@ class SharedRefiner(nnx.Module):
     """One trunk for all joints, and a head for each.
 
     Args:
-        network: a Regressor of k joints. It looks at every crop, and is asked for the joint that the crop is around.
+        network: a Regressor of k joints. It runs on every crop; only the output for the crop's own joint is used.
     """
 
     def __init__(self, network: Regressor):
@@ -35,21 +35,21 @@ class SharedRefiner(nnx.Module):
         joints: Int[Array, "n m"] | None = None,
         rngs: nnx.Rngs | None = None,
     ) -> Estimate:
-        """Estimates [n, m], of the joints that `joints` says; by default there is a crop for each of the k joints."""
+        """Estimates [n, m] of the joints in `joints`; by default there is a crop for each of the k joints, in order."""
         n, m = crops.shape[:2]
         if joints is None:
             joints = jnp.broadcast_to(jnp.arange(m), (n, m))
         every = self.network(crops.reshape(n * m, *crops.shape[2:]), rngs)  # [n m, k]
 
-        def asked(values: jax.Array) -> jax.Array:
+        def own(values: jax.Array) -> jax.Array:
             return values[jnp.arange(n * m), joints.reshape(-1)].reshape(n, m, *values.shape[2:])
 
-        return jax.tree.map(asked, every)
+        return jax.tree.map(own, every)
 
     def loss(
         self, estimate: Estimate, target: Float[Array, "n m 2"], labelled: Bool[Array, "n m"]
     ) -> Float[Array, " n"]:
-        """The sum over the crops of each image; it doesn't matter which joints they are around."""
+        """The sum over the crops of each image, whichever joints they are around."""
         return self.network.loss(estimate, target, labelled)
 
 
@@ -58,7 +58,7 @@ class JointRefiners(nnx.Module):
 
     Args:
         networks: see `joint_networks`.
-        mesh: devices with an axis "joint", among which the networks are divided; None runs all of them everywhere.
+        mesh: devices with an axis "joint", among which the networks are divided; None runs all of them on every device.
     """
 
     def __init__(self, networks: Regressor, mesh: Mesh | None = None):
@@ -77,7 +77,7 @@ class JointRefiners(nnx.Module):
     def loss(
         self, estimate: Estimate, target: Float[Array, "n k 2"], labelled: Bool[Array, "n k"]
     ) -> Float[Array, " n"]:
-        """The sum over the joints of each image, each by its own network's loss."""
+        """The sum over the joints of each image, each with the loss of its own network."""
         graphdef, variables = nnx.split(self.networks.head)
 
         def one(variables: Any, *of_joint: Any) -> jax.Array:  # [n]
@@ -90,7 +90,7 @@ class JointRefiners(nnx.Module):
 
 
 def joint_networks(config: ModelConfig, num_joints: int, *, rngs: nnx.Rngs) -> Regressor:
-    """A Regressor of one joint whose variables have a leading joint axis: `num_joints` networks."""
+    """`num_joints` Regressors of one joint each, as one whose variables have a leading joint axis."""
 
     @nnx.split_rngs(splits=num_joints)
     @nnx.vmap
@@ -101,11 +101,11 @@ def joint_networks(config: ModelConfig, num_joints: int, *, rngs: nnx.Rngs) -> R
 
 
 def over_joints(function: Callable[..., Any], *trees: Any, mesh: Mesh | None = None) -> Any:
-    """`function` of each joint's part of the trees' arrays, which have a leading joint axis, as its results have.
+    """Calls `function` once for each joint; arguments and results are stacked along a leading joint axis.
 
     Args:
-        function: of one joint.
-        trees: its arguments.
+        function: of one joint's arrays.
+        trees: its arguments, for all joints.
         mesh: devices with an axis "joint", among which the joints are divided.
     """
 

@@ -12,8 +12,8 @@ from convnets_jax.alexnet import AlexNetConfig, AlexNetFeatures
 from convnets_jax.compact import CompactConfig, CompactFeatures
 from convnets_jax.precision import activation_dtype
 from convnets_jax.top_down import TopDownFeatures
-from deeppose_jax.config import ModelConfig
 from deeppose_jax.heads import Estimate, Head, IntegralHead, RegressionHead, ResidualHead
+from deeppose_jax.model_config import ModelConfig
 
 
 class Regressor(nnx.Module):

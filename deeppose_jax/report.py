@@ -1,9 +1,7 @@
 """What a finished run leaves behind: results.json and its plots."""
 
 import itertools
-import logging
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 import jax
@@ -11,40 +9,30 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.io import savemat
 
-from convnets_jax.phases import history
 from deeppose_jax import metrics, plots, published, tables
 from deeppose_jax.config import PoseConfig
 from deeppose_jax.crops import crop_boxes
 from deeppose_jax.data.load import Part, Parts
-from deeppose_jax.data.pose_set import PoseSet
-from deeppose_jax.displacements import measure, observe, smallest_diam, to_frame
+from deeppose_jax.mean_pose import mean_pose_joints
 from deeppose_jax.predictor import to_image_pixels
+from deeppose_jax.refiner_boxes import to_frame
 from deeppose_jax.skeleton import Skeleton
-from deeppose_jax.stages import TrainedStage, measured, stage_phases
+from deeppose_jax.training import TrainedStage
+from engine_jax.experiment import Run, log_report, provenance, training_summary
+from engine_jax.phases import history
 from engine_jax.plots import loss_curves, save
 from engine_jax.run_folder import RunFolder
 
 _GRID = 20  # images in a grid of poses
 _ROWS = 5  # images that are shown stage by stage
 _CURVE = tuple(np.round(np.arange(0.02, 0.51, 0.02), 2).tolist())  # thresholds of the PDJ curve
-_PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def write_report(
-    folder: RunFolder,
-    settings: PoseConfig,
-    parts: Parts,
-    skeleton: Skeleton,
-    stages: Sequence[TrainedStage],
-    floor: np.ndarray,
-) -> dict[str, Any]:
-    """Scores every stage on the test part, writes results.json and the plots, prints the tables; returns the results.
-
-    Args:
-        floor: the mean training pose on every test image, [n, k, 2] in the images' pixels.
-    """
-    test = parts.test.poses
-    true = to_image_pixels(test.joints, test)
+def write_report(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) -> dict[str, Any]:
+    """Scores every stage on the test part, writes results.json and the plots, prints the tables."""
+    settings, parts, folder = run.settings, run.parts, run.folder
+    test, skeleton = parts.test.poses, parts.skeleton
+    true, floor = to_image_pixels(test.joints, test), mean_pose_joints(parts)
 
     def score(joints: np.ndarray) -> dict[str, Any]:
         return metrics.score(
@@ -59,19 +47,14 @@ def write_report(
 
     entries = [
         {
-            "stage": stage.number,
-            "parameters": sum(leaf.size for leaf in jax.tree.leaves(stage.fitted.best.params)),
-            "epochs": stage.fitted.epochs,
-            "best_epoch": stage.fitted.best_epoch,
-            "seconds": round(stage.fitted.seconds, 1),
-            "images_per_second": round(stage.fitted.images_per_second, 1),
+            "stage": stage.config.number,
+            **training_summary(stage.fitted),
             **score(stage.predictions["test"].joints),
         }
         for stage in stages
     ]
     results = {
-        "task": settings.task,
-        "preset": settings.preset,
+        **provenance(settings),
         "dataset": settings.data.dataset,
         "labels": settings.data.labels,
         "split": settings.data.split,
@@ -80,22 +63,18 @@ def write_report(
         "mean_pose": score(floor),
         "seconds": round(sum(stage.fitted.seconds for stage in stages), 1),
         "images_per_second": entries[0]["images_per_second"],
-        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-        "seed": settings.seed,
-        "versions": {package: version(package) for package in _PACKAGES},
     }
     if jax.process_index() == 0:  # Every process predicts; one of them draws and writes.
-        _write_scores(folder, settings, results)
-        _write_pdj(folder, settings, parts.test, skeleton, stages, floor)
+        _write_scores(run, results)
+        _write_pdj(run, stages, floor)
         _write_poses(folder, "test", parts.test, stages[-1], skeleton)
         _write_poses(folder, "train", _first(parts.train, settings), stages[-1], skeleton)
-        _write_cascade(folder, settings, parts, skeleton, stages)
+        _write_cascade(run, stages)
         _write_predictions(folder, stages, floor)
         folder.write_results(results)
         last = tables.score_table(entries[-1], results["mean_pose"])
-        logging.info("Stage %d on test images\n%s\n", entries[-1]["stage"], last)
-        logging.info("%s\n", tables.stages_table(entries, results["mean_pose"]))
-        logging.info("results in %s, pictures in %s", folder.path / "results.json", folder.plots)
+        by_stage = tables.stages_table(entries, results["mean_pose"])
+        log_report(folder, f"Stage {len(stages)} on test images\n{last}", by_stage)
     return results
 
 
@@ -110,20 +89,21 @@ def _write_predictions(
 ) -> None:
     """Each stage's poses on the test part, and the mean pose, as MATLAB files for evaluate.py."""
     folder.predictions.mkdir(exist_ok=True)
-    found = {f"stage_{stage.number}": stage.predictions["test"].joints for stage in stages}
+    found = {stage.config.name: stage.predictions["test"].joints for stage in stages}
     for name, joints in (found | {"mean_pose": floor}).items():
         pred = joints.transpose(2, 1, 0) + 1  # MATLAB's pixels start at 1.
         savemat(folder.predictions / f"{name}.mat", {"pred": pred})
 
 
-def _write_scores(folder: RunFolder, settings: PoseConfig, results: dict[str, Any]) -> None:
+def _write_scores(run: Run[PoseConfig, Parts], results: dict[str, Any]) -> None:
     """Each stage's losses and scores by epoch, and PCP and PDJ by stage."""
-    floor = results["mean_pose"]
+    folder, floor = run.folder, results["mean_pose"]
     dotted = {row: floor[row]["four_limbs"] for row in ("pcp_strict", "pcp_loose")}
     dotted |= {f"pdj_{threshold}": row["total"] for threshold, row in floor["pdj"].items()}
     for stage in results["stages"]:
-        name = f"stage_{stage['stage']}"
-        rows = history(folder.metrics, stage_phases(settings, stage["stage"]))
+        config = run.settings.stage(stage["stage"])
+        name = config.name
+        rows = history(folder.metrics, config.transfer.phase_names(name))
         save(loss_curves(rows), folder.plots / f"{name}_loss.png")
         figure = plots.metric_curves(rows, dotted, stage["best_epoch"])
         save(figure, folder.plots / f"{name}_metrics.png")
@@ -131,27 +111,25 @@ def _write_scores(folder: RunFolder, settings: PoseConfig, results: dict[str, An
 
 
 def _write_pdj(
-    folder: RunFolder,
-    settings: PoseConfig,
-    test: Part,
-    skeleton: Skeleton,
-    stages: Sequence[TrainedStage],
-    floor: np.ndarray,
+    run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage], floor: np.ndarray
 ) -> None:
     """PDJ over thresholds, beside published methods where they were tested on the same images."""
-    true = to_image_pixels(test.poses.joints, test.poses)
+    data, test, skeleton = run.settings.data, run.parts.test.poses, run.parts.skeleton
+    true = to_image_pixels(test.joints, test)
 
     def curve(joints: np.ndarray) -> tuple[tuple[float, ...], list[float]]:
-        scores = metrics.score(joints, true, test.poses.labelled, skeleton, _CURVE, resamples=0)
+        scores = metrics.score(joints, true, test.labelled, skeleton, _CURVE, resamples=0)
         return _CURVE, [row["total"] for row in scores["pdj"].values()]
 
     reference = {}
-    if settings.data.dataset != "synthetic" and settings.data.split == "official":
-        methods = [p for p in published.PUBLISHED if p.labels == settings.data.labels]
-        reference = {p.method: p.curve() for p in methods}
-    curves = {f"stage {stage.number}": curve(stage.predictions["test"].joints) for stage in stages}
+    if data.dataset != "synthetic" and data.split == "official":
+        methods = [p for p in published.PUBLISHED if p.labels == data.labels]
+        reference = {p.method: (published.PDJ_THRESHOLDS, p.pdj) for p in methods}
+    curves = {
+        f"stage {stage.config.number}": curve(stage.predictions["test"].joints) for stage in stages
+    }
     figure = plots.pdj_over_thresholds(curves, reference, curve(floor))
-    save(figure, folder.plots / "pdj.png")
+    save(figure, run.folder.plots / "pdj.png")
 
 
 def _write_poses(
@@ -171,18 +149,12 @@ def _write_poses(
     save(figure, folder.plots / f"poses_{name}.png")
 
 
-def _write_cascade(
-    folder: RunFolder,
-    settings: PoseConfig,
-    parts: Parts,
-    skeleton: Skeleton,
-    stages: Sequence[TrainedStage],
-) -> None:
-    """Every stage's pose on some test images, what refiners saw in one of them, and the errors they learnt from."""
+def _write_cascade(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) -> None:
+    """Every stage's pose on some test images, the crops of one, and the errors that refiners are trained on."""
     if len(stages) == 1:
         return
-    test = parts.test.poses
-    chosen = _spread(parts.test, _ROWS)
+    part, skeleton, plotted = run.parts.test, run.parts.skeleton, run.folder.plots
+    test, chosen = part.poses, _spread(part, _ROWS)
     figure = plots.stages_row(
         list(test.canvases[chosen]),
         test.joints[chosen],
@@ -190,29 +162,20 @@ def _write_cascade(
         test.labelled[chosen],
         skeleton,
         "Test images, stage by stage",
-        names=[parts.test.names[i] for i in chosen],
+        names=[part.names[i] for i in chosen],
     )
-    save(figure, folder.plots / "stages.png")
+    save(figure, plotted / "stages.png")
     for before, stage in itertools.pairwise(stages):
-        figure = _crops(
-            settings, test, int(chosen[0]), parts.test.names[chosen[0]], stage, skeleton
-        )
-        save(figure, folder.plots / f"stage_{stage.number}_crops.png")
-        figure = _clouds(settings, parts, before, skeleton)
-        save(figure, folder.plots / f"stage_{stage.number}_displacements.png")
+        figure = _crops(part, int(chosen[0]), stage, skeleton)
+        save(figure, plotted / f"{stage.config.name}_crops.png")
+        figure = _clouds(run, before)
+        save(figure, plotted / f"{stage.config.name}_displacements.png")
 
 
-def _crops(
-    settings: PoseConfig,
-    test: PoseSet,
-    image: int,
-    name: str,
-    stage: TrainedStage,
-    skeleton: Skeleton,
-) -> Figure:
-    found = stage.predictions["test"].stage
+def _crops(part: Part, image: int, stage: TrainedStage, skeleton: Skeleton) -> Figure:
+    found, test = stage.predictions["test"].stage, part.poses
     boxes = found.boxes[image]
-    size = settings.refiner.model.input_size
+    size = stage.config.model.input_size
     crops = crop_boxes(test.canvases[image][None], boxes[None], size)[0]
     return plots.refiner_crops(
         np.clip(crops, 0, 1),
@@ -220,22 +183,23 @@ def _crops(
         np.asarray(to_frame(test.joints[image], boxes)),
         test.labelled[image],
         skeleton,
-        f"What stage {stage.number} saw of {name}",
+        f"Crops of {part.names[image]} in stage {stage.config.number}",
     )
 
 
-def _clouds(settings: PoseConfig, parts: Parts, before: TrainedStage, skeleton: Skeleton) -> Figure:
-    predicted, poses, part = measured(before, parts, settings)
-    floor = np.asarray(smallest_diam(poses.boxes))
-    errors = (predicted.joints, poses.joints, poses.labelled, skeleton, floor)
-    observed, normal = observe(*errors), measure(*errors)
+def _clouds(run: Run[PoseConfig, Parts], before: TrainedStage) -> Figure:
+    skeleton, measured = run.parts.skeleton, before.measured
+    assert measured is not None
+    observed = measured.observed(skeleton)
+    normal = measured.normals(skeleton)
+    number = before.config.number
     return plots.displacement_clouds(
         {i: observed.deltas[:count, i] for i, count in enumerate(observed.counts)},
         normal.mean,
         normal.covariance,
         skeleton,
-        f"Stage {before.number} on {part} images: what stage {before.number + 1} learns to correct",
-        settings.refiner.sigma,
+        f"Errors of stage {number} on {measured.part} images, which stage {number + 1} is trained to correct",
+        run.settings.refiner.sigma,
     )
 
 

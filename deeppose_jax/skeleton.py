@@ -1,4 +1,4 @@
-"""Skeletons: the joints that a model regresses and how they hang together.
+"""Skeletons: the joints that a model regresses, and how they are connected.
 
 Joint coordinates are (x, y) in pixels everywhere in this package, x to the right, y down, and
 (0, 0) is the centre of the image's top left pixel.
@@ -29,13 +29,16 @@ class Skeleton:
 
     Attributes:
         joints: the k joint names, in the data set's order.
-        sticks: what PCP is measured on.
+        sticks: the body parts on which PCP is measured.
         limbs: pairs of joints to draw, each with its side ("left", "right" or "centre").
         swap: for every joint, the joint that it becomes in a mirrored image.
-        torso: the two opposing torso joints whose distance is diam(y), and PDJ's reference length.
-        joint_groups: PDJ's rows, left and right taken together.
-        part_groups: the parts that PCP's averages are taken over.
+        torso: the two opposing torso joints whose distance is the paper's diam(y), and PDJ's reference length.
+        joint_groups: PDJ's rows, left and right joints together.
+        part_groups: the parts that PCP's averages are over.
         stick_groups: averages over single sticks instead, by their index in `sticks`.
+
+    Raises:
+        ValueError: on joints out of range, and on a `swap` that doesn't pair joints.
     """
 
     joints: tuple[str, ...]
@@ -47,9 +50,32 @@ class Skeleton:
     part_groups: Mapping[str, tuple[str, ...]]
     stick_groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
+    def __post_init__(self):
+        named = {
+            "swap": self.swap,
+            "torso": self.torso,
+            "limbs": [joint for start, stop, _ in self.limbs for joint in (start, stop)],
+            "sticks": [joint for stick in self.sticks for joint in (*stick.start, *stick.stop)],
+            "joint_groups": [joint for group in self.joint_groups.values() for joint in group],
+        }
+        k = self.num_joints
+        for name, joints in named.items():
+            if not all(0 <= joint < k for joint in joints):
+                raise ValueError(f"{name}: {joints}; accepted: indices of {k} joints, 0 to {k - 1}")
+        if len(self.swap) != k or any(self.swap[self.swap[i]] != i for i in range(k)):
+            raise ValueError(
+                f"swap: {self.swap}; accepted: {k} indices in which swap[swap[i]] is i for every joint i"
+            )
+
     @property
     def num_joints(self) -> int:
         return len(self.joints)
+
+    @property
+    def torso_diagonals(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """`torso` and the pair that it becomes in a mirrored image."""
+        a, b = self.torso
+        return (a, b), (self.swap[a], self.swap[b])
 
 
 _PARTS = ("torso", "upper_leg", "lower_leg", "upper_arm", "lower_arm", "head")
@@ -119,10 +145,10 @@ LSP = Skeleton(
 def observer_centric(
     joints: Float[np.ndarray, "n k 2"], skeleton: Skeleton
 ) -> Float[np.ndarray, "n k 2"]:
-    """Poses with left and right renamed as a viewer sees them: a right hip or shoulder is left of the left one.
+    """Poses with left and right as a viewer sees them: the right hip or shoulder is left of the left one.
 
     Legs are renamed as a whole by the hips, arms by the shoulders. Of LSP's 2,000 observer-centric labels 93 % follow
-    that at the hips and 92 % at the shoulders.
+    this rule at the hips and 92 % at the shoulders.
     """
     joints = np.asarray(joints)
     renamed = joints.copy()

@@ -1,33 +1,43 @@
-"""Scores of metrics.score as lines of text."""
+"""Results of metrics.score as lines of text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine_jax.tables import aligned
+from deeppose_jax.metrics import look_up
+from engine_jax.tables import INTERVAL_LEGEND, aligned, with_interval
 
-# Where a score holds a value, and its interval.
-Keys = tuple[str, ...]
+Keys = tuple[str, ...]  # where a score holds a value, see metrics.look_up
 
 
 def score_table(score: Mapping[str, Any], floor: Mapping[str, Any] | None = None) -> str:
-    """A score part by part and joint by joint, each value with its 95 % interval and the floor's value."""
+    """PCP by part and PDJ by joint, each with its 95 % interval and the mean pose's value.
+
+    Args:
+        score: see `metrics.score`.
+        floor: the same for the mean training pose.
+    """
     pcp: dict[str, Keys] = {"strict": ("pcp_strict",), "loose": ("pcp_loose",)}
     pdj: dict[str, Keys] = {f"at {t}": ("pdj", t) for t in score["pdj"]}
     pdj |= {"area 0-0.5": ("pdj_auc",)}
     lines = []
     for title, columns in (("PCP at 0.5, %", pcp), ("PDJ, %", pdj)):
         rows = [[title, *columns]]
-        for name in _at(score, next(iter(columns.values()))):
+        for name in look_up(score, next(iter(columns.values()))):
             cells = [_cell(score, (*keys, name), floor) for keys in columns.values()]
             rows.append([name.replace("_", " "), *cells])
         lines += [*aligned(rows), ""]
-    legend = ["[low, high]: 95 % bootstrap interval over images"] if score.get("intervals") else []
+    legend = [INTERVAL_LEGEND] if score.get("intervals") else []
     legend += ["(n): the mean pose, a guess without looking"] if floor is not None else []
     return "\n".join([*lines, "; ".join(legend)]).rstrip()
 
 
 def stages_table(stages: Sequence[Mapping[str, Any]], floor: Mapping[str, Any]) -> str:
-    """The main scores, a line for the mean pose and one for each stage: PCP of the four limbs, PDJ of all joints."""
+    """PCP of the four limbs and PDJ of all joints: a line for the mean pose and one for each stage.
+
+    Args:
+        stages: results of `metrics.score`, each with its number under `stage`.
+        floor: the score of the mean training pose.
+    """
     columns: dict[str, Keys] = {
         "PCP strict": ("pcp_strict", "four_limbs"),
         "PCP loose": ("pcp_loose", "four_limbs"),
@@ -41,19 +51,9 @@ def stages_table(stages: Sequence[Mapping[str, Any]], floor: Mapping[str, Any]) 
 
 
 def _cell(score: Mapping[str, Any], keys: Keys, floor: Mapping[str, Any] | None = None) -> str:
-    value = _at(score, keys)
+    value = look_up(score, keys)
     if value is None:
         return "not labelled"
-    text = f"{value:5.1f}"
-    if intervals := score.get("intervals"):
-        low, high = _at(intervals, keys)
-        text += f" [{low:.1f}, {high:.1f}]"
-    if floor is not None and (guess := _at(floor, keys)) is not None:
-        text += f" ({guess:.1f})"
-    return text
-
-
-def _at(tree: Mapping[str, Any], keys: Keys) -> Any:
-    for key in keys:
-        tree = tree[key]
-    return tree
+    text = with_interval(value, look_up(score, ("intervals", *keys)), "5.1f")
+    guess = look_up(floor or {}, keys)
+    return text if guess is None else f"{text} ({guess:.1f})"

@@ -1,6 +1,6 @@
 """One optimiser step: of stage 1, of refiners that share a trunk, of a refiner for each joint.
 
-Randomness is a function of a key and the state's step, so that a resumed run repeats it.
+Random numbers depend on a key and the state's step only, so that a resumed run draws the same ones.
 """
 
 from typing import Any
@@ -34,7 +34,7 @@ def train_step(
 ) -> tuple[TrainState, Float[Array, ""]]:
     """Stage 1's step on one batch; returns the new state and the loss (DeepPose, equation 4).
 
-    `trained` says which variables the state's `params` are.
+    `trained` selects the variables that the state's `params` are.
     """
     augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
     inputs, targets, labelled = augmented_samples(
@@ -62,17 +62,25 @@ def shared_refiner_step(
     key: jax.Array,
     displacements: Displacements | ObservedDisplacements,
 ) -> tuple[TrainState, Float[Array, ""]]:
-    """A shared refiner's step, on crops about simulated predictions (DeepPose, equation 8)."""
+    """A shared refiner's step, on crops around simulated predictions (DeepPose, equation 8)."""
     samples_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
+    refiner = settings.refiner
     samples = refiner_samples(
-        samples_key, batch, settings.refiner, settings.augment, displacements, skeleton
+        samples_key,
+        batch,
+        refiner.model.input_size,
+        settings.augment,
+        skeleton,
+        displacements,
+        sigma=refiner.sigma,
+        joints_per_image=refiner.joints_per_image,
     )
 
     def loss_of(params: Any) -> tuple[jax.Array, Any]:
         model = nnx.merge(graphdef, params, state.model_state, copy=True)
-        refiner = SharedRefiner(model)
-        estimate = refiner(samples.inputs, samples.joints, nnx.Rngs(dropout=dropout_key))
-        losses = refiner.loss(estimate, samples.targets, samples.labelled)
+        shared = SharedRefiner(model)
+        estimate = shared(samples.inputs, samples.joints, nnx.Rngs(dropout=dropout_key))
+        losses = shared.loss(estimate, samples.targets, samples.labelled)
         return losses.mean(), nnx.state(model, nnx.Not(nnx.Param))
 
     (loss, model_state), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
@@ -91,13 +99,21 @@ def joint_refiners_step(
     displacements: Displacements | ObservedDisplacements,
     mesh: Mesh | None = None,
 ) -> tuple[TrainState, Float[Array, ""]]:
-    """One step of every joint's refiner: fourteen trainings side by side, each with its own optimiser state.
+    """One step of every joint's refiner: as many trainings side by side as joints, each with its own optimiser state.
 
-    `graphdef` is one joint's network; the state's arrays, but for its step, have a leading joint axis.
+    `graphdef` is that of one joint's network; the state's arrays, except its step, have a leading joint axis.
     """
     samples_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
+    refiner = settings.refiner
     samples = refiner_samples(
-        samples_key, batch, settings.refiner, settings.augment, displacements, skeleton
+        samples_key,
+        batch,
+        refiner.model.input_size,
+        settings.augment,
+        skeleton,
+        displacements,
+        sigma=refiner.sigma,
+        joints_per_image=refiner.joints_per_image,
     )
 
     def joint_step(

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Checkpoints:
-    """A folder of checkpoints of one kind, each a tree of arrays under its step; only the newest is kept.
+    """A folder of checkpoints, each a tree of arrays under its step; saving one deletes the one before it.
 
     Saving is asynchronous: the arrays are copied off the device, then written while training goes on, and a
     checkpoint appears under its name when it is complete.
@@ -42,7 +42,7 @@ class Checkpoints:
         return None if latest is None else latest.step
 
     def save(self, step: int, tree: Any) -> None:
-        """Starts to write a checkpoint, which replaces one that has the same step."""
+        """Begins to write a checkpoint, which replaces one of the same step."""
         # A save that overwrites the step which is still being written would pull its files away.
         self._checkpointer.wait()
         self._checkpointer.save_async(step, _flatten(tree), force=True, overwrite=True)

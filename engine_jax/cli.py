@@ -1,4 +1,4 @@
-"""How every command line program of this project starts and how it fails."""
+"""How every command line program of this project starts, and how it ends on an error."""
 
 import argparse
 import sys
@@ -36,15 +36,3 @@ def run(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentPar
     parser.add_argument("--debug", action="store_true", help="show tracebacks of user errors")
     args = parser.parse_args()
     guard(lambda: main(args), debug=args.debug)
-
-
-def prediction_parser(program: str, description: str) -> argparse.ArgumentParser:
-    """The command line of a program that applies a finished run to images: what all of them take."""
-    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
-    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER")
-    parser.add_argument("--workdir", required=True, help="the folder of a finished run")
-    parser.add_argument("--out", required=True, help="the folder to write to")
-    parser.add_argument(
-        "--skip-unreadable", action="store_true", help="report and leave out what can't be read"
-    )
-    return parser

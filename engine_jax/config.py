@@ -1,4 +1,8 @@
-"""From nested dicts to typed, frozen dataclasses, checked once at a package's edge."""
+"""From nested dicts to typed, frozen dataclasses, checked once at a package's edge.
+
+A field that has a default may be missing from the dict. A run's configuration file has every field; the defaults are
+for configurations in Python, and for runs that were stored before a field was added.
+"""
 
 import dataclasses
 import types
@@ -37,6 +41,14 @@ class Range:
         return " and ".join(ends)
 
 
+@dataclass(frozen=True)
+class _Location:
+    """Marks fields that say where data lie, which is not part of a run's identity."""
+
+
+# A file or folder of data.
+Location = Annotated[str, _Location()]
+
 Positive = Range(low=0, open_low=True)
 AtLeastZero = Range(low=0)
 AtLeastOne = Range(low=1)
@@ -46,8 +58,9 @@ Fraction = Range(low=0, high=1)
 def from_mapping(cls: type[T], values: Mapping[str, Any], path: str = "config") -> T:
     """Builds the dataclass `cls` from a nested mapping such as `ConfigDict.to_dict()` gives.
 
-    Every field must be there with the type that its annotation gives (int, float, bool, str, Literal, X | None,
-    tuple[X, ...], tuple[X, Y], Annotated[X, Range], or another dataclass), and no other field may be.
+    Every field without a default must be there, every value of the type that its annotation gives (int, float, bool,
+    str, Literal, X | None, tuple[X, ...], tuple[X, Y], Annotated[X, Range], or another dataclass), and no other field
+    may be there.
 
     Args:
         cls: a dataclass.
@@ -58,14 +71,38 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], path: str = "config") 
         UserError: naming the field, what it holds and what it takes.
     """
     hints = get_type_hints(cls, include_extras=True)
-    names = [field.name for field in dataclasses.fields(cls)]  # pyright: ignore[reportArgumentType]
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
     for name in values:
-        if name not in names:
-            raise UserError(f"{path}.{name}: no such field; {path} has {', '.join(names)}")
-    for name in names:
-        if name not in values:
+        if name not in fields:
+            raise UserError(f"{path}.{name}: no such field; {path} has {', '.join(fields)}")
+    for name, field in fields.items():
+        if name not in values and field.default is field.default_factory is dataclasses.MISSING:
             raise UserError(f"{path}.{name}: missing")
-    return cls(**{name: _convert(hints[name], values[name], f"{path}.{name}") for name in names})
+    return cls(**{name: _convert(hints[name], values[name], f"{path}.{name}") for name in values})
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """The inverse of `from_mapping`, with every field."""
+    return dataclasses.asdict(config)
+
+
+def differences(old: Any, new: Any, path: str = "config") -> list[str]:
+    """Texts such as "config.seed: 0 there, 1 here" for the fields in which two configurations of one class differ.
+
+    Fields of type `Location` don't count.
+    """
+    found = []
+    hints = get_type_hints(type(old), include_extras=True)
+    for field in dataclasses.fields(old):
+        there, here = getattr(old, field.name), getattr(new, field.name)
+        if hints[field.name] == Location or there == here:
+            continue
+        name = f"{path}.{field.name}"
+        if dataclasses.is_dataclass(there) and type(there) is type(here):
+            found += differences(there, here, name)
+        else:
+            found.append(f"{name}: {there!r} there, {here!r} here")
+    return found
 
 
 def _convert(hint: Any, value: Any, path: str) -> Any:
@@ -78,7 +115,7 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     if origin is Annotated:
         converted = _convert(args[0], value, path)
         for number in converted if isinstance(converted, tuple) else (converted,):
-            if number is not None and number not in args[1]:
+            if isinstance(args[1], Range) and number is not None and number not in args[1]:
                 raise UserError(f"{path}: {value!r} is out of range; accepted: {args[1]}")
         return converted
     if origin is Literal:

@@ -1,6 +1,6 @@
-"""What a train step sees: batches gathered from a data set on the device, or sent from the host."""
+"""Feeds a train step: batches gathered from a data set on the device, or sent from the host."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ def make_train_call(
     data: Any,
     placement: Literal["device", "stream"],
     plan: Plan,
-    seed: int,
+    entropy: Sequence[int],
     state_sharding: Any,
     batch_sharding: NamedSharding,
 ) -> TrainCall:
@@ -34,7 +34,7 @@ def make_train_call(
         data: a tree of NumPy arrays with samples along the first axis.
         placement: whether the data are kept on the "device", or a "stream" of batches comes from the host.
         plan: batch size and steps.
-        seed: of the order of the samples.
+        entropy: seeds the order of the samples, see `engine_jax.randomness.entropy_for`.
         state_sharding: where the state is, a sharding or a tree of them.
         batch_sharding: how [steps, batch, ...] is split.
     """
@@ -44,7 +44,7 @@ def make_train_call(
 
     def indices(call: int) -> np.ndarray:
         first = call * plan.steps_per_call
-        return step_indices(seed, first, plan.steps_per_call, size, plan.batch_size)
+        return step_indices(entropy, first, plan.steps_per_call, size, plan.batch_size)
 
     if placement == "device":
         data = sharding.place(data, everywhere)

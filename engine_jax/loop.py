@@ -1,7 +1,7 @@
 """The loop that calls a train step: epochs, evaluation, early stopping, checkpoints and resumption."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -14,18 +14,21 @@ from flax.nnx import filterlib
 from engine_jax import sharding
 from engine_jax.checkpoint import Checkpoints
 from engine_jax.errors import UserError
+from engine_jax.phases import Phase
 from engine_jax.plan import Plan, in_epochs
 from engine_jax.progress import Progress
 from engine_jax.run_folder import RunFolder
-from engine_jax.state import TrainState, abstract_variables
+from engine_jax.state import TrainState, Variables, abstract_variables
 from engine_jax.writer import MetricsWriter
 
 # Takes the state and the host's step count; returns the state some steps later and the losses of those steps.
 TrainCall = Callable[[TrainState, int], tuple[TrainState, jax.Array]]
-# Takes the state; returns named metrics, among them "validation/loss".
-Evaluate = Callable[[TrainState], Mapping[str, float]]
-# Takes the optimiser's state and the validation loss; returns the optimiser's state after that news.
-Observe = Callable[[Any, float], Any]
+# Takes a phase; returns its first state, with random weights, and its train call.
+Begin = Callable[[Phase], tuple[TrainState, TrainCall]]
+# Takes the model's variables; returns named metrics, among them "validation/loss".
+Evaluate = Callable[[Variables], Mapping[str, float]]
+# Takes the optimiser state and the validation loss; returns the updated optimiser state.
+AfterEvaluation = Callable[[Any, float], Any]
 
 MONITORED = "validation/loss"
 
@@ -35,18 +38,18 @@ X = TypeVar("X")
 
 @dataclass(frozen=True)
 class Fit:
-    """What came of training.
+    """Result of `fit`.
 
     Attributes:
-        best: the state with the lowest validation loss; its opt_state is the last one's.
-        best_step: the steps that state had taken.
+        best: the variables with the lowest validation loss.
+        best_step: the steps taken up to then.
         steps: the steps taken in all.
         steps_per_epoch: how many make an epoch.
         seconds: training and evaluation, over all starts of the run.
-        images_per_second: training only, over all starts of the run.
+        images_per_second: training only, over all starts of the run; of the last phase.
     """
 
-    best: TrainState
+    best: Variables
     best_step: int
     steps: int
     steps_per_epoch: int
@@ -55,7 +58,7 @@ class Fit:
 
     @property
     def best_epoch(self) -> float:
-        """The epochs that the best state had seen."""
+        """The epochs trained up to the best variables."""
         return in_epochs(self.best_step, self.steps_per_epoch)
 
     @property
@@ -63,63 +66,93 @@ class Fit:
         """The epochs trained."""
         return in_epochs(self.steps, self.steps_per_epoch)
 
+    def followed_by(self, later: "Fit") -> "Fit":
+        """The result of this phase of training and a later one together."""
+        return replace(
+            later,
+            best_step=self.steps + later.best_step,
+            steps=self.steps + later.steps,
+            seconds=self.seconds + later.seconds,
+        )
+
 
 def fit(
+    phases: Sequence[Phase],
+    begin: Begin,
+    evaluate: Evaluate,
+    folder: RunFolder,
+    *,
+    initialise: Callable[[TrainState], TrainState] | None = None,
+    after_evaluation: AfterEvaluation = lambda opt_state, loss: opt_state,
+) -> Fit:
+    """Trains a network phase by phase, resuming from the last checkpoint in the folder if there is one.
+
+    Each phase starts from the best variables of the one before it. A checkpoint is written after every evaluation; a
+    run that was killed repeats the epochs since then, step for step. A phase that was finished before is only read.
+
+    Args:
+        phases: what is trained and how long.
+        begin: see Begin.
+        evaluate: see Evaluate.
+        folder: where checkpoints and metrics go.
+        initialise: gives the first state of the first phase other weights than random ones; not called on resumption.
+        after_evaluation: updates the optimiser state after an evaluation, see AfterEvaluation.
+
+    Raises:
+        UserError: when the folder's checkpoint is of another architecture, or the loss is no longer finite.
+    """
+    fitted = None
+    for phase in phases:
+        state, train_call = begin(phase)
+        if fitted is not None:
+            state = state.with_variables(fitted.best.by_name())
+        elif initialise is not None and not has_checkpoint(folder, phase.name):
+            state = initialise(state)
+        result = _fit_phase(phase, state, train_call, evaluate, folder, after_evaluation)
+        fitted = result if fitted is None else fitted.followed_by(result)
+    assert fitted is not None
+    return fitted
+
+
+def _fit_phase(
+    phase: Phase,
     state: TrainState,
     train_call: TrainCall,
     evaluate: Evaluate,
-    plan: Plan,
     folder: RunFolder,
-    part: str,
-    observe: Observe = lambda opt_state, loss: opt_state,
+    after_evaluation: AfterEvaluation,
 ) -> Fit:
-    """Trains `state`, going on from the folder's last checkpoint of this part if there is one.
-
-    A checkpoint is written after every evaluation. A killed run repeats the epochs since then, step for step. A part
-    that was finished before is only read.
-
-    Args:
-        state: the first state, which is donated.
-        train_call: see TrainCall.
-        evaluate: see Evaluate.
-        plan: how long.
-        folder: where checkpoints and metrics go.
-        part: what is trained, where a run trains several networks one after the other.
-        observe: tells the optimiser about evaluations, see Observe.
-
-    Raises:
-        UserError: when the folder's checkpoint holds another architecture.
-        UserError: when the loss is no longer finite.
-    """
+    """`fit` for one phase; `state` is donated."""
+    name, plan = phase.name, phase.plan
     progress = _first_progress()
     epochs = partial(in_epochs, steps_per_epoch=plan.steps_per_epoch)
     with (
-        Checkpoints(folder.checkpoints / part / "last") as last,
-        Checkpoints(folder.checkpoints / part / "best") as best,
+        Checkpoints(folder.checkpoints / name / "last") as last,
+        Checkpoints(folder.checkpoints / name / "best") as best,
     ):
         if last.latest_step is not None:
             resumed = last.restore({"state": state, "progress": progress})
             state, progress = resumed["state"], resumed["progress"]
         step = int(state.step)
         with (
-            MetricsWriter(folder.metrics, part, step) as writer,
+            MetricsWriter(folder.metrics, name, step) as writer,
             Progress(plan.steps, step, plan.batch_size) as bar,
         ):
             if step:
                 verb = "finished" if _finished(step, progress, plan) else "resuming"
-                bar.line(f"{part}: {verb} at epoch {epochs(step):g}")
+                bar.line(f"{name}: {verb} at epoch {epochs(step):g}")
             while not _finished(step, progress, plan):
                 start = time.monotonic()
                 until = min(step + plan.evaluate_every * plan.steps_per_epoch, plan.steps)
                 while step < until:
                     state, step = _take_call(state, step, train_call, plan, writer, bar)
                 trained = time.monotonic() - start
-                metrics = evaluate(state)
-                opt_state = observe(state.opt_state, metrics[MONITORED])
+                metrics = evaluate(state.variables)
+                opt_state = after_evaluation(state.opt_state, metrics[MONITORED])
                 state = replace(state, opt_state=opt_state)
                 writer.write(step, epochs(step), metrics)
                 bar.line(
-                    f"{part}, epoch {epochs(step):g}/{epochs(plan.steps):g}: {_validation(metrics)}"
+                    f"{name}, epoch {epochs(step):g}/{epochs(plan.steps):g}: {_validation(metrics)}"
                 )
                 improved = metrics[MONITORED] < progress["best_loss"]
                 progress = {
@@ -132,11 +165,11 @@ def fit(
                     "seconds": progress["seconds"] + (time.monotonic() - start),
                 }
                 if improved:
-                    best.save(step, {"params": state.params, "model_state": state.model_state})
+                    best.save(step, state.variables)
                 last.save(step, {"state": state, "progress": progress})
-        chosen = best.restore({"params": state.params, "model_state": state.model_state})
+        chosen = best.restore(state.variables)
     return Fit(
-        best=TrainState(state.step, chosen["params"], chosen["model_state"], state.opt_state),
+        best=chosen,
         best_step=int(progress["best_step"]),
         steps=step,
         steps_per_epoch=plan.steps_per_epoch,
@@ -145,24 +178,24 @@ def fit(
     )
 
 
-def begun(folder: RunFolder, part: str) -> bool:
-    """Whether `fit` would go on from a checkpoint."""
-    with Checkpoints(folder.checkpoints / part / "last") as last:
+def has_checkpoint(folder: RunFolder, name: str) -> bool:
+    """Whether `fit` would resume the phase of this name from a checkpoint."""
+    with Checkpoints(folder.checkpoints / name / "last") as last:
         return last.latest_step is not None
 
 
 def best_variables(
     folder: RunFolder,
-    part: str,
+    name: str,
     build: Callable[..., nnx.Module],
     stack: int | None = None,
     trained: filterlib.Filter = nnx.Param,
-) -> tuple[Any, Any]:
-    """The best parameters and other variables that `fit` found, on every device.
+) -> Variables:
+    """The best variables that `fit` found, on every device.
 
     Args:
         folder: of the run.
-        part: as `fit` was told.
+        name: of the last phase.
         build: makes the model from its random streams, `rngs`.
         stack: see `engine_jax.state.create_state`.
         trained: see `engine_jax.state.create_state`.
@@ -171,10 +204,8 @@ def best_variables(
         UserError: when there are none, or they are of another architecture.
     """
     everywhere = sharding.replicated(sharding.device_mesh())
-    params, model_state = abstract_variables(build, everywhere, stack, trained)
-    with Checkpoints(folder.checkpoints / part / "best") as best:
-        held = best.restore({"params": params, "model_state": model_state})
-    return held["params"], held["model_state"]
+    with Checkpoints(folder.checkpoints / name / "best") as best:
+        return best.restore(abstract_variables(build, everywhere, stack, trained))
 
 
 def take_steps(
@@ -192,7 +223,7 @@ def take_steps(
 
 
 def _first_progress() -> dict[str, Any]:
-    """What the loop itself has to remember over a restart; arrays, since it is saved with the state."""
+    """What the loop keeps over a restart beside the state; arrays, since both are saved together."""
     return {
         "best_loss": np.asarray(np.inf),
         "best_step": np.asarray(0, np.int64),
@@ -203,7 +234,7 @@ def _first_progress() -> dict[str, Any]:
 
 
 def _validation(metrics: Mapping[str, float]) -> str:
-    """The validation part's metrics in one line; nothing should be chosen by the others."""
+    """The validation metrics in one line; the other parts' are not shown, so that nobody chooses by them."""
     part = MONITORED.partition("/")[0]
     shown = [f"{name} {value:.4g}" for name, value in metrics.items() if name.startswith(part)]
     return ", ".join(shown).replace("/", " ", 1).replace(f"{part}/", "")

@@ -37,7 +37,7 @@ class OptimizerConfig:
 def make_optimizer(
     config: OptimizerConfig, steps: int, rates: Mapping[str, float] | None = None
 ) -> optax.GradientTransformation:
-    """The optimiser for a run of `steps` steps.
+    """The optimiser for `steps` steps.
 
     Args:
         config: which.
@@ -55,23 +55,23 @@ def make_optimizer(
     return optax.chain(*parts) if len(parts) > 1 else parts[0]
 
 
-def observe_validation(config: OptimizerConfig, opt_state: Any, loss: float) -> Any:
-    """The optimiser's state after an evaluation that gave this validation loss."""
+def update_plateau(config: OptimizerConfig, opt_state: Any, loss: float) -> Any:
+    """The updated optimiser state after an evaluation with this validation loss; only "plateau" depends on it."""
     if config.schedule != "plateau":
         return opt_state
     plateau = _plateau(config.plateau)
 
-    def seen(state: Any) -> Any:
+    def updated(state: Any) -> Any:
         if not _is_plateau(state):
             return state
 
-        def after(state: ReduceLROnPlateauState) -> Any:
+        def update(state: ReduceLROnPlateauState) -> Any:
             return plateau.update((), state, value=loss)[1]
 
         # Networks side by side have a leading axis. Jitted, as arrays that several hosts share have to be.
-        return jax.jit(jax.vmap(after) if state.scale.ndim else after)(state)
+        return jax.jit(jax.vmap(update) if state.scale.ndim else update)(state)
 
-    return jax.tree.map(seen, opt_state, is_leaf=_is_plateau)
+    return jax.tree.map(updated, opt_state, is_leaf=_is_plateau)
 
 
 def block_of(name: str, blocks: Collection[str]) -> str | None:
@@ -108,7 +108,7 @@ def _is_plateau(state: Any) -> bool:
 
 
 def _scaled_by_plateau(patience: int) -> optax.GradientTransformation:
-    """Scales updates as the last evaluations have it; `observe_validation` tells their losses."""
+    """Scales updates by the factor that `update_plateau` keeps in the state."""
 
     def update(
         updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None

@@ -1,4 +1,6 @@
-"""Which samples each training step sees: a function of the seed and the step, so that a resumed run sees the same."""
+"""Orders of samples that a seed chooses: the same on every machine, and in a resumed run."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int
@@ -9,17 +11,17 @@ def largest_divisor(number: int, limit: int) -> int:
     return max(divisor for divisor in range(1, min(number, limit) + 1) if number % divisor == 0)
 
 
-def epoch_order(seed: int, epoch: int, size: int) -> Int[np.ndarray, " size"]:
-    """The order in which an epoch visits a data set of `size` samples."""
-    return np.random.default_rng([seed, epoch]).permutation(size)
+def epoch_order(entropy: Sequence[int], epoch: int, size: int) -> Int[np.ndarray, " size"]:
+    """The order in which an epoch visits a data set of `size` samples; `entropy` seeds it."""
+    return np.random.default_rng([*entropy, epoch]).permutation(size)
 
 
 def step_indices(
-    seed: int, step: int, count: int, size: int, batch_size: int
+    entropy: Sequence[int], step: int, count: int, size: int, batch_size: int
 ) -> Int[np.ndarray, "count batch_size"]:
     """The samples of `count` steps that follow `step`, within one epoch.
 
-    An epoch is size // batch_size steps; what is left over of its random order is not seen in it.
+    An epoch is size // batch_size steps; the samples left over at the end of its order are skipped.
     """
     steps_per_epoch = size // batch_size
     epoch, first = divmod(step, steps_per_epoch)
@@ -27,7 +29,7 @@ def step_indices(
         raise ValueError(
             f"{count} steps from step {step} reach beyond an epoch of {steps_per_epoch}"
         )
-    order = epoch_order(seed, epoch, size)[first * batch_size : (first + count) * batch_size]
+    order = epoch_order(entropy, epoch, size)[first * batch_size : (first + count) * batch_size]
     return order.reshape(count, batch_size).astype(np.int32)
 
 
@@ -45,3 +47,16 @@ def padded_batches(
     indices[:size] = np.arange(size)
     valid = np.minimum(batch_size, size - batch_size * np.arange(batches))
     return indices.reshape(batches, batch_size), valid
+
+
+def shuffled(count: int, seed: int, start: int = 0) -> Int[np.ndarray, " count"]:
+    """range(count) in an order that a seed chooses, the same on every machine.
+
+    Args:
+        count: how many numbers.
+        seed: any integer from 0.
+        start: how many of the seed's random numbers to pass over, where several orders are drawn from one seed.
+    """
+    # Philox's raw bits are the same in every NumPy, which Generator's methods don't promise.
+    bits = np.random.Philox(seed).random_raw(start + count)[start:]
+    return np.argsort(bits, kind="stable")

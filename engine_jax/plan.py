@@ -52,7 +52,7 @@ class Plan:
     batch_size: int
 
     def stretch(self, steps: int) -> "Plan":
-        """The plan for some of the steps: a call takes as many as fit into them and into an epoch."""
+        """The plan for a part of the steps; a call takes as many as fit into them and into an epoch."""
         common = math.gcd(steps, self.steps_per_epoch)
         return replace(
             self, steps=steps, steps_per_call=largest_divisor(common, self.steps_per_call)

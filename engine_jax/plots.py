@@ -1,11 +1,12 @@
-"""How plots look, and those of any training run: its loss and its metrics by epoch.
+"""The style of all plots, and the plots of any training run: its loss and its metrics by epoch.
 
-Every function takes numbers and returns a matplotlib Figure that belongs to the caller. Nothing
-goes through pyplot: no global state is left behind and no display is needed.
+Every function takes numbers and returns a matplotlib Figure that belongs to the caller. pyplot is
+not used, so there is no global state, and no display is needed.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -20,14 +21,14 @@ Row = Mapping[str, float]
 WIDTH = 8.0  # inches: 1200 px at the resolution that save uses.
 INK = "#222222"
 FAINT = "#8a8a8a"
-# Colours from Okabe and Ito's set for the colour blind; the markers differ for grey prints.
+# Colours from Okabe and Ito's palette for the colour blind; markers differ for greyscale prints.
 SPLITS = {"train": ("#E69F00", "o"), "validation": ("#0072B2", "s"), "test": ("#009E73", "^")}
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 LEGEND = {"fontsize": 8, "facecolor": "white", "edgecolor": "none", "framealpha": 0.9}
 
 
 def save(figure: Figure, path: str | Path, dpi: int = 150) -> None:
-    """Write a figure as PNG, the same bytes for the same figure; folders on the way are made."""
+    """Writes a figure as PNG, with equal bytes for equal figures; creates missing folders."""
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise UserError(f"{path}: a plot is saved as .png, not as {path.suffix or 'no suffix'}")
@@ -36,7 +37,7 @@ def save(figure: Figure, path: str | Path, dpi: int = 150) -> None:
 
 
 def style_axes(ax: Axes, title: str, xlabel: str, ylabel: str = "") -> None:
-    """Title at the left, light grid, no box; whole ticks for the x labels "epoch" and "step"."""
+    """Title at the left, light grid, no box; integer ticks for the x labels "epoch" and "step"."""
     ax.set_title(title, fontsize=10, color=INK, loc="left")
     ax.set_xlabel(xlabel, fontsize=9, color=INK)
     ax.set_ylabel(ylabel, fontsize=9, color=INK)
@@ -49,16 +50,25 @@ def style_axes(ax: Axes, title: str, xlabel: str, ylabel: str = "") -> None:
         ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
 
 
+def shorten(name: str, length: int, keep: Literal["start", "end"] = "end") -> str:
+    """A name of at most `length` characters; a longer one keeps its start or its end, with an ellipsis."""
+    if len(name) <= length:
+        return name
+    if length < 2:
+        return ""
+    return f"{name[: length - 1]}…" if keep == "start" else f"…{name[len(name) - length + 1 :]}"
+
+
 def loss_curves(history: Sequence[Row]) -> Figure:
-    """Loss per step, and per epoch for training and validation, whose lowest point is marked.
+    """Loss per step, and per epoch for training and validation, with the lowest validation loss marked.
 
     Args:
         history: rows of metrics.jsonl, each with "step", "epoch" and some of "train/loss" (of
-            training steps, with dropout and augmentation) and "validation/loss". Of two rows for
-            one step the later counts.
+            training steps, with dropout and augmentation) and "validation/loss". Of two rows for a
+            step the later one is used.
 
     Raises:
-        UserError: the history is empty or holds neither loss.
+        UserError: the history is empty or contains neither loss.
     """
     _check(history, ("train/loss", "validation/loss"))
     figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
@@ -98,17 +108,17 @@ def metric_curves(
     baseline_name: str = "baseline",
     best_epoch: float | None = None,
 ) -> Figure:
-    """Metrics in percent per epoch, a panel each, a line for each split.
+    """Metrics in percent per epoch: a panel for each metric, a line for each split.
 
     Args:
         history: rows of metrics.jsonl, each with "epoch" and some of "<split>/<metric>", for the
             splits train, validation and test.
-        panels: titles by metric, row by row. The legend follows the first row's last panel.
-        baseline: what a trivial method scores, by metric, drawn as a dotted line.
+        panels: titles by metric, row by row. The legend is to the right of the first row.
+        baseline: scores of a trivial method, by metric, drawn as dotted lines.
         best_epoch: the epoch whose parameters were chosen, marked.
 
     Raises:
-        UserError: the history is empty or holds none of these metrics.
+        UserError: the history is empty or contains none of these metrics.
     """
     _check(history, [f"{split}/{metric}" for split in SPLITS for row in panels for metric in row])
     columns = max(len(panels[0]) + 1, *map(len, panels))
@@ -151,13 +161,13 @@ def _check(history: Sequence[Row], keys: Sequence[str]) -> None:
 
 
 def _series(history: Sequence[Row], x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
-    """The rows with both keys, sorted by x; of two rows at one x (a resumed run) the later."""
+    """x and y of the rows that have both, sorted by x; of two rows with equal x (a resumed run) the later."""
     points = sorted({row[x]: row[y] for row in history if x in row and y in row}.items())
     return np.array([p[0] for p in points], float), np.array([p[1] for p in points], float)
 
 
 def _epoch_means(history: Sequence[Row], key: str) -> tuple[np.ndarray, np.ndarray]:
-    """A step's value at epoch 2.4 counts towards epoch 3, which ends at 3.0."""
+    """Means over the steps of each epoch; a step at epoch 2.4 belongs to epoch 3, which ends at 3.0."""
     at, values = _series(history, "epoch", key)
     epoch = np.maximum(np.ceil(np.round(at, 6)), 1)
     ends = np.unique(epoch)
@@ -179,7 +189,7 @@ def _mark_epoch(ax: Axes, epoch: float, label: str) -> None:
 
 
 def _logarithmic_if_wide(ax: Axes, values: np.ndarray) -> None:
-    """A loss that falls by more than ten times is a flat line on a linear axis."""
+    """A logarithmic axis if the loss falls by more than ten times: most of it would be flat on a linear one."""
     values = values[np.isfinite(values)]
     if len(values) and values.min() > 0 and values.max() > 10 * values.min():
         ax.set_yscale("log")

@@ -1,4 +1,4 @@
-"""What a training run shows while it works: a bar on a terminal, plain lines elsewhere."""
+"""The progress of a training run: a bar on a terminal, plain lines elsewhere."""
 
 import logging
 import sys

@@ -2,13 +2,43 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import jax
 
+from engine_jax.config import differences, from_mapping, to_mapping
 from engine_jax.errors import UserError
+
+C = TypeVar("C")
+
+# Turns a stored configuration of one format into the next format.
+Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Schema(Generic[C]):
+    """How the configurations of a task's runs are stored.
+
+    A field that is added gets a default in `config`, which runs that were stored without it are read with. Any other
+    change of the fields takes an upgrade, and so raises the format number.
+
+    Attributes:
+        task: the task's name, `config.task`.
+        config: its dataclass.
+        upgrades: from format 0 to 1, from 1 to 2, and so on.
+    """
+
+    task: str
+    config: type[C]
+    upgrades: tuple[Upgrade, ...] = ()
+
+    @property
+    def format(self) -> int:
+        """The format that runs are stored in today."""
+        return len(self.upgrades)
 
 
 class RunFolder:
@@ -21,19 +51,24 @@ class RunFolder:
         self.predictions = self.path / "predictions"
         self.metrics = self.path / "metrics.jsonl"
 
-    def check(self, config: Mapping[str, Any]) -> None:
-        """Makes sure that the folder is free, or holds a run of this very config.
+    def check(self, schema: Schema[C], settings: C) -> None:
+        """Makes sure that the folder is free, or holds a run of this very configuration.
 
         Raises:
-            UserError: when it holds a run of another config (naming the fields that differ), or
-                other files.
+            UserError: when it holds a run of another configuration (naming the fields that differ), an unfinished run
+                of an older format, or other files.
         """
         if (self.path / "config.json").exists():
-            differing = _differences(self.read_config(), json.loads(json.dumps(config)))
-            if differing:
+            stored = self.read_settings(schema)
+            if differing := differences(stored, settings):
                 raise UserError(
                     f"{self.path}: holds a run of another config ({'; '.join(differing)}); "
                     "give the same config to resume it, or another --workdir"
+                )
+            if self._format() < schema.format and self.read_results() is None:
+                raise UserError(
+                    f"{self.path}: an unfinished run that an earlier version began, whose random numbers were others; "
+                    "give another --workdir to train it anew"
                 )
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise UserError(
@@ -41,28 +76,45 @@ class RunFolder:
                 "give another --workdir"
             )
 
-    def start(self, config: Mapping[str, Any]) -> None:
+    def start(self, schema: Schema[C], settings: C) -> None:
         """Writes config.json, unless the run is resumed, and begins or continues log.txt.
 
         Raises:
             UserError: as `check` does.
         """
-        self.check(config)
+        self.check(schema, settings)
         if jax.process_index():
             return  # One of several hosts writes.
         self.plots.mkdir(parents=True, exist_ok=True)
         if not (self.path / "config.json").exists():
-            write_json(self.path / "config.json", config)
+            write_json(self.path / "config.json", {"format": schema.format, **to_mapping(settings)})
         handler = logging.FileHandler(self.path / "log.txt")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.getLogger().addHandler(handler)
 
-    def read_config(self) -> dict[str, Any]:
-        """The config that this folder's run was started with.
+    def read_settings(self, schema: Schema[C]) -> C:
+        """The configuration that this folder's run was started with.
 
         Raises:
-            UserError: when there is none, or it can't be read.
+            UserError: when there is none, it can't be read, it is of another task, or of a newer format.
         """
+        config = self._read_config()
+        if (task := config.get("task")) != schema.task:
+            raise UserError(
+                f"{self.path}: holds a run of the task {task!r}; accepted: {schema.task!r}"
+            )
+        if (stored := config.pop("format", 0)) not in range(schema.format + 1):
+            raise UserError(
+                f"{self.path}: its format is {stored!r}, written by a newer version; accepted: up to {schema.format}"
+            )
+        for upgrade in schema.upgrades[stored:]:
+            config = upgrade(config)
+        return from_mapping(schema.config, config, f"{self.path / 'config.json'}: config")
+
+    def _format(self) -> int:
+        return self._read_config().get("format", 0)
+
+    def _read_config(self) -> dict[str, Any]:
         return read_json(
             self.path / "config.json", missing=f"{self.path}: not a run's folder (no config.json)"
         )
@@ -88,13 +140,16 @@ class RunFolder:
 
 
 def read_json(path: Path, missing: str | None = None) -> dict[str, Any]:
-    """Reads a JSON file; a UserError names it when it is missing or is not JSON."""
+    """Reads a JSON object; a UserError names the file when it is missing or holds anything else."""
     try:
-        return json.loads(path.read_text())
+        value = json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(missing or f"{path}: no such file") from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise UserError(f"{path}: not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: holds {type(value).__name__}; accepted: a JSON object")
+    return value
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -102,15 +157,3 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
     partial.replace(path)
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "config") -> list[str]:
-    """Lines such as "config.seed: 0 there, 1 here" for every field in which two configs differ."""
-    found = []
-    for name in [*old, *(name for name in new if name not in old)]:
-        there, here = old.get(name, "missing"), new.get(name, "missing")
-        if isinstance(there, Mapping) and isinstance(here, Mapping):
-            found += _differences(there, here, f"{path}.{name}")
-        elif there != here:
-            found.append(f"{path}.{name}: {there!r} there, {here!r} here")
-    return found

@@ -1,4 +1,4 @@
-"""Where arrays live: parameters and data sets on every device, batches split among them."""
+"""The placement of arrays: parameters and data sets on every device, batches divided among the devices."""
 
 import math
 from collections.abc import Sequence

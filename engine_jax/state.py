@@ -1,7 +1,8 @@
-"""What a training run carries from one step to the next."""
+"""The state of a training run, and the static definitions of its model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import jax
@@ -17,14 +18,39 @@ M = TypeVar("M", bound=nnx.Module)
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class Variables:
+    """A model's variables, which `nnx.merge(graphdef, params, model_state)` makes a model of.
+
+    Attributes:
+        params: the trained parameters: all of `nnx.Param`, or those that a filter `trained` lets through.
+        model_state: all other variables: batch norm's running statistics, frozen parameters.
+    """
+
+    params: Any
+    model_state: Any
+
+    def by_name(self) -> dict[str, jax.Array]:
+        """Every array under its path in the model, such as "features.stages.0.conv.kernel"."""
+        leaves = jax.tree_util.tree_leaves_with_path((self.params, self.model_state))
+        return {variable_name(path[1:]): leaf for path, leaf in leaves}
+
+    @property
+    def parameter_count(self) -> int:
+        """Parameters, trained and frozen."""
+        frozen = nnx.filter_state(self.model_state, nnx.Param)
+        return sum(leaf.size for leaf in jax.tree.leaves((self.params, frozen)))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class TrainState:
-    """One run's arrays.
+    """What one optimiser step takes and returns.
 
     Attributes:
         step: how many steps have been taken.
-        params: the trained parameters: all of `nnx.Param`, or those that a filter `trained` lets through.
-        model_state: the model's other variables: batch norm's running statistics, frozen parameters.
-        opt_state: the optimiser's.
+        params: see `Variables`.
+        model_state: see `Variables`.
+        opt_state: the optimiser's state.
     """
 
     step: Int[Array, ""]
@@ -40,10 +66,43 @@ class TrainState:
         params = optax.apply_updates(self.params, updates)
         return TrainState(self.step + 1, params, model_state, opt_state)
 
+    @property
+    def variables(self) -> Variables:
+        """The model's variables."""
+        return Variables(self.params, self.model_state)
+
+    def with_variables(self, named: Mapping[str, jax.Array]) -> "TrainState":
+        """The state with the arrays of `named` (see `Variables.by_name`) in place of its own, on the same devices.
+
+        Where the state holds several networks, each gets a copy. Variables that are not named stay as they are.
+        """
+
+        def replaced(path: Any, leaf: jax.Array, named: Mapping[str, jax.Array]) -> jax.Array:
+            return jnp.broadcast_to(named.get(variable_name(path[1:]), leaf), leaf.shape)
+
+        def all_replaced(old: tuple[Any, Any], named: Mapping[str, jax.Array]) -> tuple[Any, Any]:
+            return jax.tree_util.tree_map_with_path(partial(replaced, named=named), old)
+
+        old = (self.params, self.model_state)
+        placed = jax.tree.map(lambda leaf: leaf.sharding, old)
+        params, model_state = jax.jit(all_replaced, out_shardings=placed)(old, dict(named))
+        return TrainState(self.step, params, model_state, self.opt_state)
+
+
+def variables_by_name(model: nnx.Module) -> dict[str, jax.Array]:
+    """Every array of a model under its path, as `Variables.by_name` has them."""
+    leaves = jax.tree_util.tree_leaves_with_path(nnx.state(model))
+    return {variable_name(path): leaf for path, leaf in leaves}
+
+
+def variable_name(path: Any) -> str:
+    """A variable's path in its model as text, such as "features.stages.0.conv.kernel"."""
+    return jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value")
+
 
 @dataclass(frozen=True)
 class GraphDefs:
-    """One model's two static definitions: dropout active and batch statistics learnt, or neither."""
+    """A model's static definitions for training, with dropout and batch statistics, and for evaluation."""
 
     train: nnx.GraphDef
     evaluate: nnx.GraphDef
@@ -61,7 +120,7 @@ def abstract_model(build: Callable[..., M]) -> M:
 
 
 class _OneKey(nnx.RngStream):
-    """Gives the same key every time: shapes don't depend on it, and counting keys takes long in a trace."""
+    """Returns the same key every time: shapes don't depend on it, and counting keys takes long in a trace."""
 
     def __call__(self) -> jax.Array:
         return self.key[...]
@@ -72,7 +131,7 @@ def graph_defs(
 ) -> GraphDefs:
     """Both graph definitions of the model that `build` makes, without allocating its arrays.
 
-    Batch norm whose scale and bias are not `trained` works with its running statistics in training too, and keeps them.
+    Batch norms whose scale and bias are not `trained` use their running statistics in training too, and keep them.
     """
     model = abstract_model(build)
     model.train()
@@ -94,19 +153,18 @@ def abstract_variables(
     sharding: Sharding,
     stack: int | None = None,
     trained: filterlib.Filter = nnx.Param,
-) -> tuple[Any, Any]:
-    """Shapes and shardings of a model's trained parameters and other variables, to restore a checkpoint into.
+) -> Variables:
+    """Shapes and shardings of a model's variables, to restore a checkpoint into.
 
     `stack` and `trained` are those of `create_state`.
     """
-
     _, params, model_state = nnx.split(abstract_model(build), trained, ...)
     axes = () if stack is None else (stack,)
 
     def placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((*axes, *leaf.shape), leaf.dtype, sharding=sharding)
 
-    return jax.tree.map(placed, (params, model_state))
+    return jax.tree.map(placed, Variables(params, model_state))
 
 
 def create_state(
@@ -124,8 +182,8 @@ def create_state(
         optimizer: whose state is made with the parameters.
         key: the seed of the parameters.
         sharding: where every array goes.
-        stack: so many models side by side, each with its own random weights, along a leading axis of all arrays but
-            the step; None is one model without such an axis.
+        stack: the number of models side by side, each with its own random weights, along a leading axis of all arrays
+            except the step; None is one model without such an axis.
         trained: which variables are `params`; all others are frozen and have no state of the optimiser.
     """
 

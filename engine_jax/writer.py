@@ -15,8 +15,8 @@ class MetricsWriter:
     Args:
         path: the file.
         part: the part of the run that the rows belong to, which counts its steps from 0.
-        step: where the part goes on; its rows of later steps, written before the run was killed, are dropped,
-            so that each row stands once.
+        step: the step from which the part is resumed; rows of later steps, written before the run was killed, are
+            dropped, so that each row is there once.
     """
 
     def __init__(self, path: Path, part: str, step: int = 0):
@@ -57,7 +57,7 @@ def read_metrics(path: Path, part: str) -> list[dict[str, Any]]:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    """All rows; a last line that a killed run left half written is passed over."""
+    """All rows, except an incomplete last line that a killed run left."""
     rows = []
     for line in path.read_text().splitlines(keepends=True):
         if line.endswith("\n"):

@@ -1,11 +1,17 @@
 import json
+import re
+import sys
+from importlib.util import find_spec
 
 import pytest
 from PIL import Image
 from scipy.io import loadmat, savemat
 
+from engine_jax.errors import UserError
+from launch_jax import command, config_files, train
+from launch_jax.flags import parse
 from tests.deeppose_jax.lsp_folder import tiny_lsp
-from tests.deeppose_jax.runs import TINY, launch
+from tests.deeppose_jax.runs import ROOT, TINY, launch
 
 
 @pytest.fixture
@@ -135,3 +141,97 @@ def test_the_run_folder_has_a_default_name(lsp, tmp_path):
     assert done.returncode == 0, done.stderr
     with Image.open(tmp_path / "runs" / "pose-report" / "plots" / "poses_test.png") as picture:
         assert picture.size[0] >= 1000
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("--config=pose:small",),
+        ("--config", "pose:small"),
+        ("-config", "configs/pose.py:small"),
+        ("--config=anomaly", "--config=pose:small"),
+    ],
+)
+def test_a_config_is_given_by_name_or_file(given, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    flags = parse("launch.py", ["--config.seed=7", *given, "--config.stages", "2"])
+    config = flags.config
+    assert (config.task, config.preset, config.seed, config.stages) == ("pose", "small", 7, 2)
+    assert flags.workdir == "runs/pose-small"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            ["--config=posse"],
+            "--config: 'posse' is not a file; accepted: anomaly, classify, pose, or",
+        ),
+        (["--config="], "--config: missing; accepted: anomaly, classify, pose, or a file such as"),
+        (["--config"], "--config: missing; accepted: "),
+        ([], "--config: missing; accepted: "),
+        (["--config=pose:best"], "--config=pose: unknown preset 'best'; accepted: demo, report"),
+        (["--config=launch.py"], "--config: 'launch.py' has no function get_config; accepted: "),
+        (["--config=pose", "--noconfig.x"], "--noconfig.x: no such field; config has augment, "),
+        (["--config=pose", "--config.task=hands"], "config.task: 'hands'; accepted: pose, anomaly"),
+    ],
+)
+def test_an_unknown_config_gets_the_accepted_ones(given, message, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(UserError, match="^" + re.escape(message)):
+        train.launch("launch.py", given)
+
+
+def test_a_name_counts_before_a_file_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pose").write_text("no config")
+    assert config_files.read("pose")[1].preset == "demo"
+
+
+@pytest.mark.parametrize("name", config_files.named())
+def test_the_first_preset_is_the_default(name):
+    path = config_files.named()[name]
+    assert config_files.read(name)[1].preset == config_files.presets(path)[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        ([], 2, "usage: deeppose-jax COMMAND"),
+        (["fit"], 2, "invalid choice: 'fit' (choose from"),
+        (["train"], 1, "error: --config: missing; accepted: anomaly, classify, pose"),
+        (["predict-pose", "--out", "x"], 2, "the following arguments are required"),
+    ],
+)
+def test_the_command_says_what_it_takes(arguments, status, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["deeppose-jax", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        command.main()
+    assert stopped.value.code == status
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", command.PROGRAMS.values())
+def test_the_command_runs_programs_that_exist(module):
+    assert find_spec(f"{module}.__main__" if module.endswith(".data") else module)
+
+
+def test_help_lists_configs_and_presets(capsys):
+    train.main("deeppose-jax train", ["--help"])
+    printed = capsys.readouterr().out
+    assert "Usage: deeppose-jax train --config=CONFIG[:PRESET]" in printed
+    assert "  pose      demo, report, augmented, paper, small, modern\n" in printed
+
+
+def test_a_number_that_may_be_missing_is_given_and_taken_back():
+    transfer = "--config=classify:transfer"
+    field = "--config.transfer.thaw_after_epochs"
+
+    def thaw(*arguments):
+        return parse("train", arguments).config.transfer.thaw_after_epochs
+
+    assert thaw(transfer) == 5
+    assert thaw(transfer, f"{field}=2") == 2
+    assert thaw(transfer, f"{field}=None") is None
+    assert thaw("--config=classify:demo", f"{field}=3") == 3
+    assert parse("train", (transfer, "--config.data.dir=None")).config.data.dir == "None"

@@ -8,7 +8,7 @@
 
 from anomaly_jax.data.image_set import GOOD, ImageSet
 from anomaly_jax.data.mvtec import Record, open_mvtec
-from anomaly_jax.data.pixels import decode, fit, fit_mask
+from anomaly_jax.data.pixels import fit, fit_mask
 from anomaly_jax.data.prepare import Sample, prepare, read_sample
 from anomaly_jax.data.splits import splits
 
@@ -17,7 +17,6 @@ __all__ = [
     "ImageSet",
     "Record",
     "Sample",
-    "decode",
     "fit",
     "fit_mask",
     "open_mvtec",

@@ -1,4 +1,4 @@
-"""The parts of a run: what is trained on, what thresholds are chosen by, what is tested."""
+"""The three parts of a run: training, validation (which thresholds are chosen on) and test."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from anomaly_jax.data.image_set import GOOD, ImageSet
 from anomaly_jax.data.mvtec import Record, open_mvtec
 from anomaly_jax.data.prepare import prepare
 from anomaly_jax.data.splits import splits
+from engine_jax import parts
 
 
 @dataclass(frozen=True)
@@ -20,28 +21,28 @@ class Part:
     images: ImageSet
     names: list[str]
 
+    def __len__(self) -> int:
+        return len(self.names)
 
-@dataclass(frozen=True)
-class Parts:
-    """Good images to train on, good images that thresholds are chosen by, and images to test on."""
 
-    train: Part
-    validation: Part
-    test: Part
-
-    def sizes(self) -> dict[str, int]:
-        return {name: len(getattr(self, name).images) for name in ("train", "validation", "test")}
+# Good images to train on, good images that thresholds are chosen on, and images to test on.
+Parts = parts.Parts[Part]
 
 
 def load_parts(config: DataConfig, size: int, seed: int) -> Parts:
     """Renders or reads the data set that `config` names, as images of `size` x `size` pixels.
 
+    Args:
+        config: of the data.
+        size: side of the images.
+        seed: chooses the nuts that are rendered, or the good images that are held out for validation.
+
     Raises:
-        UserError: when it is not there or can't be used.
+        UserError: the data set isn't there or can't be used.
     """
     if config.dataset == "synthetic":
         return _nuts(config, size, seed)
-    chosen = splits(_records(config), config.validation)
+    chosen = splits(_records(config), config.validation, seed=seed)
     return Parts(
         **{
             name: Part(*prepare(records, size, skip_unreadable=config.skip_unreadable))
@@ -60,7 +61,7 @@ def _records(config: DataConfig) -> Sequence[Record]:
 
 
 def _nuts(config: DataConfig, size: int, seed: int) -> Parts:
-    """No nut is in two parts: each kind takes the next ones of the seed's series."""
+    """Renders the parts from one seed; no nut is in two of them."""
     held_out = max(1, round(config.validation * config.train))
     train = config.train - held_out
     kinds = (None, *synthetic.DEFECTS)

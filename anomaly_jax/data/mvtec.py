@@ -10,10 +10,8 @@ Unsupervised Anomaly Detection" (CVPR 2019).
 """
 
 import logging
-import lzma
 import tarfile
 import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,13 +20,13 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from anomaly_jax.data.image_set import GOOD
-from engine_jax.errors import UserError
-from engine_jax.images import SUFFIXES
+from engine_jax.errors import UserError, listed
+from engine_jax.image_files import READ_ERRORS, SUFFIXES, is_image, natural_order
 
 Read = Callable[[], bytes]
 Files = dict[str, Read]  # by file name, or by path below the root
 
-# Those that are published.
+# The published categories.
 Category = Literal[
     "bottle",
     "cable",
@@ -50,11 +48,6 @@ Category = Literal[
 
 _TRAIN, _PARTS = "train/good", ("train", "test", "ground_truth")
 _LAYOUT = "train/good, test/good, test/<defect> and ground_truth/<defect>"
-# What zipfile and tarfile raise on damaged or encrypted archives.
-_READ_ERRORS = (
-    *(EOFError, NotImplementedError, OSError, RuntimeError),
-    *(lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error),
-)
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +72,7 @@ class Record:
 
     @property
     def labelled(self) -> bool:
-        """Whether it is known which pixels are faulty: in a good image, none."""
+        """Whether it is known which pixels are faulty; in a good image, none are."""
         return self.defect == GOOD or self.read_mask is not None
 
 
@@ -107,15 +100,14 @@ def open_mvtec(path: str | Path) -> list[Record]:
     if others:
         logger.warning("%s: not used in training: train/%s", path, ", train/".join(others))
     records = [
-        Record(f"{_TRAIN}/{name}", "train", GOOD, read)
-        for name, read in sorted(folders[_TRAIN].items())
+        Record(f"{_TRAIN}/{name}", "train", GOOD, read) for name, read in folders[_TRAIN].items()
     ]
     defects = _named(folders, "test")
     if not defects:
         raise UserError(f"{path}: no test images; expected test/good and test/<defect>")
     for defect in _named(folders, "ground_truth"):
         if defect not in defects:
-            mask = min(folders[f"ground_truth/{defect}"])
+            mask = next(iter(folders[f"ground_truth/{defect}"]))
             raise UserError(
                 f"{path}: ground_truth/{defect}/{mask}: a mask without its image; "
                 f"there are no images in test/{defect}"
@@ -130,21 +122,9 @@ def open_mvtec(path: str | Path) -> list[Record]:
             )
         records += [
             Record(f"test/{defect}/{name}", "test", defect, images[name], masks.get(name))
-            for name in sorted(images)
+            for name in images
         ]
     return records
-
-
-def read_bytes(read: Read, name: str) -> bytes:
-    """The bytes of an encoded image or mask, which the message calls `name`.
-
-    Raises:
-        UserError: they can't be read.
-    """
-    try:
-        return read()
-    except _READ_ERRORS as error:
-        raise UserError(f"{name}: can't be read ({error})") from error
 
 
 def _masks(path: Path, defect: str, images: Files, masks: Files) -> Files:
@@ -152,12 +132,12 @@ def _masks(path: Path, defect: str, images: Files, masks: Files) -> Files:
     if not masks:
         return {}
     by_stem: dict[str, str] = {}
-    for name in sorted(images):
+    for name in images:
         other = by_stem.setdefault(PurePosixPath(name).stem, name)
         if other != name:
             raise UserError(f"{path}: test/{defect}: {other} and {name} would share a mask")
     found: dict[str, str] = {}
-    for mask in sorted(masks):
+    for mask in masks:
         stem = PurePosixPath(mask).stem
         image = by_stem.get(stem.removesuffix("_mask")) or by_stem.get(stem)
         if image is None:
@@ -169,7 +149,7 @@ def _masks(path: Path, defect: str, images: Files, masks: Files) -> Files:
             both = f"{found[image]} and {mask}"
             raise UserError(f"{path}: ground_truth/{defect}: {both} are both masks of {image}")
         found[image] = mask
-    missing = sorted(images.keys() - found.keys())
+    missing = [image for image in images if image not in found]
     if missing:
         raise UserError(
             f"{path}: test/{defect}/{missing[0]}: no mask "
@@ -185,16 +165,17 @@ def _named(folders: dict[str, Files], part: str) -> list[str]:
 
 
 def _category(path: Path) -> dict[str, Files]:
-    """The images of the only category at `path`, by folder ("test/crack") and file name."""
+    """The images of the only category at `path`, by folder ("test/crack") and file name, in natural order."""
     if not path.exists():
         raise UserError(f"{path}: not found; expected a folder or archive with {_LAYOUT}")
     read_all = _folder if path.is_dir() else _zip if zipfile.is_zipfile(path) else _tar
     files = read_all(path)
     roots: dict[str, dict[str, Files]] = defaultdict(lambda: defaultdict(dict))
-    for name, read in files.items():
+    paths = {name: PurePosixPath(name) for name in files}
+    for name in sorted(files, key=lambda n: (str(paths[n].parent), natural_order(paths[n]))):
         if (root := _root(name)) is not None:
             *_, part, folder, file = name.split("/")
-            roots[root][f"{part}/{folder}"][file] = read
+            roots[root][f"{part}/{folder}"][file] = files[name]
     found = sorted(root for root, folders in roots.items() if _TRAIN in folders)
     if not found:
         raise UserError(
@@ -210,20 +191,20 @@ def _category(path: Path) -> dict[str, Files]:
 def _root(name: str) -> str | None:
     """The category's folder, if this is the path of an image with a place in the layout."""
     path = PurePosixPath(name)
-    *above, part, _, file = ("", "", "", *path.parts)
-    if part not in _PARTS or file.startswith(".") or path.suffix.lower() not in SUFFIXES:
+    *above, part, _, _ = ("", "", "", *path.parts)
+    if part not in _PARTS or not is_image(path):
         return None
     return "/".join(filter(None, above))
 
 
 def _seen(names: Iterable[str]) -> str:
-    """What is there instead: as deep in the layout as anything is."""
+    """What was found instead, at the deepest level of the layout that exists."""
     for above in (f"{_TRAIN}/", "train/", ""):
         below = {
             name.removeprefix(above).partition("/")[0] for name in names if name.startswith(above)
         }
         if below:
-            shown = ", ".join(sorted(below)[:6]) + (", ..." if len(below) > 6 else "")
+            shown = listed(sorted(below), 6)
             return f"in {above}: {shown}" if above else shown
     return "nothing"
 
@@ -239,7 +220,7 @@ def _folder(path: Path) -> Files:
 def _zip(path: Path) -> Files:
     try:
         archive = zipfile.ZipFile(path)
-    except _READ_ERRORS as error:
+    except READ_ERRORS as error:
         raise UserError(f"{path}: can't be read as a zip archive ({error})") from error
     names = [name for name in archive.namelist() if not name.endswith("/")]
     return {name: partial(archive.read, name) for name in names}
@@ -261,7 +242,7 @@ def _tar(path: Path) -> Files:
                 # Once there are two categories only the names matter, for the message.
                 wanted = root is not None and len(categories) < 2
                 contents[name] = file.read() if wanted else b""
-    except _READ_ERRORS as error:
+    except READ_ERRORS as error:
         raise UserError(
             f"{path}: neither a folder nor a readable zip or tar archive ({error})"
         ) from error

@@ -1,22 +1,19 @@
-"""From the records of a category to arrays."""
+"""Reads the records of a category into arrays."""
 
 import logging
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
 from anomaly_jax.data.image_set import GOOD, ImageSet
-from anomaly_jax.data.mvtec import Record, read_bytes
-from anomaly_jax.data.pixels import decode, decode_mask, fit, fit_mask
+from anomaly_jax.data.mvtec import Record
+from anomaly_jax.data.pixels import decode_mask, fit, fit_mask
 from engine_jax.errors import UserError
+from engine_jax.image_files import read_all, read_bytes, read_rgb
 
-T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
@@ -35,10 +32,6 @@ class Sample:
     binary: bool = True
 
 
-class UnreadableError(UserError):
-    """A file that is there, but is no image or no mask."""
-
-
 def prepare(
     records: Sequence[Record], size: int, *, skip_unreadable: bool = False
 ) -> tuple[ImageSet, list[str]]:
@@ -54,8 +47,8 @@ def prepare(
         The image set, and the names of the images in it.
 
     Raises:
-        UserError: no records, a size below 1, an unreadable image, none readable, a mask of another
-            size than its image, or one that marks something in a good image.
+        UserError: no records, a size below 1, an unreadable image, no readable image, a mask of
+            another size than its image, or a mask of a good image that isn't empty.
     """
     if not records:
         raise UserError("prepare: no images were given")
@@ -66,28 +59,19 @@ def prepare(
     images, masks = np.empty((n, size, size, 3), np.uint8), np.zeros((n, size, size), bool)
     sizes, binary = np.empty((n, 2), np.int32), np.ones(n, bool)
 
-    def fill(i: int) -> UnreadableError | None:
-        try:
-            sample = read_sample(records[i])
-        except UnreadableError as error:
-            return error
+    def fill(i: int) -> None:
+        sample = read_sample(records[i])
         images[i], sizes[i] = fit(sample.image, size), sample.image.size[::-1]
         if sample.mask is not None:
             masks[i], binary[i] = fit_mask(sample.mask, size), sample.binary
-        return None
 
-    errors = run_over(fill, n)
-    bad = [error for error in errors if error is not None]
-    kept = [i for i, error in enumerate(errors) if error is None]
-    if bad and (not skip_unreadable or not kept):
-        more = f" (and {len(bad) - 1} more of {n} images)" if len(bad) > 1 else ""
-        raise UserError(f"{bad[0]}{more}") from bad[0]
-    _warn("can't be read and are left out", [records[i].name for i in set(range(n)) - set(kept)], n)
-    _warn(
-        "have a mask that is not binary: thresholded at half",
-        [records[i].name for i in kept if not binary[i]],
-        n,
-    )
+    names = [record.name for record in records]
+    kept = read_all(fill, names, skip_unreadable=skip_unreadable)
+    if grey := [names[i] for i in kept if not binary[i]]:
+        logger.warning(
+            "%d of %d images have a mask that is not binary: thresholded at half: %s",
+            *(len(grey), n, ", ".join(grey)),
+        )
     arrays = {
         "images": images,
         "masks": masks,
@@ -95,43 +79,30 @@ def prepare(
         "defects": np.array([defect_names.index(record.defect) for record in records], np.int32),
         "sizes": sizes,
     }
-    if bad:
+    if len(kept) < n:
         arrays = {name: array[kept] for name, array in arrays.items()}
-    return ImageSet(**arrays, defect_names=defect_names), [records[i].name for i in kept]
+    return ImageSet(**arrays, defect_names=defect_names), [names[i] for i in kept]
 
 
 def read_sample(record: Record) -> Sample:
-    """Reads an image and its mask at their own size.
+    """Reads an image and its mask at their own size, both turned upright by their EXIF orientation.
 
     Raises:
-        UserError: either can't be read, their sizes differ, or the mask of a good image isn't
-            empty.
+        UnreadableError: either can't be read.
+        UserError: their sizes differ, or the mask of a good image isn't empty.
     """
     title = f"mask of {record.name}"
-    try:
-        image = decode(read_bytes(record.read, record.name), record.name)
-        found = record.read_mask and decode_mask(read_bytes(record.read_mask, title), title)
-    except UserError as error:
-        raise UnreadableError(str(error)) from error
+    image = read_rgb(record.read, record.name)
+    found = record.read_mask and decode_mask(read_bytes(record.read_mask, title), title)
     w, h = image.size
     if found is None:
         return Sample(image, np.zeros((h, w), bool) if record.labelled else None)
     mask, binary = found
     if mask.shape != (h, w):
+        turned = "; both are turned as their EXIF orientation says" if mask.shape == (w, h) else ""
         raise UserError(
-            f"{title}: {mask.shape[1]}x{mask.shape[0]} pixels; expected {w}x{h}, as the image"
+            f"{title}: {mask.shape[1]}x{mask.shape[0]} pixels; expected {w}x{h}, as the image{turned}"
         )
     if record.defect == GOOD and mask.any():
         raise UserError(f"{title}: marks {mask.sum()} faulty pixels in a good image; expected none")
     return Sample(image, mask, binary)
-
-
-def run_over(function: Callable[[int], T], count: int) -> list[T]:
-    """[function(0), .., function(count - 1)], in threads: Pillow releases the interpreter's lock."""
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
-        return list(pool.map(function, range(count)))
-
-
-def _warn(what: str, names: list[str], n: int) -> None:
-    if names:
-        logger.warning("%d of %d images %s: %s", len(names), n, what, ", ".join(sorted(names)))

@@ -1,11 +1,10 @@
-"""Which good images are trained on and which are held out; the test set is left alone."""
+"""Splits the good training images into a training and a validation part; the test part stays as published."""
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from anomaly_jax.data.mvtec import Record
 from engine_jax.errors import UserError
+from engine_jax.order import shuffled
 
 
 def splits(
@@ -13,13 +12,13 @@ def splits(
 ) -> dict[str, list[Record]]:
     """The parts of a category.
 
-    Validation images are good ones from train/good: early stopping and thresholds are chosen on
-    them, so that nothing is ever chosen on a faulty image or on the test set.
+    Validation images are taken from train/good: early stopping and thresholds are chosen on them,
+    and nothing is chosen on faulty or test images.
 
     Args:
         records: as `open_mvtec` gives them.
         validation: share of train/good that is held out, above 0 and below 1; one image at least.
-        seed: chooses them, the same ones on every machine.
+        seed: chooses these images, the same ones on every machine.
 
     Returns:
         "train", "validation" and "test", disjoint, each in the order of `records`.
@@ -36,9 +35,7 @@ def splits(
             f"validation: a share of {validation} of {len(good)} good training images leaves none "
             "to train on; expected at least 2 images, or a smaller share"
         )
-    # Philox's raw bits are the same in every NumPy, which Generator's methods don't promise.
-    order = np.argsort(np.random.Philox(seed).random_raw(len(good)), kind="stable")
-    held_out = set(order[:count].tolist())
+    held_out = set(shuffled(len(good), seed)[:count].tolist())
     return {
         "train": [record for i, record in enumerate(good) if i not in held_out],
         "validation": [record for i, record in enumerate(good) if i in held_out],

@@ -4,25 +4,25 @@ Images and masks are stored as the published, encoded bytes in ArrayRecord files
 
     records = prepared_records(MvtecAd(config="hazelnut", source="hazelnut.tar.xz"))
 
-gives what `open_mvtec` gives, and prepares the category the first time. This is the package's only
-module that imports tensorflow-datasets.
+gives what `open_mvtec` gives, and prepares the category the first time.
 """
 
-import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
-import tensorflow_datasets as tfds
 from PIL import Image
 
 from anomaly_jax.data.image_set import GOOD
-from anomaly_jax.data.mvtec import Category, Record, open_mvtec, read_bytes
-from anomaly_jax.data.pixels import decode
+from anomaly_jax.data.mvtec import Category, Record, open_mvtec
 from engine_jax.errors import UserError
+from engine_jax.image_files import read_bytes
+from engine_jax.images import decode_rgb
+from engine_jax.tfds_source import SourceBuilder, read_back, tfds
 
+_SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
 _CITATION = """
 @inproceedings{bergmann2019mvtec,
   author = {Bergmann, Paul and Fauser, Michael and Sattlegger, David and Steger, Carsten},
@@ -33,7 +33,7 @@ _CITATION = """
 """
 
 
-class MvtecAd(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class MvtecAd(SourceBuilder[Record], skip_registration=True):
     """MVTec AD: good images of one category to train on, good and faulty ones to test on.
 
     Published under CC BY-NC-SA 4.0.
@@ -46,70 +46,33 @@ class MvtecAd(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         kwargs: data_dir and version, as every TFDS builder takes them.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in get_args(Category)]  # noqa: RUF012
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
     Download the category from https://www.mvtec.com/company/research/datasets/mvtec-ad and put its
     archive (hazelnut.tar.xz) or its folder (hazelnut) into the manual directory.
     """
-    # Nothing is downloaded. TFDS 4.9.10 would look for a list of checksums with importlib_resources,
-    # which it doesn't ask pip for.
-    url_infos = None
+    CITATION = _CITATION
 
-    def __init__(self, *, source: str | Path | None = None, **kwargs: Any):
-        self._source = source
-        self._metadata = tfds.core.MetadataDict()
-        kwargs.setdefault("file_format", "array_record")
-        super().__init__(**kwargs)
+    def open_source(self, path: str | Path) -> list[Record]:
+        return open_mvtec(path)
 
-    def check_source(self) -> None:
-        """Makes sure that what was prepared in data_dir is what `source` holds.
+    def identity(self, record: Record) -> Iterator[bytes]:
+        yield f"{record.name} {record.read_mask is not None}".encode()
+        yield read_bytes(record.read, record.name)
+        if record.read_mask is not None:
+            yield read_bytes(record.read_mask, f"mask of {record.name}")
 
-        Raises:
-            UserError: it was prepared from other files.
-        """
-        if self._source is None:
-            return
-        metadata = self.info.metadata  # As stored in data_dir; `_metadata` is what gets written.
-        prepared = metadata.get("files") if isinstance(metadata, dict) else None
-        if prepared != _fingerprint(open_mvtec(self._source)):
-            raise UserError(
-                f"{self.data_dir}: was prepared from other files than {self._source} holds; "
-                "delete that folder to prepare it again, or choose another data_dir"
-            )
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = {
+    def features(self) -> dict[str, Any]:
+        return {
             "image": tfds.features.Image(shape=(None, None, 3)),
             "mask": tfds.features.Image(shape=(None, None, 1)),
             "labelled": tfds.features.Scalar(np.bool_),
             "defect": tfds.features.Text(),
             "name": tfds.features.Text(),
         }
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=self.__doc__,
-            features=tfds.features.FeaturesDict(features),
-            citation=_CITATION,
-            metadata=self._metadata,
-            # Files keep the published order.
-            disable_shuffling=True,
-        )
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        records = open_mvtec(self._source or self._in_manual_dir(dl_manager))
-        self._metadata["files"] = _fingerprint(records)
-        return {
-            split: self._generate_examples([record for record in records if record.split == split])
-            for split in ("train", "test")
-        }
-
-    def _in_manual_dir(self, dl_manager: tfds.download.DownloadManager) -> Path:
-        """The category's folder or archive in TFDS's manual directory."""
-        try:
-            folder = Path(str(dl_manager.manual_dir))
-        except AssertionError as error:  # TFDS's way to say that it is missing or empty.
-            raise UserError(str(error)) from error
+    def in_manual_dir(self, folder: Path) -> Path:
+        """The category's folder or archive."""
         category = self.builder_config.name if self.builder_config else ""
         names = [category, *(f"{category}{end}" for end in (".tar.xz", ".tar", ".zip"))]
         for name in names:
@@ -117,13 +80,20 @@ class MvtecAd(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 return folder / name
         raise UserError(f"{folder}: found none of {', '.join(names)}")
 
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        records = self.published(dl_manager)
+        return {
+            split: self._generate_examples([record for record in records if record.split == split])
+            for split in _SPLITS
+        }
+
     def _generate_examples(self, records: Sequence[Record]) -> Iterator[tuple[int, dict[str, Any]]]:
         for index, record in enumerate(records):
             image = read_bytes(record.read, record.name)
             if record.read_mask is not None:
                 mask = read_bytes(record.read_mask, f"mask of {record.name}")
             else:
-                mask = _empty_mask(decode(image, record.name).size)
+                mask = _empty_mask(decode_rgb(image, record.name).size)
             yield (
                 index,
                 {
@@ -146,24 +116,20 @@ def prepared_records(builder: MvtecAd) -> list[Record]:
         UserError: there is nothing to prepare from, an image can't be read, or what was prepared
             earlier isn't the builder's `source`.
     """
-    builder.download_and_prepare()
-    builder.check_source()
-    skip = {"image": tfds.decode.SkipDecoding(), "mask": tfds.decode.SkipDecoding()}
+    builder.prepare()
     records = []
-    for split in ("train", "test"):
-        source = builder.as_data_source(split, decoders=skip)  # pyright: ignore[reportCallIssue]
-        for example in source:
-            defect = example["defect"].decode()
-            faulty = defect != GOOD and example["labelled"]
-            records.append(
-                Record(
-                    name=example["name"].decode(),
-                    split=split,
-                    defect=defect,
-                    read=lambda data=example["image"]: data,
-                    read_mask=(lambda data=example["mask"]: data) if faulty else None,
-                )
+    for split, example in read_back(builder, _SPLITS, ("image", "mask")):
+        defect = example["defect"].decode()
+        faulty = defect != GOOD and example["labelled"]
+        records.append(
+            Record(
+                name=example["name"].decode(),
+                split=split,
+                defect=defect,
+                read=lambda data=example["image"]: data,
+                read_mask=(lambda data=example["mask"]: data) if faulty else None,
             )
+        )
     return records
 
 
@@ -171,14 +137,3 @@ def _empty_mask(size: tuple[int, int]) -> bytes:
     encoded = io.BytesIO()
     Image.new("L", size).save(encoded, "PNG")
     return encoded.getvalue()
-
-
-def _fingerprint(records: Sequence[Record]) -> str:
-    """Tells one set of files from another."""
-    digest = hashlib.sha256()
-    for record in records:
-        digest.update(f"{record.name} {record.read_mask is not None}".encode())
-        digest.update(read_bytes(record.read, record.name))
-        if record.read_mask is not None:
-            digest.update(read_bytes(record.read_mask, f"mask of {record.name}"))
-    return digest.hexdigest()

@@ -5,7 +5,7 @@
     figure = detections(images, reconstructions, maps, masks, {"0.1": 0.1, "0.2": 0.2}, names, "crack")
     save(figure, "crack.png")
 
-The loss by epoch, which says nothing of anomalies, is `engine_jax.plots.loss_curves`.
+The loss by epoch is `engine_jax.plots.loss_curves`.
 """
 
 from anomaly_jax.plots.epochs import accuracies_by_epoch

@@ -1,4 +1,4 @@
-"""The three accuracies of the test images by epoch."""
+"""Recall, precision and accuracy of the test images by epoch."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from anomaly_jax.plots.names import line_styles, written
+from anomaly_jax.plots.names import display_name, line_styles
 from engine_jax.errors import UserError
 from engine_jax.plots import FAINT, INK, WIDTH, style_axes
 
@@ -27,13 +27,13 @@ def accuracies_by_epoch(
 ) -> Figure:
     """Recall, precision and accuracy of each defect's pixels by epoch, a line for each threshold, in percent.
 
-    A line has a gap where its rate is undefined: precision, where no pixel is predicted.
+    A line has a gap where its rate is undefined, such as precision without predicted pixels.
 
     Args:
         history: rows of metrics.jsonl, each with "epoch" and some of "test/<defect>/<threshold>/<rate>": fractions in
-            [0, 1], None or missing where they are undefined. Of two rows for one epoch the later counts.
-        defects: a row of axes each.
-        thresholds: names of thresholds, a line each.
+            [0, 1], None or missing where they are undefined. Of two rows for an epoch the later one is used.
+        defects: a row of axes for each.
+        thresholds: names of thresholds, a line for each.
         best_epoch: the epoch whose parameters were chosen, marked.
 
     Raises:
@@ -55,7 +55,7 @@ def accuracies_by_epoch(
     for ax, lines in zip(grid.flat, percent.reshape(grid.size, len(thresholds), -1), strict=True):
         style_axes(ax, "", "epoch" if ax in grid[-1] else "")
         for (name, look), line in zip(line_styles(thresholds).items(), lines, strict=True):
-            ax.plot(epochs, line, label=written(name), linewidth=1.5, **_dots(line), **look)
+            ax.plot(epochs, line, label=display_name(name), linewidth=1.5, **_dots(line), **look)
         if best_epoch is not None:
             label = f"chosen, epoch {best_epoch:g}"
             look = {"color": FAINT, "linestyle": (0, (4, 3)), "linewidth": 1.0, "zorder": 1}
@@ -64,7 +64,7 @@ def accuracies_by_epoch(
             look = {"color": FAINT, "fontsize": 8.5, "ha": "center", "va": "center"}
             ax.text(0.5, 0.5, "undefined", transform=ax.transAxes, **look)
     for ax, defect in zip(grid[:, 0], defects, strict=True):
-        ax.set_ylabel(written(defect, 17), fontsize=9, color=INK)
+        ax.set_ylabel(display_name(defect, 17), fontsize=9, color=INK)
     for ax, rate, low in zip(grid[0], RATES, (0, 0, _tens_below(percent[:, -1])), strict=True):
         ax.set_title(f"{rate}, %", fontsize=10, color=INK, loc="left")
         margin = 0.03 * (100 - low)
@@ -77,14 +77,14 @@ def accuracies_by_epoch(
 def _percent(
     rows: Sequence[Row], defects: Sequence[str], thresholds: Sequence[str]
 ) -> Float[np.ndarray, "d r t e"]:
-    """The rates of each defect and threshold by epoch, NaN where they are undefined."""
+    """The rates of each defect and threshold by epoch in percent, NaN where they are undefined."""
     keys = [f"test/{d}/{t}/{rate}" for d in defects for rate in RATES for t in thresholds]
     values = np.array([[row.get(key) for row in rows] for key in keys], float)  # None becomes NaN.
     return 100 * values.reshape(len(defects), len(RATES), len(thresholds), len(rows))
 
 
 def _dots(line: Float[np.ndarray, " e"]) -> dict[str, Any]:
-    """A marker for each epoch that no line reaches, because its neighbours are undefined."""
+    """Markers at isolated epochs, which no line connects because their neighbours are undefined."""
     known = np.isfinite(line)
     padded = np.concatenate([[False], known, [False]])
     alone = np.flatnonzero(known & ~padded[:-2] & ~padded[2:])
@@ -92,7 +92,7 @@ def _dots(line: Float[np.ndarray, " e"]) -> dict[str, Any]:
 
 
 def _tens_below(percent: np.ndarray) -> float:
-    """Where an axis of accuracies starts: a good one is so near to 100 that from 0 its lines would be one."""
+    """The lower end of the accuracy axis: lines near 100 % could not be told apart on an axis from 0."""
     known = percent[np.isfinite(percent)]
     return 10 * np.floor(np.min(known, initial=99) / 10)
 

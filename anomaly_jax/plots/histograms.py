@@ -1,4 +1,4 @@
-"""Scores of good and of faulty images or pixels, with the thresholds that tell them apart."""
+"""Histograms of the scores of good and faulty images or pixels, with the thresholds."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -12,15 +12,15 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 from matplotlib.transforms import blended_transform_factory, offset_copy
 
-from anomaly_jax.plots.names import is_number, line_styles, written
+from anomaly_jax.plots.names import display_name, is_number, line_styles
 from engine_jax.errors import UserError
 from engine_jax.plots import FAINT, INK, WIDTH, style_axes
 
-# Pale, so that the lines of thresholds stand out.
+# Pale, so that the threshold lines stand out.
 GOOD, FAULTY = "#C5CBD3", "#EBC363"
 BINS = {"image": 36, "pixel": 100}
 ROW, LEVEL, LEFT, RIGHT, TITLE, FOOT = 0.68, 0.15, 0.62, 1.55, 0.4, 0.72  # inches
-LETTERS = 18  # of a name that fit at the right
+LETTERS = 18  # of a name fit at the right
 Scores = Mapping[str, Float[np.ndarray, " m"]]
 
 
@@ -31,19 +31,19 @@ def score_histograms(
     level: Literal["image", "pixel"],
     title: str = "",
 ) -> Figure:
-    """A histogram for each group of scores over one axis, as a part of its group, with the thresholds as lines.
+    """A histogram for each group of scores on a common axis, in percent of the group, with the thresholds as lines.
 
-    Beside each faulty group stands, as an outline, the last good group that has scores. An oracle's threshold is
-    dashed. Pixels have a logarithmic axis of parts: the few highest of very many decide.
+    The last good group with scores is outlined in the histogram of each faulty group. An oracle's threshold is dashed.
+    For pixels the percentages are on a logarithmic axis, since the few highest scores of very many matter.
 
     Args:
         good: scores by group, such as "held-out good" and "test good"; a group may be empty.
-        faulty: scores of faulty images by defect, or of faulty pixels; of very many pixels a sample will do.
+        faulty: scores of faulty images, or of faulty pixels, by defect; a sample is enough for very many pixels.
         thresholds: by name.
-        level: what has the scores.
+        level: whether the scores are of images or of pixels.
 
     Raises:
-        UserError: there is no score at all.
+        UserError: there are no scores.
         ValueError: a score or threshold is not finite, or the level is neither of the two.
     """
     if level not in BINS:
@@ -81,7 +81,7 @@ def score_histograms(
 
 
 def _edges(groups: list[np.ndarray], thresholds: Mapping[str, float], bins: int) -> np.ndarray:
-    """Edges of equal bins over all scores and thresholds, with a little air at both ends."""
+    """Edges of equal bins over all scores and thresholds, with a margin at both ends."""
     scores = np.concatenate([np.zeros(0), *groups])
     if not len(scores):
         raise UserError("score histograms: there are no scores to draw")
@@ -112,7 +112,7 @@ def _write_name(ax: Axes, name: str, n: int, level: str) -> None:
     look: dict[str, Any] = {"textcoords": "offset points", "annotation_clip": False}
     look |= {"xycoords": "axes fraction", "color": INK, "ha": "left"}
     count = f"{n:,} {level}{'' if n == 1 else 's'}"
-    ax.annotate(written(name, LETTERS), (1, 0.5), (6, 1), va="bottom", fontsize=8.5, **look)
+    ax.annotate(display_name(name, LETTERS), (1, 0.5), (6, 1), va="bottom", fontsize=8.5, **look)
     ax.annotate(count, (1, 0.5), (6, -1), va="top", fontsize=7.5, **look)
 
 
@@ -131,9 +131,9 @@ def _style_parts(ax: Axes, level: str, groups: list[np.ndarray]) -> None:
 
 
 def _draw_thresholds(figure: Figure, rows: np.ndarray, thresholds: Mapping[str, float]) -> None:
-    """Lines through all rows; each ends above them at a height of its own, with its name at its right.
+    """Lines through all rows; each ends above them at its own height, with its name at the right.
 
-    The lower a threshold, the higher its name, so that no line crosses a name.
+    Names of lower thresholds are higher, so that no line crosses a name.
     """
     looks = line_styles(list(thresholds))
     page = figure.get_figheight()
@@ -145,7 +145,7 @@ def _draw_thresholds(figure: Figure, rows: np.ndarray, thresholds: Mapping[str, 
         y = top + LEVEL * (rank + 0.6) / page
         look = {"linewidth": 1.3, "solid_capstyle": "butt", "transform": place, "label": name}
         figure.add_artist(Line2D([value, value], [bottom, y], **look, **looks[name]))
-        words = name if is_number(name) else f"{written(name, LETTERS)}, {value:.3g}"
+        words = name if is_number(name) else f"{display_name(name, LETTERS)}, {value:.3g}"
         look = {"fontsize": 7.5, "color": INK, "va": "center"}
         figure.text(value, y, words, transform=beside, **look)
 
@@ -157,6 +157,6 @@ def _draw_legend(figure: Figure, good: bool, faulty: bool, outline: str | None) 
     if faulty:
         entries["faulty"] = Patch(color=FAULTY)
     if outline is not None:
-        entries[written(outline)] = Line2D([], [], color=INK, linewidth=0.8, alpha=0.7)
+        entries[display_name(outline)] = Line2D([], [], color=INK, linewidth=0.8, alpha=0.7)
     look = {"fontsize": 8.5, "frameon": False, "ncols": len(entries), "handlelength": 1.4}
     figure.legend(list(entries.values()), list(entries), loc="lower center", **look)

@@ -1,4 +1,4 @@
-"""What is found in single images: input, reconstruction, anomaly map, and masks at several thresholds."""
+"""Predictions for single images: input, reconstruction, anomaly map, and masks at several thresholds."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from anomaly_jax import metrics
-from anomaly_jax.plots.names import is_number, written
+from anomaly_jax.plots.names import display_name, is_number
 from engine_jax.plots import FAINT, INK, WIDTH
 
-# Of Okabe and Ito's set for the colour blind; the last one where the truth is not known.
+# From Okabe and Ito's palette for the colour blind; the last one where the true mask is not known.
 FOUND, FALSE_ALARM, MISSED, UNKNOWN = "#0072B2", "#F0E442", "#D55E00", "#CC79A7"
 MAP_COLOURS = "inferno"
-ROBUST = 99.8  # percentile of all the figure's pixels at which the colour scale ends.
+ROBUST = 99.8  # percentile of the maps' values at which the colour scale ends
 
 GAP, MARGIN, TITLE, HEAD, CAPTION, FOOT = 0.06, 0.28, 0.34, 0.36, 0.17, 0.5  # inches
 SMALLEST, LARGEST = 1.12, 1.7  # inches of a tile
@@ -35,21 +35,21 @@ def detections(
 ) -> Figure:
     """A row for each image: the image, its reconstruction, its anomaly map, the true mask and those predicted.
 
-    Predicted pixels lie on the faded image, in one colour each for those that are found, false alarms and those that
-    are missed. Beneath stand this image's recall, precision and accuracy in percent, a dash where one is undefined.
-    All maps share one colour scale, which ends at their 99.8th percentile; ticks beneath it are the thresholds.
-    A figure of many columns is wider than others.
+    Predicted masks are drawn on the faded image, with a colour each for found pixels, false alarms and missed pixels.
+    Below are the image's recall, precision and accuracy in percent, with a dash where one is undefined. All maps share
+    a colour scale, which ends at their 99.8th percentile; lines in it mark the thresholds. With many columns the figure
+    is wider than others.
 
     Args:
         images: uint8.
-        reconstructions: in [0, 1]; what lies beyond is clipped.
+        reconstructions: clipped to [0, 1].
         maps: finite.
-        masks: bool, [n, h, w] or one each; None where an image's faulty pixels are not known.
+        masks: bool, [n, h, w] or one for each image; None for an image whose faulty pixels are not known.
         thresholds: of the maps, by name; a pixel is predicted faulty where its map is at least the threshold.
         names: of the images.
 
     Raises:
-        ValueError: no images, a shape or type that is not the one above, or a map or threshold that is not finite.
+        ValueError: there are no images, a shape or type is wrong, or a map or threshold is not finite.
     """
     images, reconstructions, maps = (np.asarray(a) for a in (images, reconstructions, maps))
     _check(images, reconstructions, maps, masks, names)
@@ -81,14 +81,14 @@ def detections(
         text(centre, page - TITLE - HEAD + 0.05, head, ha="center", va="bottom")
     for row, (image, anomaly_map, mask) in enumerate(zip(images, maps, masks, strict=True)):
         top = page - TITLE - HEAD - row * (height + CAPTION)
-        name = written(names[row], int(15 * height))
+        name = display_name(names[row], int(15 * height))
         text(MARGIN / 2 + 0.02, top - height / 2, name, 7.5, rotation=90, ha="center", va="center")
         axes(0, row).imshow(image)
         axes(1, row).imshow(np.clip(reconstructions[row], 0, 1))
         axes(2, row).imshow(anomaly_map, cmap=MAP_COLOURS, norm=scale)
         _draw_mask(axes(3, row), mask)
         for column, threshold in enumerate(thresholds.values(), 4):
-            predicted = _reaches(anomaly_map, threshold)
+            predicted = _at_least(anomaly_map, threshold)
             axes(column, row).imshow(_overlay(image, predicted, mask))
         for column, rates in enumerate(_captions(anomaly_map, mask, thresholds), 4):
             x = MARGIN + column * (tile + GAP) + tile / 2
@@ -122,18 +122,20 @@ def _check(
 
 
 def _colour_scale(maps: np.ndarray) -> Normalize:
-    """From 0, or the lowest score if that is negative. A few hot pixels would leave all others black."""
+    """From 0, or the lowest score if it is negative, to a percentile: a few high scores would leave the rest black."""
     low, high = min(0.0, float(maps.min())), float(np.percentile(maps, ROBUST))
     return Normalize(low, high if high > low else low + 1)
 
 
 def _head(name: str, value: float) -> str:
-    """Two lines; where the name is its value, one says it."""
-    return f"predicted\nat {name}" if is_number(name) else f"{written(name, 20)}\nat {value:.3g}"
+    """A column's heading in two lines; the value is not repeated if it is the name."""
+    return (
+        f"predicted\nat {name}" if is_number(name) else f"{display_name(name, 20)}\nat {value:.3g}"
+    )
 
 
-def _reaches(anomaly_map: np.ndarray, threshold: float) -> np.ndarray:
-    # In the map's own type, as the metrics compare: a float32 score of 0.7 reaches 0.7.
+def _at_least(anomaly_map: np.ndarray, threshold: float) -> np.ndarray:
+    # In the map's own type, as in the metrics: a float32 score of 0.7 is at least 0.7.
     return anomaly_map >= np.asarray(threshold, anomaly_map.dtype)
 
 
@@ -148,7 +150,7 @@ def _draw_mask(ax: Axes, mask: np.ndarray | None) -> None:
 def _overlay(
     image: np.ndarray, predicted: np.ndarray, mask: np.ndarray | None
 ) -> Float[np.ndarray, "h w 3"]:
-    """The decision in colours on the faded grey image."""
+    """The predicted mask, coloured by whether it is right, on the faded grey image."""
     grey = image.astype(np.float64).mean(-1, keepdims=True) / 255
     shown = np.repeat(0.42 + 0.46 * grey, 3, axis=-1)
     if mask is None:

@@ -1,4 +1,4 @@
-"""How names of thresholds, defects and images are written, and what thresholds look like in every plot."""
+"""Names of thresholds, defects and images as plots show them, and the line styles of thresholds."""
 
 import math
 from collections.abc import Sequence
@@ -7,22 +7,21 @@ from typing import Any
 import matplotlib
 from matplotlib.colors import to_hex
 
-from engine_jax.plots import INK, SERIES
+from engine_jax.plots import INK, SERIES, shorten
 
 ORACLE = "oracle"
 _DASHED = (0, (4, 2))
-# Apart from the blues of the grid.
+# Distinct from the blues of the grid.
 _NAMED = (SERIES[1], SERIES[3], SERIES[4], SERIES[2])
 
 
-def written(name: str, length: int = 24) -> str:
-    """A name for a caption: spaces for underscores, and the end of what is longer than `length` letters."""
-    name = name.replace("_", " ")
-    return name if len(name) <= length else f"…{name[len(name) - length + 1 :]}"
+def display_name(name: str, length: int = 24) -> str:
+    """A name with spaces for underscores; a long one keeps its end, at most `length` letters in all."""
+    return shorten(name.replace("_", " "), length)
 
 
 def is_number(name: str) -> bool:
-    """Whether a threshold's name is its value."""
+    """Whether a threshold is named by its value."""
     try:
         return math.isfinite(float(name))
     except ValueError:
@@ -30,7 +29,7 @@ def is_number(name: str) -> bool:
 
 
 def line_styles(thresholds: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """How each threshold's line is drawn: a grid's in shades of blue, an oracle's dashed, others in colours."""
+    """The line style of each threshold: shades of blue for a grid, dashed for an oracle, other colours for the rest."""
     grid = sorted((name for name in thresholds if is_number(name)), key=float)
     shades = matplotlib.colormaps["Blues"]
     looks: dict[str, dict[str, Any]] = {}

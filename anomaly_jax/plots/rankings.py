@@ -1,4 +1,4 @@
-"""How well scores rank faulty above good: ROC, per-region overlap and precision-recall curves."""
+"""Curves of how scores rank faulty above good: ROC, per-region overlap and precision-recall."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,27 +11,27 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from anomaly_jax import curves
-from anomaly_jax.curves import FALSE_POSITIVE_LIMIT, Reached
-from anomaly_jax.plots.names import written
+from anomaly_jax.curves import FALSE_POSITIVE_LIMIT, ThresholdCounts
+from anomaly_jax.plots.names import display_name
 from engine_jax.errors import UserError
 from engine_jax.plots import FAINT, INK, SERIES, WIDTH, style_axes
 
 ALL = "all"
 STYLES = ("-", (0, (5, 1.5)), (0, (1, 1)))  # for more defects than there are colours
-POINTS = 1000  # of good and of faulty scores each that a curve is drawn through
+POINTS = 1000  # of curves.thinned, for drawing
 _CHANCE = {"color": FAINT, "linestyle": ":", "linewidth": 1.3, "zorder": 1}
 
 
 @dataclass(frozen=True)
 class _Panel:
-    """One kind of curve, and the area that sums it up."""
+    """A kind of curve, and the area under it."""
 
     title: str
     xlabel: str
     ylabel: str
     area_name: str
-    curve: Callable[[Reached], tuple[np.ndarray, np.ndarray]]
-    area: Callable[[Reached], Any]
+    curve: Callable[[ThresholdCounts], tuple[np.ndarray, np.ndarray]]
+    area: Callable[[ThresholdCounts], Any]
     right: float = 1.0  # where the x axis ends
     steps: str = "default"
 
@@ -48,7 +48,7 @@ _OVERLAP = _Panel(
     curves.aupro,
     FALSE_POSITIVE_LIMIT,
 )
-# The average precision is the area under a staircase, which rises and falls where recall is gained.
+# The average precision is the area under a step function with steps where the recall grows.
 _PRECISION = _Panel(
     "Precision-recall",
     "recall",
@@ -60,25 +60,25 @@ _PRECISION = _Panel(
 )
 
 
-def ranking_curves(tables: Mapping[str, Reached], title: str = "") -> Figure:
-    """ROC, per-region overlap up to 0.3 false positive rate, and precision-recall, with the areas beneath.
+def ranking_curves(counts: Mapping[str, ThresholdCounts], title: str = "") -> Figure:
+    """ROC, per-region overlap up to a false positive rate of 0.3, and precision-recall, with the areas under them.
 
-    The areas are those of the tables as given, AUPRO divided by 0.3, as fractions. Chance is dotted; its precision is
-    the part of all scores that are faulty, drawn for "all".
+    The areas are computed from the full counts, as fractions; AUPRO is divided by 0.3. Chance is dotted; its precision,
+    the share of faulty scores, is drawn for "all".
 
     Args:
-        tables: by defect, and "all" for all of them together, which is drawn black; see `curves.reached`. Where no
-            table holds regions (single images), the overlap is left out. A table without good or without faulty
-            scores has no curve, and a dash for its area.
+        counts: by defect, and "all" for all defects together, drawn black; see `curves.count_at_thresholds`. Without
+            region weights in any of them (single images), the overlap is left out. Counts without good or without
+            faulty scores have no curve, and a dash instead of an area.
 
     Raises:
-        UserError: there is no table.
+        UserError: there are no counts.
     """
-    if not tables:
-        raise UserError("ranking curves: there is no table to draw")
-    regions = any(table.regions is not None for table in tables.values())
+    if not counts:
+        raise UserError("ranking curves: there are no counts to draw")
+    regions = any(group.regions is not None for group in counts.values())
     panels = [_ROC, _OVERLAP, _PRECISION] if regions else [_ROC, _PRECISION]
-    side, legend = 0.9 * WIDTH / len(panels), 0.3 + 0.17 * (len(tables) + 1)  # inches
+    side, legend = 0.9 * WIDTH / len(panels), 0.3 + 0.17 * (len(counts) + 1)  # inches
     size = (WIDTH, side + legend + (0.3 if title else 0))
     figure = Figure(figsize=size, layout="constrained")
     if title:
@@ -87,7 +87,7 @@ def ranking_curves(tables: Mapping[str, Reached], title: str = "") -> Figure:
     for ax, below, panel in zip(*grid, panels, strict=True):
         style_axes(ax, panel.title, panel.xlabel, panel.ylabel)
         ax.set(xlim=(-0.01 * panel.right, 1.01 * panel.right), ylim=(-0.01, 1.02))
-        handles, labels = _draw_curves(ax, tables, panel)
+        handles, labels = _draw_curves(ax, counts, panel)
         below.axis("off")
         head = {"title": panel.area_name, "title_fontsize": 8, "alignment": "left"}
         look = {"fontsize": 8, "frameon": False, "handlelength": 1.8, "borderaxespad": 0}
@@ -96,20 +96,22 @@ def ranking_curves(tables: Mapping[str, Reached], title: str = "") -> Figure:
 
 
 def _draw_curves(
-    ax: Axes, tables: Mapping[str, Reached], panel: _Panel
+    ax: Axes, counts: Mapping[str, ThresholdCounts], panel: _Panel
 ) -> tuple[list[Line2D], list[str]]:
-    """Draws a panel and returns the legend's entries: an area and a name each."""
+    """Draws a panel; returns the legend's handles and labels, each with an area and a name."""
     handles, labels = [], []
 
     def add(name: str, look: dict[str, Any], area: float) -> None:
         handles.append(Line2D([], [], **look))
-        labels.append(f"{'     -   ' if math.isnan(area) else f'{area:.3f}'}  {written(name, 22)}")
+        labels.append(
+            f"{'     -   ' if math.isnan(area) else f'{area:.3f}'}  {display_name(name, 22)}"
+        )
 
-    for name, look in _looks(tables).items():
-        area = _area(panel, tables[name])
+    for name, look in _looks(counts).items():
+        area = _area(panel, counts[name])
         add(name, look, area)
         if not math.isnan(area):
-            x, y = panel.curve(curves.thin(tables[name], POINTS))
+            x, y = panel.curve(curves.thinned(counts[name], POINTS))
             if panel is _PRECISION:
                 gains = np.diff(x, prepend=-1) > 0
                 x, y = x[gains], y[gains]
@@ -120,26 +122,26 @@ def _draw_curves(
     if panel is not _PRECISION:
         ax.plot([0, panel.right], [0, panel.right], label="chance", **_CHANCE)
         add("chance", _CHANCE, panel.right / 2)
-    elif ALL in tables and not math.isnan(_area(panel, tables[ALL])):
-        good, faulty = tables[ALL].good[-1], tables[ALL].faulty[-1]
-        part = float(faulty / (good + faulty))
-        ax.plot([0, 1], [part, part], label="chance", **_CHANCE)
-        add("chance, all", _CHANCE, part)
+    elif ALL in counts and not math.isnan(_area(panel, counts[ALL])):
+        good, faulty = counts[ALL].good[-1], counts[ALL].faulty[-1]
+        share = float(faulty / (good + faulty))
+        ax.plot([0, 1], [share, share], label="chance", **_CHANCE)
+        add("chance, all", _CHANCE, share)
     return handles, labels
 
 
-def _area(panel: _Panel, table: Reached) -> float:
-    if panel is _OVERLAP and table.regions is None:
+def _area(panel: _Panel, counts: ThresholdCounts) -> float:
+    if panel is _OVERLAP and counts.regions is None:
         return math.nan
-    return float(panel.area(table))
+    return float(panel.area(counts))
 
 
-def _looks(tables: Mapping[str, Reached]) -> dict[str, dict[str, Any]]:
-    """By name; all together first, thick and black beneath the others."""
+def _looks(counts: Mapping[str, ThresholdCounts]) -> dict[str, dict[str, Any]]:
+    """Line styles by name; "all" comes first, thick and black under the others."""
     looks: dict[str, dict[str, Any]] = {}
-    if ALL in tables:
+    if ALL in counts:
         looks[ALL] = {"color": INK, "linestyle": "-", "linewidth": 2.4, "zorder": 1.9}
-    for i, name in enumerate(name for name in tables if name != ALL):
+    for i, name in enumerate(name for name in counts if name != ALL):
         turn, place = divmod(i, len(SERIES))
         style = STYLES[turn % len(STYLES)]
         looks[name] = {"color": SERIES[place], "linestyle": style, "linewidth": 1.4}

@@ -11,22 +11,21 @@ from anomaly_jax.synthetic.nut import Surface
 
 DEFECTS = ("crack", "cut", "hole", "print")
 
-# Each defect is so many strokes; those that it does not use lie far away.
-STROKES = 16
+STROKES = 16  # of every defect; unused strokes lie at _FAR, outside the picture
 _FAR = 100.0
 
 
 class Defect(NamedTuple):
-    """Strokes on the nut's unit disc (see `Surface.at`), and how they are coloured.
+    """Strokes on the nut's unit disc (see `Surface.at`), and their colours. Lengths are radii of the disc.
 
     Attributes:
         ends: both ends of each stroke.
         widths: half-widths at both ends.
-        core, rim: colours of the strokes and of what surrounds them.
-        cover: how much core and rim hide of the shell, in [0, 1].
-        rim_width: how far the rim reaches beyond the strokes.
-        ragged: how far the strokes' edges stray.
-        patchy: how unevenly the core covers, in [0, 1].
+        core, rim: colours of the strokes and of their surroundings.
+        cover: opacity of core and rim, in [0, 1].
+        rim_width: width of the rim around the strokes.
+        ragged: amplitude of the noise along the strokes' edges.
+        patchy: unevenness of the core's opacity, in [0, 1].
     """
 
     ends: Float[Array, "n 2 2"]
@@ -42,10 +41,10 @@ class Defect(NamedTuple):
 def paint(
     colour: Float[Array, "3 s s"], defect: Defect, seen: Surface, rough: Float[Array, "s s"]
 ) -> tuple[Float[Array, "3 s s"], Float[Array, "s s"]]:
-    """The shell's colour with the defect on it, and how much of the shell's gloss is left."""
+    """The shell's colour with the defect, and the share of the shell's gloss that remains, in [0, 1]."""
 
     def nearer(outside, stroke):
-        """The distance of all pixels to the strokes so far; less than 0 is inside."""
+        """The signed distance of all pixels to the strokes so far, negative inside."""
         (start, stop), (width, end_width) = stroke
         axis = stop - start
         per_length = axis / (axis @ axis + 1e-6)
@@ -55,7 +54,7 @@ def paint(
         away = jnp.sqrt(x * x + y * y) - width - along * (end_width - width)
         return jnp.minimum(outside, away), None
 
-    # One stroke at a time, so that memory does not grow with their number.
+    # One stroke at a time, so that memory does not grow with the number of strokes.
     outside = jnp.full_like(rough, _FAR)
     outside, _ = jax.lax.scan(nearer, outside, (defect.ends, defect.widths))
     outside = outside + defect.ragged * rough
@@ -69,12 +68,12 @@ def paint(
 
 
 def defect_of(u: Float[Array, "n"], kind: Array | int) -> Defect:
-    """A defect from uniform numbers in [0, 1), at least 32; kind is an index into `DEFECTS`, len(DEFECTS) is none."""
+    """A defect from at least 32 uniform numbers in [0, 1); kind: index into `DEFECTS`, or len(DEFECTS) for none."""
     return jax.lax.switch(kind, (crack, cut, hole, stamp, no_defect), u)
 
 
 def no_defect(u: Float[Array, "n"]) -> Defect:
-    """Nothing at all."""
+    """Strokes that change nothing."""
     del u
     zero = jnp.zeros(())
     return Defect(
@@ -89,7 +88,7 @@ def no_defect(u: Float[Array, "n"]) -> Defect:
 
 
 def crack(u: Float[Array, "n"]) -> Defect:
-    """A dark, jagged line that runs more or less from base to tip, with two branches."""
+    """A dark, jagged line, roughly from base to tip, with two branches."""
     heading = jnp.pi / 2 + 1.6 * (u[0] - 0.5)
     steps = (0.55 + 0.65 * u[1]) / 7 * (0.5 + u[2:9])
     turns = heading + 1.5 * (u[9:16] - 0.5)
@@ -145,7 +144,7 @@ def hole(u: Float[Array, "n"]) -> Defect:
     """A round, dark bore with a paler rim."""
     middle = 0.62 * jnp.sqrt(u[0]) * _unit(2 * jnp.pi * u[1])
     radius = 0.06 + 0.09 * u[2] ** 1.5
-    # Seldom quite round.
+    # Slightly elongated.
     reach = 0.3 * radius * u[3] * _unit(jnp.pi * u[4])
     ends = jnp.stack([middle - reach, middle + reach])[None]
     return Defect(
@@ -168,7 +167,7 @@ def stamp(u: Float[Array, "n"]) -> Defect:
     """Two to four letters in ink, each of four strokes between the points of a 2 x 3 grid."""
     places = [jnp.floor(6 * u[0:4]).astype(jnp.int32)]
     for stroke in range(4):
-        # 1 to 5 places on, so that no stroke ends where it starts.
+        # 1 to 5 points further, so that no stroke ends where it starts.
         on = 1 + jnp.floor(5 * u[4 + 4 * stroke : 8 + 4 * stroke]).astype(jnp.int32)
         places.append((places[-1] + on) % 6)
     nodes = jnp.stack(places, 1)  # [4, 5]
@@ -200,24 +199,24 @@ def _unit(angle: Array) -> Float[Array, "2"]:
 
 
 def _walk(start: Float[Array, "2"], headings: Float[Array, "n"], steps: Float[Array, "n"]):
-    """The points [n + 1, 2] of a walk."""
+    """The points [n + 1, 2] of a walk with the given headings and step lengths."""
     moves = steps[:, None] * _unit(headings).T
     return jnp.concatenate([start[None], start + jnp.cumsum(moves, 0)])
 
 
 def _inside(points: Float[Array, "n 2"]) -> Float[Array, "n 2"]:
-    """Points that lie beyond the nut's edge, drawn back onto it."""
+    """Moves points beyond the nut's edge back onto it."""
     far = jnp.linalg.norm(points, axis=-1, keepdims=True)
     return points * jnp.minimum(1, 0.92 / jnp.maximum(far, 0.1))
 
 
 def _line(points: Float[Array, "n 2"], widths: Float[Array, "n"]) -> tuple[Array, Array]:
-    """The strokes [n - 1, 2, 2] that join points, and their half-widths [n - 1, 2]."""
+    """The strokes [n - 1, 2, 2] that connect the points, and their half-widths [n - 1, 2]."""
     return jnp.stack([points[:-1], points[1:]], 1), jnp.stack([widths[:-1], widths[1:]], 1)
 
 
 def _strokes(ends: Float[Array, "n 2 2"], widths: Float[Array, "n 2"]) -> tuple[Array, Array]:
-    """The strokes, filled up to `STROKES`."""
+    """The strokes, padded to `STROKES`."""
     missing = STROKES - len(ends)
     return (
         jnp.concatenate([ends, jnp.full((missing, 2, 2), _FAR)]),

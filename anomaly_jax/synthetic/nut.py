@@ -1,7 +1,7 @@
 """The shape and the shell of a hazelnut seen from above.
 
-The outline is given in polar form, and the nut is the unit sphere stretched to it: a pixel inside the outline has a
-point on the sphere, from which its normal, its latitude and longitude on the shell, and so its colour follow.
+The outline is given in polar coordinates, and the nut is a unit sphere stretched to it: each pixel inside the outline
+corresponds to a point on the sphere, which gives its normal, its latitude and longitude on the shell, and its colour.
 """
 
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# How often each streak goes round the shell; whole numbers, so that the texture closes.
+# Periods of each streak around the shell; integers, so that the texture has no seam.
 _STREAKS = (3, 5, 8, 11, 13, 17, 19, 23, 29, 31, 37, 43)
 
 
@@ -20,9 +20,9 @@ class Shape(NamedTuple):
         centre: (x, y) in sides of the picture, from its middle.
         radius: half of the nut's length in sides of the picture.
         turn: the direction of the tip in the picture, radians.
-        tilt: how far the tip points at the camera (or the base does, when negative), radians.
-        width: half-width over half-length.
-        square, egg: how far the outline bulges at its corners, and towards its base.
+        tilt: angle by which the tip points towards the camera (the base if negative), radians.
+        width: half-width divided by half-length.
+        square, egg: bulge of the outline at its corners, and towards its base.
         tip: length of the tip.
     """
 
@@ -37,14 +37,14 @@ class Shape(NamedTuple):
 
 
 class Surface(NamedTuple):
-    """What each pixel of the picture shows of the nut.
+    """The nut's surface at each pixel of the picture.
 
     Attributes:
-        cover: how much of the pixel is the nut, in [0, 1].
-        at: (across, along) in the unit disc that the outline is stretched from, the tip at (0, 1).
-        normal: (right, down, towards the camera) unit vectors.
-        shell: the point of the unit sphere in the nut's own frame, whose last axis points to the tip.
-        pitch: the side of a pixel in units of `at`.
+        cover: share of the pixel that the nut covers, in [0, 1].
+        at: (across, along) in the unit disc that is stretched to the outline; the tip is at (0, 1).
+        normal: unit vectors (right, down, towards the camera).
+        shell: the point on the unit sphere in the nut's own frame, whose last axis points to the tip.
+        pitch: side of a pixel in units of `at`.
     """
 
     cover: Float[Array, "s s"]
@@ -55,13 +55,13 @@ class Surface(NamedTuple):
 
 
 def pixel_grid(size: int) -> tuple[Float[Array, "1 s"], Float[Array, "s 1"]]:
-    """The x and y of all pixel centres in sides of the picture from its middle, to broadcast."""
+    """The x and y of all pixel centres relative to the picture's middle, as fractions of its side; they broadcast."""
     line = (jnp.arange(size) + 0.5) / size - 0.5
     return line[None, :], line[:, None]
 
 
 def shape_of(u: Float[Array, "n"]) -> Shape:
-    """A nut about in the middle of the picture, turned any way, from uniform numbers in [0, 1)."""
+    """A nut near the middle of the picture, in any orientation, from uniform numbers in [0, 1)."""
     return Shape(
         centre=0.08 * (u[:2] - 0.5),
         radius=0.32 + 0.05 * u[2],
@@ -75,11 +75,11 @@ def shape_of(u: Float[Array, "n"]) -> Shape:
 
 
 def surface(shape: Shape, size: int) -> Surface:
-    """Where the nut is in a picture of size x size pixels, and which way it faces there."""
+    """The nut's surface in a picture of size x size pixels."""
     x, y = pixel_grid(size)
     x, y = (x - shape.centre[0]) / shape.radius, (y - shape.centre[1]) / shape.radius
     cos, sin = jnp.cos(shape.turn), jnp.sin(shape.turn)
-    # Seen along its axis a nut is round.
+    # Seen along its axis, a nut is round.
     width = 1 - (1 - shape.width) * jnp.cos(shape.tilt)
     across, along = (cos * y - sin * x) / width, cos * x + sin * y
 
@@ -97,7 +97,7 @@ def surface(shape: Shape, size: int) -> Surface:
     cover = jnp.clip(0.5 + (outline - distance) / pitch, 0, 1)
 
     squared = jnp.sum(at**2, 0)
-    # Pixels that the edge passes through take the colour of the edge.
+    # Pixels on the edge take the colour of the edge.
     a, b = at / jnp.sqrt(jnp.maximum(squared, 1))
     up = jnp.sqrt(jnp.maximum(1 - squared, 0))
     normal = jnp.stack([cos * b - sin * a, sin * b + cos * a, up])
@@ -109,11 +109,11 @@ def surface(shape: Shape, size: int) -> Surface:
 def colour(
     u: Float[Array, "n"], seen: Surface, rough: Float[Array, "2 s s"]
 ) -> Float[Array, "3 s s"]:
-    """The shell's own colour: brown with streaks from base to tip, speckles, a pale rough disc at the base.
+    """The shell's colour without light: brown with streaks from base to tip, speckles, a pale rough disc at the base.
 
     Args:
-        u: uniform numbers in [0, 1), at least 48.
-        seen: where the nut is.
+        u: at least 48 uniform numbers in [0, 1).
+        seen: the nut's surface.
         rough: noise in about [-1, 1], coarse and fine.
     """
     x, y, height = seen.shell
@@ -125,17 +125,17 @@ def colour(
         weight[i] * _wave(often * turns + phase[i] + 0.6 * (bend[i] - 0.5) * height)
         for i, often in enumerate(_STREAKS)
     )
-    # Streaks run together at the poles.
+    # Streaks converge at the poles and fade there.
     streak = streak * (1 - height**2)
 
     dark, light = jnp.array([0.40, 0.235, 0.13]), jnp.array([0.66, 0.42, 0.235])
     brown = dark + u[0] * (light - dark) + 0.05 * (u[1] - 0.5) * jnp.array([1.0, 0.0, -1.0])
     tone = 1 + (0.08 + 0.06 * u[2]) * streak + (0.05 + 0.07 * u[3]) * rough[0]
-    # Small dark speckles: the lowest valleys of the noise.
+    # Small dark speckles, at the minima of the noise.
     tone = tone - (0.2 + 0.3 * u[4]) * jnp.clip(-2 * rough[1] - 1.5, 0, 1)
     shell = brown[:, None, None] * tone
 
-    # Grey down around the tip, and the point of it.
+    # Grey down around the tip, and the dark point of the tip.
     down = (0.25 + 0.35 * u[5]) * jnp.clip((height - 0.62 + 0.08 * streak) / 0.35, 0, 1)
     shell = shell + down * (jnp.array([0.62, 0.53, 0.43])[:, None, None] - shell)
     shell = shell * (1 - 0.5 * jnp.clip((height - 0.985) / 0.01, 0, 1))
@@ -151,6 +151,6 @@ def colour(
 
 
 def _wave(turns: Float[Array, "s s"]) -> Float[Array, "s s"]:
-    """Nearly the cosine of so many turns: a cubic, many times cheaper."""
+    """A cubic approximation of the cosine of `turns` full turns, many times cheaper."""
     off = jnp.abs(turns - jnp.round(turns))
     return 1 - off * off * (24 - 32 * off)

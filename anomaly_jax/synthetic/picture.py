@@ -11,34 +11,33 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 from anomaly_jax.synthetic import nut, scene
 from anomaly_jax.synthetic.defects import DEFECTS, defect_of, paint
 from engine_jax.errors import UserError
+from engine_jax.synthetic import chunk_keys, photograph, render_series
 
-# Nuts are rendered so many at a time. A nut always has the same place in its chunk, so that it is the same to the last
-# bit however many are asked for.
-CHUNK = 16
+CHUNK = 16  # nuts rendered in a call
 
-# A pixel is faulty where the defect changes one of its colours, in [0, 1], by more than this.
+# A pixel is faulty if the defect changes one of its colour channels, in [0, 1], by more than this.
 VISIBLE = 0.03
 
-# Random numbers for each part of the scene: shape, light, cloth, shell and defect; each uses some of them.
+# Random numbers for each part of the scene: shape, light, cloth, shell and defect. No part uses all of them.
 _DRAWS = 64
 
-# Of the noise on the shell, coarse and fine, and on the cloth; see `scene.noise`.
+# Roughness of the noise on the shell (coarse, fine) and on the cloth, see `scene.noise`.
 _ROUGHNESS = (0.75, 1.5, 1.2)
 
 
 class Picture(NamedTuple):
-    """A picture of one nut and the pixels that its defect changed."""
+    """A picture of one nut, and the mask of its defect."""
 
     image: UInt8[Array, "s s 3"]
     mask: Bool[Array, "s s"]
 
 
 def render(key: PRNGKeyArray, kind: Array | int, size: int) -> Picture:
-    """Draws one nut, with a defect or without.
+    """Draws one nut, with or without a defect.
 
     Args:
-        key: a typed random key; it decides the nut, and with `kind` its defect.
-        kind: an index into `DEFECTS`; len(DEFECTS) is a good nut.
+        key: a typed random key, which determines the nut, and together with `kind` its defect.
+        kind: an index into `DEFECTS`, or len(DEFECTS) for a good nut.
         size: side of the image in pixels, a Python integer.
 
     Returns:
@@ -51,12 +50,12 @@ def render(key: PRNGKeyArray, kind: Array | int, size: int) -> Picture:
     clean, faulty = _scene(parts, rough, kind)
     mask = jnp.max(jnp.abs(faulty - clean), 0) > VISIBLE
     strength = 0.008 + 0.012 * parts[4, -1]
-    return Picture(scene.photograph(camera_key, faulty, strength), mask)
+    return Picture(photograph(camera_key, faulty, strength), mask)
 
 
 def _numbers(key: PRNGKeyArray) -> tuple[Float[Array, "5 n"], Float[Array, "3 m m"]]:
     """Uniform numbers in [0, 1) for the parts of the scene and for its noise."""
-    # One draw for all: each draw adds its own generator to the compiled program.
+    # A single draw, because each one adds its own generator to the compiled program.
     u = jax.random.uniform(key, (5 * _DRAWS + 3 * scene.NOISE**2,))
     lattice = u[5 * _DRAWS :].reshape(3, scene.NOISE, scene.NOISE)
     return u[: 5 * _DRAWS].reshape(5, _DRAWS), lattice
@@ -65,7 +64,7 @@ def _numbers(key: PRNGKeyArray) -> tuple[Float[Array, "5 n"], Float[Array, "3 m 
 def _scene(
     parts: Float[Array, "5 n"], rough: Float[Array, "3 s s"], kind: Array | int
 ) -> tuple[Float[Array, "3 s s"], Float[Array, "3 s s"]]:
-    """The nut without its defect and with it, in colours of [0, 1]."""
+    """The nut without and with its defect, in colours of [0, 1]."""
     shape = nut.shape_of(parts[0])
     light = scene.light_of(parts[1])
     ground = scene.cloth(parts[2], shape, light, rough[2])
@@ -80,9 +79,8 @@ def _scene(
 
 
 @functools.partial(jax.jit, static_argnames="size")
-def _chunk(seed: Array, first: Array, kind: Array, size: int) -> Picture:
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), first + jnp.arange(CHUNK))
-    return jax.vmap(lambda key: render(key, kind, size))(keys)
+def _chunk(key: PRNGKeyArray, first: Array, size: int, kind: Array) -> Picture:
+    return jax.vmap(lambda item: render(item, kind, size))(chunk_keys(key, first, CHUNK))
 
 
 def nuts(
@@ -90,36 +88,23 @@ def nuts(
 ) -> tuple[UInt8[np.ndarray, "n s s 3"], Bool[np.ndarray, "n s s"]]:
     """Synthetic nuts `start` to `start + count - 1` of a seed, as NumPy arrays: images and masks of their defects.
 
-    Nut i depends on the seed and i only, so that ranges of one seed that don't overlap are disjoint sets. A defect is
-    put on the same nut that is good without it.
+    Nut i depends only on the seed and i, so that non-overlapping ranges of one seed are disjoint sets. A nut with a
+    defect is otherwise the same as the good nut of the same seed and index.
 
     Args:
-        seed: names a series of nuts.
-        count: how many.
+        seed: of the series.
+        count: number of nuts.
         size: side of the images in pixels.
         defect: one of `DEFECTS`, or None for good nuts, whose masks are empty.
-        start: index of the first.
+        start: index of the first nut.
 
     Raises:
-        UserError: a count below 1, a size below 8, a negative start or seed, or a defect that there is not.
+        UserError: a count below 1, a size below 8, a negative start or seed, or an unknown defect.
     """
-    for name, value, least in (
-        ("seed", seed, 0),
-        ("count", count, 1),
-        ("size", size, 8),
-        ("start", start, 0),
-    ):
-        if value < least:
-            raise UserError(f"synthetic nuts: {name} is {value}, must be at least {least}")
     if defect is not None and defect not in DEFECTS:
         accepted = ", ".join(DEFECTS)
         raise UserError(f"synthetic nuts: defect is {defect!r}, must be None or one of {accepted}")
     kind = len(DEFECTS) if defect is None else DEFECTS.index(defect)
-    images = np.empty((count, size, size, 3), np.uint8)
-    masks = np.empty((count, size, size), bool)
-    for first in range(start - start % CHUNK, start + count, CHUNK):
-        chunk = jax.device_get(_chunk(seed, first, kind, size))
-        skip, stop = max(start - first, 0), min(start + count - first, CHUNK)
-        rows = slice(first + skip - start, first + stop - start)
-        images[rows], masks[rows] = (leaf[skip:stop] for leaf in chunk)
-    return images, masks
+    chunk = functools.partial(_chunk, kind=kind)
+    series = render_series("synthetic nuts", chunk, CHUNK, seed, count, size, start)
+    return series.image, series.mask

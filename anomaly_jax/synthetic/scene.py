@@ -1,23 +1,24 @@
-"""What is around a nut: light, the cloth it lies on, its shadow, and the camera's noise."""
+"""The surroundings of a nut: light, the cloth it lies on, and its shadow."""
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float
 
 from anomaly_jax.synthetic.nut import Shape, Surface, pixel_grid
+from engine_jax.synthetic import octaves
 
-# How many values each octave of the noise has along a picture's side.
+# Number of values of each octave of the noise along a picture's side.
 _PERIODS = (4, 8, 16, 32, 64)
+NOISE = sum(_PERIODS)
 
 
 class Light(NamedTuple):
     """A lamp and the light of the room.
 
     Attributes:
-        direction: towards the lamp: right, down, towards the camera.
+        direction: unit vector towards the lamp (right, down, towards the camera).
         direct, ambient: colours of the lamp and of the room.
         gloss: strength of the lamp's reflection.
     """
@@ -29,7 +30,7 @@ class Light(NamedTuple):
 
 
 def light_of(u: Float[Array, "n"]) -> Light:
-    """A lamp beside the camera, in any direction, white to warm, from uniform numbers in [0, 1)."""
+    """A lamp 15 to 45 degrees from the camera's axis, white to warm, from uniform numbers in [0, 1)."""
     around, aside = 2 * jnp.pi * u[0], jnp.radians(15 + 30 * u[1])
     direction = jnp.stack(
         [
@@ -46,23 +47,13 @@ def noise(
     u: Float[Array, "f n n"], size: int, roughness: Float[Array, "f"]
 ) -> Float[Array, "f s s"]:
     """Value noise in about [-1, 1] from uniform numbers, n = `NOISE`: octaves of amplitudes roughness^octave."""
-    matrix, octave = _octaves(size)
-    # The blocks on the diagonal are the octaves: two products interpolate and add up all of them.
+    matrix, octave = octaves(size, _PERIODS)
+    # Octaves are blocks on the diagonal, so that two products interpolate and sum all of them.
     amplitude = roughness[:, None] ** np.arange(len(_PERIODS))  # [f, octaves]
     amplitude = amplitude / jnp.linalg.norm(amplitude, axis=1, keepdims=True)
     amplitude = jnp.where(octave[:, None] == octave, amplitude[:, octave, None], 0)
     lattice = 1.2 * amplitude * (2 * u - 1)
     return jnp.asarray(matrix) @ lattice @ matrix.T
-
-
-NOISE = sum(_PERIODS)
-
-
-def _octaves(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A matrix [size, n] that interpolates the values of all octaves over a line, and each value's octave [n]."""
-    at = (np.arange(size)[:, None] + 0.5) / size
-    hats = [np.maximum(1 - np.abs(at * (k - 1) - np.arange(k)), 0) for k in _PERIODS]
-    return np.concatenate(hats, 1).astype(np.float32), np.repeat(np.arange(len(hats)), _PERIODS)
 
 
 def cloth(
@@ -81,7 +72,7 @@ def cloth(
     reach = 0.18 * light.direction[:2] / light.direction[2]
     x, y = x - shape.centre[0], y - shape.centre[1]
     shadow = 0.0
-    for share in (0.3, 1.0):  # close under the nut, and fallen away from the lamp
+    for share in (0.3, 1.0):  # close to the nut, and further from the lamp
         away = jnp.hypot(x + share * reach[0], y + share * reach[1]) / shape.radius
         fallen = jnp.clip((1.3 - away) / 0.5, 0, 1)
         shadow = jnp.maximum(shadow, fallen * fallen * (3 - 2 * fallen))
@@ -91,7 +82,7 @@ def cloth(
 def shade(
     colour: Float[Array, "3 s s"], seen: Surface, light: Light, gloss: Float[Array, "s s"]
 ) -> Float[Array, "3 s s"]:
-    """Colours under the light: the lamp, the room, and the lamp's reflection where there is gloss."""
+    """Colours under the light of the lamp and the room, with the lamp's reflection (Blinn-Phong)."""
     lit = jnp.maximum(jnp.einsum("c,chw->hw", light.direction, seen.normal), 0)
     halfway = light.direction + jnp.array([0.0, 0.0, 1.0])
     halfway = halfway / jnp.linalg.norm(halfway)
@@ -99,14 +90,3 @@ def shade(
     room = light.ambient[:, None, None] * (0.6 + 0.4 * seen.normal[2])
     lamp = light.direct[:, None, None]
     return colour * (room + lamp * lit) + lamp * (light.gloss * gloss * shine)
-
-
-def photograph(
-    key: PRNGKeyArray, picture: Float[Array, "3 s s"], strength: Float[Array, ""]
-) -> UInt8[Array, "s s 3"]:
-    """Adds the camera's noise to colours of [0, 1] and makes bytes of them."""
-    # Four bytes of one random word make three channels' noise and a common part.
-    word = jax.random.bits(key, picture.shape[1:], jnp.uint32)
-    grain = [((word >> shift) & 255).astype(jnp.float32) / 127.5 - 1 for shift in (0, 8, 16, 24)]
-    noisy = picture + strength * (jnp.stack(grain[:3]) + grain[3])
-    return jnp.round(jnp.clip(noisy, 0, 1) * 255).astype(jnp.uint8).transpose(1, 2, 0)

@@ -6,8 +6,8 @@ train = prepare(parts["train"], size=256)
 
 from classify_jax.data.folder import Record, open_folder
 from classify_jax.data.image_set import ImageSet
-from classify_jax.data.pixels import decode, fit
+from classify_jax.data.pixels import fit
 from classify_jax.data.prepare import prepare
 from classify_jax.data.splits import splits
 
-__all__ = ["ImageSet", "Record", "decode", "fit", "open_folder", "prepare", "splits"]
+__all__ = ["ImageSet", "Record", "fit", "open_folder", "prepare", "splits"]

@@ -1,10 +1,10 @@
-"""A folder of images for each class, cut into parts or not.
+"""A folder of images for each class, with or without published parts.
 
-    DIR/<class>/*.png                                       the parts are cut at random
-    DIR/train/<class>/*.png, DIR/val/<class>, DIR/test/<class>   as they are
+    DIR/<class>/*.png                                            the parts are drawn at random
+    DIR/train/<class>/*.png, DIR/val/<class>, DIR/test/<class>   the parts are these
 
-Of the second form, val and test may be missing; what is missing is cut from train. Images are PNG, JPEG, BMP, TIFF or
-WebP; other files, and files and folders whose names begin with a dot, are passed over.
+In the second form, val and test may be missing; a missing part is drawn from train. Images are PNG, JPEG, BMP, TIFF or
+WebP; other files, hidden ones (._a.jpg) and a Mac's __MACOSX folder are passed over.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from engine_jax.errors import UserError
-from engine_jax.images import SUFFIXES
+from engine_jax.errors import UserError, listed
+from engine_jax.image_files import SUFFIXES, images_in, is_hidden
 
 Split = Literal["train", "validation", "test"]
 
@@ -35,7 +35,7 @@ class Record:
     Attributes:
         name: path below the data set's folder: "cat/003.png".
         label: the name of its class.
-        split: the part that it is published in; None where the data set isn't cut.
+        split: the published part that it belongs to; None if the data set has no parts.
         read: returns the encoded image's bytes.
     """
 
@@ -49,10 +49,10 @@ def open_folder(path: str | Path) -> list[Record]:
     """Opens a data set; images are read later.
 
     Returns:
-        The records, part by part and class by class in the order of their names.
+        The records, part by part and class by class, in the natural order of their names.
 
     Raises:
-        UserError: no such folder, no class folders, a single one, one without images, or one of validation or test
+        UserError: no such folder, fewer than two class folders, one without images, or one in validation or test
             that isn't in train.
     """
     path = Path(path)
@@ -73,7 +73,7 @@ def open_folder(path: str | Path) -> list[Record]:
 
 
 def check_classes(records: Sequence[Record], where: str) -> None:
-    """Raises a UserError when a class is tested on, or chosen by, that is never trained on."""
+    """Raises a UserError if a class of the validation or test part has no training images."""
     trained = {record.label for record in records if record.split == "train"}
     for record in records:
         if record.label not in trained:
@@ -95,12 +95,6 @@ def class_names(records: Sequence[Record], where: str) -> tuple[str, ...]:
     return names
 
 
-def listed(names: Sequence[str], most: int = 8) -> str:
-    """Some names, for a message."""
-    more = f", and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
 def _classes(root: Path, above: Path, split: Split | None) -> list[Record]:
     """The records of the class folders in `above`."""
     folders = _folders(above)
@@ -108,11 +102,7 @@ def _classes(root: Path, above: Path, split: Split | None) -> list[Record]:
         raise UserError(f"{above}: no class folders here; accepted: {_LAYOUT}")
     records = []
     for folder in folders:
-        files = [
-            file
-            for file in sorted(folder.iterdir())
-            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-        ]
+        files = images_in(folder)
         if not files:
             raise UserError(f"{folder}: no images of this class; accepted: {', '.join(SUFFIXES)}")
         records += [
@@ -126,4 +116,4 @@ def _classes(root: Path, above: Path, split: Split | None) -> list[Record]:
 def _folders(path: Path) -> list[Path]:
     if not path.is_dir():
         return []
-    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return sorted(p for p in path.iterdir() if p.is_dir() and not is_hidden(p.name))

@@ -29,3 +29,9 @@ class ImageSet:
     def counts(self) -> Int[np.ndarray, " k"]:
         """How many images each class has."""
         return np.bincount(self.labels, minlength=len(self.class_names))
+
+    def first(self, count: int) -> "ImageSet":
+        """The first images of the set."""
+        return ImageSet(
+            self.images[:count], self.labels[:count], self.names[:count], self.class_names
+        )

@@ -1,21 +1,13 @@
-"""From the records of a data set to arrays."""
+"""Reads the records of a data set into arrays."""
 
-import logging
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
-from classify_jax.data.folder import Record, class_names, listed
+from classify_jax.data.folder import Record, class_names
 from classify_jax.data.image_set import ImageSet
-from classify_jax.data.pixels import decode, fit
-from engine_jax.errors import UserError
-
-T = TypeVar("T")
-logger = logging.getLogger(__name__)
+from classify_jax.data.pixels import fit
+from engine_jax.image_files import read_all, read_rgb
 
 
 def prepare(
@@ -37,49 +29,16 @@ def prepare(
         UserError: an image that can't be read, or none that can.
     """
     classes = tuple(classes or class_names(records, "prepare"))
-    n = len(records)
-    images = np.empty((n, size, size, 3), np.uint8)
+    names = [record.name for record in records]
+    images = np.empty((len(records), size, size, 3), np.uint8)
 
-    def fill(i: int) -> UserError | None:
-        try:
-            images[i] = fit(read_image(records[i]), size)
-        except UserError as error:
-            return error
-        return None
+    def fill(i: int) -> None:
+        images[i] = fit(read_rgb(records[i].read, names[i]), size)
 
-    errors = run_over(fill, n)
-    kept = [i for i, error in enumerate(errors) if error is None]
-    bad = [error for error in errors if error is not None]
-    if bad and (not skip_unreadable or not kept):
-        more = f" (and {len(bad) - 1} more of {n} images)" if len(bad) > 1 else ""
-        raise UserError(f"{bad[0]}{more}") from bad[0]
-    if bad:
-        left_out = [record.name for record, error in zip(records, errors, strict=True) if error]
-        logger.warning(
-            "%d of %d images can't be read and are left out: %s", len(bad), n, listed(left_out, 20)
-        )
+    kept = read_all(fill, names, skip_unreadable=skip_unreadable)
     return ImageSet(
-        images[kept] if bad else images,
+        images if len(kept) == len(names) else images[kept],
         np.array([classes.index(records[i].label) for i in kept], np.int32),
-        [records[i].name for i in kept],
+        [names[i] for i in kept],
         classes,
     )
-
-
-def read_image(record: Record) -> Image.Image:
-    """Reads an image at its own size.
-
-    Raises:
-        UserError: it can't be read.
-    """
-    try:
-        data = record.read()
-    except OSError as error:
-        raise UserError(f"{record.name}: can't be read ({error})") from error
-    return decode(data, record.name)
-
-
-def run_over(function: Callable[[int], T], count: int) -> list[T]:
-    """[function(0), .., function(count - 1)], in threads: Pillow releases the interpreter's lock."""
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
-        return list(pool.map(function, range(count)))

@@ -1,24 +1,22 @@
-"""Which images are trained on, which choose the parameters, and which are tested."""
+"""Splits a data set into training, validation and test parts."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 
-import numpy as np
-
 from classify_jax.data.folder import SPLITS, Record, Split
 from engine_jax.errors import UserError
+from engine_jax.order import shuffled
 
 
 def splits(
     records: Sequence[Record], validation: float = 0.1, test: float = 0.1, *, seed: int = 0
 ) -> dict[Split, list[Record]]:
-    """The parts of a data set: those that it is published in, and what is missing cut from the rest, class by class.
+    """The published parts of a data set; a missing one is drawn from the training images, class by class.
 
     Args:
-        records: of a data set without parts, or with a training part at least.
-        validation, test: shares of each class's images that are cut, of data sets without such a part; one image at
-            least.
-        seed: chooses them, the same ones on every machine.
+        records: of a data set without parts, or with at least a training part.
+        validation, test: share of each class's images that is drawn for the part if it is missing; at least one image.
+        seed: chooses these images, the same ones on every machine.
 
     Returns:
         The parts, disjoint, each in the order of `records`.
@@ -47,10 +45,10 @@ def _cut(records: Sequence[Record], shares: dict[Split, float], seed: int) -> di
     for record in records:
         by_class[record.label].append(record.name)
     held_out: dict[Split, set[str]] = {split: set() for split in shares}
-    # Philox's raw bits are the same in every NumPy, which Generator's methods don't promise.
-    random = np.random.Philox(seed)
+    start = 0
     for label, names in by_class.items():
-        order = np.argsort(random.random_raw(len(names)), kind="stable")
+        order = shuffled(len(names), seed, start)
+        start += len(names)
         first = 0
         for split, share in shares.items():
             count = max(1, round(share * len(names)))

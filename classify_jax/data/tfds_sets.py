@@ -1,20 +1,16 @@
-"""Any image classification set of tensorflow-datasets, prepared and read without TensorFlow.
-
-This is the package's only module that imports tensorflow-datasets.
-"""
+"""Any image classification set of tensorflow-datasets, prepared and read without TensorFlow."""
 
 from typing import Any
 
-import tensorflow_datasets as tfds
-
 from classify_jax.data.folder import SPLITS, Record, Split, check_classes
 from engine_jax.errors import UserError
+from engine_jax.tfds_source import read_back, tfds
 
 
 def tfds_records(name: str, data_dir: str = "") -> list[Record]:
     """Prepares a set as ArrayRecord files unless that has been done, and reads it.
 
-    Its parts train, validation and test are taken as they are; others are left alone.
+    Its parts train, validation and test are used as published; others are ignored.
 
     Args:
         name: such as "mnist", "tf_flowers" or "cifar10:3.0.2".
@@ -45,17 +41,15 @@ def tfds_records(name: str, data_dir: str = "") -> list[Record]:
             "accepted: a set with a part train"
         )
     splits: list[Split] = [split for split in SPLITS if split in builder.info.splits]
-    records = []
-    for split in splits:
-        source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
-        records += [
-            Record(
-                f"{split}/{i:06d}",
-                label.int2str(int(example["label"])),
-                split,
-                lambda data=example["image"]: data,
-            )
-            for i, example in enumerate(source)
-        ]
+    records = [
+        Record(
+            f"{split}/{i:06d}",
+            label.int2str(int(example["label"])),
+            split,
+            lambda data=example["image"]: data,
+        )
+        for split in splits
+        for i, (_, example) in enumerate(read_back(builder, [split]))
+    ]
     check_classes(records, name)
     return records

@@ -1,4 +1,4 @@
-"""Which classes are taken for which."""
+"""The confusion matrix as a picture."""
 
 from collections.abc import Sequence
 
@@ -6,16 +6,19 @@ import numpy as np
 from jaxtyping import Int
 from matplotlib.figure import Figure
 
-from engine_jax.plots import FAINT, INK, WIDTH
+from engine_jax.plots import FAINT, INK, WIDTH, shorten
 
-_NUMBERED, _NAMED = 20, 60  # classes at most, for counts in the cells and for names beside them
+_NUMBERED, _NAMED = (
+    20,
+    60,
+)  # largest number of classes for counts in the cells, and for names beside them
 
 
 def confusion(matrix: Int[np.ndarray, "k k"], class_names: Sequence[str]) -> Figure:
-    """The share of each class's images (rows) that are taken for each class (columns), with counts if there is room.
+    """The share of each class's images (rows) that are predicted as each class (columns), with counts if they fit.
 
     Raises:
-        ValueError: the matrix is not square or has another size than the names.
+        ValueError: the matrix is not square, or its size is not the number of names.
     """
     k = len(class_names)
     if matrix.shape != (k, k):
@@ -30,7 +33,7 @@ def confusion(matrix: Int[np.ndarray, "k k"], class_names: Sequence[str]) -> Fig
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0, labelsize=8 if k <= _NUMBERED else 6, labelcolor=INK)
     if k <= _NAMED:
-        names = [_short(name) for name in class_names]
+        names = [shorten(name, 18, keep="start") for name in class_names]
         ax.set_xticks(range(k), names, rotation=90 if k > 6 else 0)
         ax.set_yticks(range(k), names)
     if k <= _NUMBERED:
@@ -43,7 +46,3 @@ def confusion(matrix: Int[np.ndarray, "k k"], class_names: Sequence[str]) -> Fig
     bar.ax.tick_params(labelsize=8, color=FAINT, labelcolor=INK)
     bar.set_label("of the true class", fontsize=8, color=INK)
     return figure
-
-
-def _short(name: str, most: int = 18) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -12,7 +12,7 @@ _TITLES = {"top1": "top-1 accuracy", "top5": "top-5 accuracy"}
 def accuracy_curves(
     history: Sequence[Mapping[str, float]], best_epoch: float | None = None
 ) -> Figure:
-    """Top-1 and top-5 accuracy of the validation part, and of as many training images, in percent by epoch.
+    """Top-1 and top-5 accuracy of each split in percent by epoch.
 
     Args:
         history: rows of metrics.jsonl, each with "epoch" and some of "<split>/top1_error" and "<split>/top5_error",

@@ -1,4 +1,4 @@
-"""Images with what the network takes them for."""
+"""Images with their predicted classes."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from matplotlib.figure import Figure
 
-from engine_jax.plots import INK, WIDTH
+from engine_jax.plots import INK, WIDTH, shorten
 
-RIGHT, WRONG = "#0072B2", "#D55E00"  # of Okabe and Ito's set for the colour blind
+RIGHT, WRONG = "#0072B2", "#D55E00"  # from Okabe and Ito's palette for the colour blind
 _COLUMNS = 6
 _TITLE, _CAPTION = 0.35, 0.36  # inches
 
@@ -20,7 +20,7 @@ def examples(
     class_names: Sequence[str],
     title: str,
 ) -> Figure:
-    """A grid of images; beneath each the predicted class with its probability, and the true one where that is another.
+    """A grid of images, each above its predicted class with the probability, and the true class if that differs.
 
     Raises:
         ValueError: there are no images, or the shapes do not fit.
@@ -29,6 +29,7 @@ def examples(
     if not n or labels.shape != (n,) or probabilities.shape != (n, len(class_names)):
         shapes = (images.shape, probabilities.shape, labels.shape)
         raise ValueError(f"shapes {shapes} of {len(class_names)} classes do not fit")
+    names = [shorten(name, 16, keep="start") for name in class_names]
     tile = WIDTH / _COLUMNS
     rows = -(-n // _COLUMNS)
     height = _TITLE + rows * (tile + _CAPTION)
@@ -44,13 +45,9 @@ def examples(
         ax.spines[:].set_visible(False)
         found = int(probabilities[i].argmax())
         right = found == labels[i]
-        text = f"{_short(class_names[found])} {100 * probabilities[i, found]:.0f} %"
+        text = f"{names[found]} {100 * probabilities[i, found]:.0f} %"
         if not right:
-            text += f"\ntrue: {_short(class_names[int(labels[i])])}"
+            text += f"\ntrue: {names[labels[i]]}"
         look = {"fontsize": 7.5, "color": RIGHT if right else WRONG, "va": "top"}
         figure.text(box[0] + 0.004, box[1] - 0.03 / height, text, **look)
     return figure
-
-
-def _short(name: str, most: int = 16) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -1,4 +1,4 @@
-"""What the first layer looks for."""
+"""The filters of the first layer as pictures."""
 
 import numpy as np
 from jaxtyping import Float
@@ -10,10 +10,10 @@ _COLUMNS = 12
 
 
 def filters(kernel: Float[np.ndarray, "k k 3 o"]) -> Figure:
-    """The first layer's filters as colours, each scaled by its largest weight; grey is 0.
+    """The first layer's filters as colours, each scaled by its largest absolute weight; grey is 0.
 
     Raises:
-        ValueError: the kernel has not three input channels.
+        ValueError: the kernel does not have three input channels.
     """
     if kernel.ndim != 4 or kernel.shape[2] != 3:
         raise ValueError(f"kernel is {kernel.shape}, not [k, k, 3, o]")

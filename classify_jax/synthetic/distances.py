@@ -1,6 +1,6 @@
-"""Signed distances to shapes of about unit radius: below 0 inside of a shape, above 0 outside.
+"""Signed distances to shapes of about unit radius: negative inside a shape, positive outside.
 
-Away from an outline some are only bounds of the distance, which is all that drawing the outline needs.
+Away from the outline some are only bounds of the distance, which is enough to draw the outline.
 """
 
 import jax.numpy as jnp
@@ -55,7 +55,7 @@ def _arrow(x: Points, y: Points) -> Points:
 
 
 def _heart(x: Points, y: Points) -> Points:
-    """A square that stands on its corner, and discs on its two upper edges."""
+    """A square on its corner, and discs on its two upper edges."""
     half, y = 0.55, y - 0.1
     middle = half / 2**0.5  # of an upper edge, along either axis
     square = _box((x + y) / 2**0.5, (x - y) / 2**0.5, half, half)
@@ -65,7 +65,7 @@ def _heart(x: Points, y: Points) -> Points:
 def _star(x: Points, y: Points) -> Points:
     """Five points at radius 1, with corners at radius 0.42 between them."""
     sector = 2 * jnp.pi / 5
-    # Every point is like one within half a sector of the tip at (1, 0), on its left side.
+    # By symmetry, every point maps to one within half a sector of the tip at (1, 0), on its left side.
     angle = jnp.abs((jnp.arctan2(y, x) + sector / 2) % sector - sector / 2)
     radius = jnp.hypot(x, y)
     x, y = radius * jnp.cos(angle), radius * jnp.sin(angle)

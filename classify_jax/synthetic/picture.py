@@ -1,4 +1,4 @@
-"""A shape anywhere in a picture, turned, stretched, coloured and lit at random, before a cluttered ground."""
+"""Pictures of a shape at a random place, rotation, stretch, colour and light, on a cluttered background."""
 
 from functools import partial
 
@@ -8,15 +8,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from classify_jax.synthetic.distances import CLASSES, distances
-from engine_jax.errors import UserError
+from engine_jax.synthetic import chunk_keys, render_series
 
-# Pictures are rendered so many at a time. A picture always has the same place in its chunk, so that it is the same to
-# the last bit however many are asked for.
-CHUNK = 64
-
+CHUNK = 64  # pictures rendered in a call
 _DRAWS = 32  # random numbers of a scene, besides its noise
-_CELLS = 8  # values of the noise along a picture's side
-_BARS = 3  # behind the shape
+_CELLS = 8  # number of the noise's values along a picture's side
+_BARS = 3  # number of bars behind the shape
 # Colours of shape and ground differ by at least this much in one channel.
 _CONTRAST = 0.35
 
@@ -25,16 +22,16 @@ def render(key: PRNGKeyArray, kind: Int[Array, ""], size: int) -> UInt8[Array, "
     """Draws one shape.
 
     Args:
-        key: a typed random key, which decides all but the kind of shape.
+        key: a typed random key, which determines everything but the kind of shape.
         kind: an index into `CLASSES`.
         size: side of the picture in pixels, a Python integer.
     """
     scene_key, camera_key = jax.random.split(key)
-    # One draw for all: each draw adds its own generator to the compiled program.
+    # A single draw, because each one adds its own generator to the compiled program.
     u = jax.random.uniform(scene_key, (_DRAWS + 2 * _CELLS**2,))
     rough = _noise(u[_DRAWS:].reshape(2, _CELLS, _CELLS), size)
     line = (jnp.arange(size) + 0.5) / size - 0.5
-    x, y = line[None, :], line[:, None]  # sides of the picture from its middle
+    x, y = line[None, :], line[:, None]  # relative to the middle, as fractions of the side
 
     ground, colour = _colours(u[:6])
     bars = u[14 : 14 + 4 * _BARS].reshape(_BARS, 4)
@@ -50,20 +47,20 @@ def render(key: PRNGKeyArray, kind: Int[Array, ""], size: int) -> UInt8[Array, "
 
 def _grain(key: PRNGKeyArray, size: int) -> Float[Array, "s s 3"]:
     """The camera's noise, in [-1, 1]."""
-    # Three bytes of one random word are three channels: normal draws would take most of the rendering's time.
+    # Three bytes of a random word make three channels; normal numbers would take most of the rendering time.
     word = jax.random.bits(key, (size, size), jnp.uint32)
     return jnp.stack([(word >> shift) & 255 for shift in (0, 8, 16)], -1) / 127.5 - 1
 
 
 def _colours(u: Float[Array, "6"]) -> tuple[Float[Array, "3"], Float[Array, "3"]]:
-    """Of the ground and of the shape, which can be told apart."""
+    """Distinguishable colours of the background and of the shape."""
     ground, colour = u[:3], u[3:]
     far = jnp.max(jnp.abs(ground - colour)) >= _CONTRAST
     return ground, jnp.where(far, colour, (ground + 0.5) % 1)
 
 
 def _noise(u: Float[Array, "f n n"], size: int) -> Float[Array, "f s s"]:
-    """Uniform numbers as smooth textures in [-1, 1], interpolated linearly."""
+    """Smooth textures in [-1, 1] from uniform numbers, by linear interpolation."""
     at = (np.arange(size)[:, None] + 0.5) / size * (_CELLS - 1)
     hats = np.maximum(1 - np.abs(at - np.arange(_CELLS)), 0).astype(np.float32)  # [s, n]
     return jnp.asarray(hats) @ (2 * u - 1) @ hats.T
@@ -78,7 +75,7 @@ def _ground(
     rough: Float[Array, "s s"],
     size: int,
 ) -> Float[Array, "s s 3"]:
-    """A ground of uneven colour, crossed by bars of lighter and darker tones."""
+    """A background of uneven colour, crossed by lighter and darker bars."""
     tone = 0.2 * rough
     for bar in bars:
         across = jnp.cos(jnp.pi * bar[0]) * x + jnp.sin(jnp.pi * bar[0]) * y
@@ -95,7 +92,7 @@ def _cover(
     u: Float[Array, "6"],
     size: int,
 ) -> Float[Array, "s s"]:
-    """How much of each pixel the shape covers, wholly inside of the picture, in [0, 1]."""
+    """The share of each pixel that the shape covers, in [0, 1]; the shape is entirely inside the picture."""
     radius = 0.24 + 0.16 * u[0]
     room = 0.5 - radius
     x, y = x - room * (2 * u[1] - 1), y - room * (2 * u[2] - 1)
@@ -107,10 +104,9 @@ def _cover(
 
 
 @partial(jax.jit, static_argnames="size")
-def _chunk(seed: Array, first: Array, size: int) -> UInt8[Array, "n s s 3"]:
-    at = first + jnp.arange(CHUNK)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), at)
-    return jax.vmap(partial(render, size=size))(keys, at % len(CLASSES))
+def _chunk(key: PRNGKeyArray, first: Array, size: int) -> UInt8[Array, "n s s 3"]:
+    kinds = (first + jnp.arange(CHUNK)) % len(CLASSES)
+    return jax.vmap(partial(render, size=size))(chunk_keys(key, first, CHUNK), kinds)
 
 
 def shapes(
@@ -118,29 +114,17 @@ def shapes(
 ) -> tuple[UInt8[np.ndarray, "n s s 3"], Int[np.ndarray, " n"]]:
     """Pictures `start` to `start + count - 1` of a seed's series and their classes, as NumPy arrays.
 
-    Picture i depends on the seed and i only, so that ranges of one seed that don't overlap are disjoint sets; its class
-    is i modulo the number of classes.
+    Picture i depends only on the seed and i, so that non-overlapping ranges of one seed are disjoint sets; its class is
+    i modulo the number of classes.
 
     Args:
-        seed: names a series.
-        count: how many.
+        seed: of the series.
+        count: number of pictures.
         size: side of the pictures in pixels.
-        start: index of the first.
+        start: index of the first picture.
 
     Raises:
         UserError: a count below 1, a size below 8, or a negative start or seed.
     """
-    for name, value, least in (
-        ("seed", seed, 0),
-        ("count", count, 1),
-        ("size", size, 8),
-        ("start", start, 0),
-    ):
-        if value < least:
-            raise UserError(f"shapes: {name} is {value}, must be at least {least}")
-    images = np.empty((count, size, size, 3), np.uint8)
-    for first in range(start - start % CHUNK, start + count, CHUNK):
-        chunk = jax.device_get(_chunk(seed, first, size))
-        skip, stop = max(start - first, 0), min(start + count - first, CHUNK)
-        images[first + skip - start : first + stop - start] = chunk[skip:stop]
+    images = render_series("shapes", _chunk, CHUNK, seed, count, size, start)
     return images, (np.arange(start, start + count) % len(CLASSES)).astype(np.int32)

@@ -7,7 +7,7 @@
 `deeppose_jax.data.tfds_builders` does the same through tensorflow-datasets.
 """
 
-from deeppose_jax.data.canvas import decode, image_box, joint_box, place, prepare
+from deeppose_jax.data.canvas import joint_box, place, prepare
 from deeppose_jax.data.lsp import Record, open_folder, open_lsp, open_lsp_extended
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.data.splits import splits
@@ -15,8 +15,6 @@ from deeppose_jax.data.splits import splits
 __all__ = [
     "PoseSet",
     "Record",
-    "decode",
-    "image_box",
     "joint_box",
     "open_folder",
     "open_lsp",

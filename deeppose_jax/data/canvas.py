@@ -1,35 +1,27 @@
 """From images of any size and kind to square canvases that fit one array.
 
-A record's region (the whole image, or a box around the person) is scaled, with its shape kept,
-until its longer side fills the canvas, and centred. What the image shows outside the region but
-inside the canvas stays; what lies outside the image gets the image's mean colour, so that a crop
-which straddles the border sees no strong edge there.
+A record's region (the whole image, or a box around the person) is scaled, with its aspect ratio kept,
+until its longer side fills the canvas, and centred. Where the canvas reaches beyond the region it
+shows more of the image; beyond the image it has the image's mean colour, so that a crop across the
+border shows no strong edge there.
 """
 
-import logging
 import math
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, UInt8
 from PIL import Image
 
-from deeppose_jax.data.lsp import Record, read_bytes
+from deeppose_jax.boxes import Box, whole_image
+from deeppose_jax.data.lsp import Record
 from deeppose_jax.data.pose_set import PoseSet
 from engine_jax.errors import UserError
-from engine_jax.images import read_image
+from engine_jax.image_files import read_all, read_rgb
 
-Region = tuple[float, float, float, float]  # (cx, cy, w, h) in the image's pixels
-
-# A labelled joint farther outside the image than this, in pixels, can't have been seen by whoever
-# labelled it.
+# A labelled joint farther outside the image than this, in pixels, can't have been visible to the annotator.
 _OUTSIDE = 1.0
-
-T = TypeVar("T")
-logger = logging.getLogger(__name__)
 
 
 def prepare(
@@ -42,13 +34,15 @@ def prepare(
 ) -> tuple[PoseSet, list[str]]:
     """Decodes every image onto a square canvas.
 
+    Images are turned upright by their EXIF orientation: joints are labelled on what a viewer shows.
+
     Args:
         records: n images with their joints.
         canvas: side c of the canvas, in pixels.
         box: the region that fills the canvas, and stage 1's box b^0. "image" is the whole image
             (the paper's choice for LSP). "joints" is the box around the labelled joints
             (`joint_box`), for images which show much more than the person, as LSP Extended's do; it
-            uses the labels, so that a test on it says so beside its score.
+            uses the labels, which must be said beside a score on such boxes.
         box_scale: for "joints", the longer side of the region over the longer side of the joints'
             bounding box.
         skip_unreadable: leave unreadable images out, with a warning that names them.
@@ -59,7 +53,7 @@ def prepare(
         unlabelled.
 
     Raises:
-        UserError: no records, an option out of range, an unreadable image, or none readable.
+        UserError: no records, an option out of range, an unreadable image, or no readable image.
     """
     if not records:
         raise UserError("prepare: no images were given")
@@ -74,30 +68,21 @@ def prepare(
     joints, labelled = np.zeros((n, k, 2), np.float32), np.zeros((n, k), bool)
     boxes, to_image = np.empty((n, 4), np.float32), np.empty((n, 2, 3), np.float32)
 
-    def fill(i: int) -> UserError | None:
-        try:
-            image = decode(read_bytes(records[i]), records[i].name)
-        except UserError as error:
-            return error
+    def fill(i: int) -> None:
+        image = read_rgb(records[i].read, records[i].name)
         labelled[i] = joints_inside(records[i], image.size)
-        region = image_box(image.size)
+        region = whole_image(*image.size)
         seen = records[i].joints[labelled[i]]
-        # One joint alone doesn't tell how large the person is.
+        # One joint alone gives no size.
         if box == "joints" and len(seen) and np.ptp(seen, axis=0).max() >= 1:
             region = joint_box(seen, box_scale)
         canvases[i], affine = place(image, region, canvas)
         to_image[i] = affine
-        scale, offset = affine[0, 0], affine[:, 2]
-        joints[i, labelled[i]] = (seen - offset) / scale
-        boxes[i] = ((canvas - 1) / 2, (canvas - 1) / 2, region[2] / scale, region[3] / scale)
-        return None
+        joints[i, labelled[i]] = _on_canvas(seen, affine)
+        boxes[i] = box_on_canvas(region, affine)
 
-    errors = run_over(fill, n)
-    kept = [i for i, error in enumerate(errors) if error is None]
-    bad = [error for error in errors if error is not None]
-    if bad and (not skip_unreadable or not kept):
-        more = f" (and {len(bad) - 1} more of {n} images)" if len(bad) > 1 else ""
-        raise UserError(f"{bad[0]}{more}") from bad[0]
+    names = [record.name for record in records]
+    kept = read_all(fill, names, skip_unreadable=skip_unreadable)
     arrays: dict[str, Any] = {
         "canvases": canvases,
         "joints": joints,
@@ -105,99 +90,68 @@ def prepare(
         "boxes": boxes,
         "to_image": to_image,
     }
-    if bad:
-        names = ", ".join(records[i].name for i, error in enumerate(errors) if error is not None)
-        logger.warning("%d of %d images can't be read and are left out: %s", len(bad), n, names)
+    if len(kept) < n:
         arrays = {name: array[kept] for name, array in arrays.items()}
-    return PoseSet(**arrays), [records[i].name for i in kept]
-
-
-def decode(data: bytes, name: str) -> Image.Image:
-    """Decodes an encoded image of any kind to RGB.
-
-    Grey, palette and CMYK images are converted, transparent pixels are laid on white, 16 bits
-    become 8. An EXIF orientation is not applied, because the joints were labelled on the stored
-    pixels.
-
-    Raises:
-        UserError: the bytes are no readable image; `name` is what the message calls it.
-    """
-    return read_image(data, name, _rgb)
+    return PoseSet(**arrays), [names[i] for i in kept]
 
 
 def place(
-    image: Image.Image, region: Region, canvas: int
+    image: Image.Image, region: Box, canvas: int
 ) -> tuple[UInt8[np.ndarray, "c c 3"], Float64[np.ndarray, "2 3"]]:
     """Draws the square around a region of an RGB image on a canvas, anti-aliased.
 
+    The square has the region's centre and longer side.
+
     Args:
         image: an RGB image.
-        region: (cx, cy, w, h) in the image's pixels; may reach outside the image.
+        region: (x0, y0, x1, y1) in the image's pixels; may reach outside the image.
         canvas: side c of the canvas.
 
     Returns:
         The canvas, and the affine map from its pixels to the image's.
     """
-    cx, cy, w, h = region
-    side = max(w, h)
+    x0, y0, x1, y1 = region
+    cx, cy, side = (x0 + x1) / 2, (y0 + y1) / 2, max(x1 - x0, y1 - y0)
     scale = side / canvas  # image pixels per canvas pixel
     # Pillow counts from the top left pixel's corner, half a pixel before its centre.
     left, top = cx + 0.5 - side / 2, cy + 0.5 - side / 2
-    # The bicubic filter looks two pixels beyond the square, and two canvas pixels when it shrinks.
+    # The bicubic filter reads two pixels beyond the square, or two canvas pixels when it shrinks.
     margin = 2 * max(scale, 1)
-    x0, y0 = math.floor(left - margin), math.floor(top - margin)
-    x1, y1 = math.ceil(left + side + margin), math.ceil(top + side + margin)
+    column, row = math.floor(left - margin), math.floor(top - margin)
+    right, bottom = math.ceil(left + side + margin), math.ceil(top + side + margin)
     mean = image.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
-    window = Image.new("RGB", (x1 - x0, y1 - y0), mean)
-    window.paste(image, (-x0, -y0))
-    square = (left - x0, top - y0, left - x0 + side, top - y0 + side)
+    window = Image.new("RGB", (right - column, bottom - row), mean)
+    window.paste(image, (-column, -row))
+    square = (left - column, top - row, left - column + side, top - row + side)
     resized = window.resize((canvas, canvas), Image.Resampling.BICUBIC, box=square)
     centre = (canvas - 1) / 2
     to_image = np.array([[scale, 0, cx - scale * centre], [0, scale, cy - scale * centre]])
     return np.asarray(resized), to_image
 
 
-def image_box(size: tuple[int, int]) -> Region:
-    """The whole image of (width, height) as a box."""
-    w, h = size
-    return (w - 1) / 2, (h - 1) / 2, float(w), float(h)
+def box_on_canvas(box: Box, to_image: Float64[np.ndarray, "2 3"]) -> Float64[np.ndarray, "4"]:
+    """A box of the image, in canvas pixels; `to_image` is as `place` returns it."""
+    return _on_canvas(np.reshape(box, (2, 2)), to_image).ravel()
 
 
-def joint_box(joints: Float64[np.ndarray, "k 2"], box_scale: float) -> Region:
+def _on_canvas(points: np.ndarray, to_image: np.ndarray) -> np.ndarray:
+    """Points of the image, [k, 2], in canvas pixels."""
+    return (points - to_image[:, 2]) / to_image[0, 0]
+
+
+def joint_box(joints: Float64[np.ndarray, "k 2"], box_scale: float) -> Box:
     """The joints' bounding box with the same margin on all four sides.
 
-    The margin is (box_scale - 1) / 2 of the longer side, so that a person who stands straight
-    doesn't get a sliver of a box. 1.3 is how LSP's own images frame their people: the median margin
-    there is 0.16 of the longer side.
+    The margin is (box_scale - 1) / 2 of the longer side, so that a person who stands straight doesn't get a narrow
+    strip of a box. 1.3 is how LSP's own images frame their people: the median margin there is 0.16 of the longer side.
     """
     low, high = joints.min(axis=0), joints.max(axis=0)
-    (cx, cy), (w, h) = (low + high) / 2, high - low
-    margins = (box_scale - 1) * max(w, h)
-    return float(cx), float(cy), float(w + margins), float(h + margins)
+    margin = (box_scale - 1) / 2 * (high - low).max()
+    x0, y0, x1, y1 = (*(low - margin).tolist(), *(high + margin).tolist())
+    return x0, y0, x1, y1
 
 
 def joints_inside(record: Record, size: tuple[int, int]) -> Bool[np.ndarray, "k"]:
     """The labelled joints that lie in the image of (width, height), or at most a pixel outside."""
     low, high = -0.5 - _OUTSIDE, np.add(size, -0.5 + _OUTSIDE)
     return record.labelled & ((record.joints >= low) & (record.joints <= high)).all(axis=1)
-
-
-def run_over(function: Callable[[int], T], count: int) -> list[T]:
-    """[function(0), .., function(count - 1)], in threads: Pillow releases the interpreter's lock."""
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
-        return list(pool.map(function, range(count)))
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError(f"grey values {values.min()} to {values.max()}; expected 0 to 65535")
-        image = Image.fromarray((values / 257).round().astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("floating point pixels; expected 8 or 16 bits a channel")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")

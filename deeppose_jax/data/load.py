@@ -12,6 +12,8 @@ from deeppose_jax.data.canvas import prepare
 from deeppose_jax.data.lsp import Record, open_lsp, open_lsp_extended
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.data.splits import splits
+from deeppose_jax.skeleton import LSP, Skeleton
+from engine_jax import parts
 
 
 @dataclass(frozen=True)
@@ -21,53 +23,56 @@ class Part:
     poses: PoseSet
     names: list[str]
 
+    def __len__(self) -> int:
+        return len(self.names)
+
 
 @dataclass(frozen=True)
-class Parts:
-    """What a run trains on, chooses its parameters by, and is tested on.
+class Parts(parts.Parts[Part]):
+    """The three parts of a run's data.
 
     Attributes:
-        added: so many of the training images, the last ones, are of a data set that isn't tested on.
+        added: number of trailing training images from a data set that isn't tested on.
+        skeleton: what the joints are.
     """
 
-    train: Part
-    validation: Part
-    test: Part
     added: int = 0
-
-    def sizes(self) -> dict[str, int]:
-        return {name: len(getattr(self, name).poses) for name in ("train", "validation", "test")}
+    skeleton: Skeleton = LSP
 
 
 def load_parts(config: DataConfig, seed: int) -> Parts:
     """Renders or reads the data set that `config` names.
 
+    Args:
+        config: of the data.
+        seed: chooses the figures that are rendered, or the images that the official split holds out for validation.
+
     Raises:
-        UserError: when it is not there or can't be used.
+        UserError: the data set isn't there or can't be used.
     """
     if config.dataset == "synthetic":
         return _synthetic(config, seed)
     records = _lsp_records(config)
-    chosen = splits(len(records), config.split, validation=config.validation)
-    parts = {
+    chosen = splits(len(records), config.split, validation=config.validation, seed=seed)
+    loaded = {
         name: _prepare([records[i] for i in indices], config, "image")
         for name, indices in chosen.items()
     }
     if config.dataset == "lsp":
-        return Parts(parts["train"], parts["validation"], parts["test"])
+        return Parts(loaded["train"], loaded["validation"], loaded["test"])
     extended = _prepare(_extended_records(config), config, config.extended_box)
-    parts["train"] = _join(parts["train"], extended)
-    return Parts(parts["train"], parts["validation"], parts["test"], len(extended.poses))
+    joined = _join(loaded["train"], extended)
+    return Parts(joined, loaded["validation"], loaded["test"], added=len(extended))
 
 
 def _synthetic(config: DataConfig, seed: int) -> Parts:
     sizes = {"train": config.train, "validation": config.validation, "test": config.test}
-    parts, start = {}, 0
+    rendered, start = {}, 0
     for name, count in sizes.items():
         poses = synthetic.figures(seed, count, config.canvas, start=start)
-        parts[name] = Part(poses, [f"figure {i}" for i in range(start, start + count)])
+        rendered[name] = Part(poses, [f"figure {i}" for i in range(start, start + count)])
         start += count
-    return Parts(**parts)
+    return Parts(rendered["train"], rendered["validation"], rendered["test"])
 
 
 def _lsp_records(config: DataConfig) -> Sequence[Record]:

@@ -12,23 +12,18 @@ Estimation" (BMVC 2010) and "Learning Effective Human Pose Estimation from Inacc
 (CVPR 2011).
 """
 
-import io
 import re
-import struct
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
-from engine_jax.errors import UserError
+from deeppose_jax.data.mat_files import Kind, labelled_joints, read_joints
+from engine_jax.errors import UserError, listed
 
-Kind = Literal["lsp", "lspet"]
 Labels = Literal["PC", "OC"]
 Folder = Path | zipfile.Path
 
@@ -36,23 +31,7 @@ TITLES: dict[Kind, str] = {"lsp": "LSP", "lspet": "LSP Extended"}
 ARCHIVES = ("lsp_dataset.zip", "lsp_dataset_original.zip", "lspet_dataset.zip")
 OBSERVER_CENTRIC = ("joints_observer_centric.mat", "LSP-joints-OC.mat")
 
-_SHAPES: dict[tuple[int, int], Kind] = {(3, 14): "lsp", (14, 3): "lspet"}
-_SHAPES_TEXT = "[3, 14, n] (LSP) or [14, 3, n] (LSP Extended)"
 _IMAGE_NAME = re.compile(r"im(\d+)\.(jpe?g|png)", re.IGNORECASE)
-# What zipfile raises on a damaged or encrypted member.
-_READ_ERRORS = (
-    EOFError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-# What scipy raises on a damaged file: it parses the bytes without checking them first.
-_MAT_ERRORS = (
-    *(IndexError, KeyError, OverflowError, TypeError, ValueError, MatReadError, struct.error),
-    *_READ_ERRORS,
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,34 +113,18 @@ def open_folder(
     elif labels != "PC":
         accepted = '"PC" or "OC"' if source.kind == "lsp" else '"PC"'
         raise UserError(f"labels: got {labels!r}; {TITLES[source.kind]} takes {accepted}")
-    images = _images(source)
+    labelled = labelled_joints(source.kind, source.joints)
+    flags = source.joints[..., 2] == 1
     return source.kind, [
-        _record(source.kind, image, values)
-        for image, values in zip(images, source.joints, strict=True)
+        Record(
+            image.name,
+            image.read_bytes,
+            source.joints[i, :, :2] - 1,  # MATLAB's pixels start at 1.
+            labelled[i],
+            flags[i] if source.kind == "lsp" else None,
+        )
+        for i, image in enumerate(_images(source))
     ]
-
-
-def read_bytes(record: Record) -> bytes:
-    """Reads a record's encoded image.
-
-    Raises:
-        UserError: it can't be read; the message names it.
-    """
-    try:
-        return record.read()
-    except _READ_ERRORS as error:
-        raise UserError(f"{record.name}: can't be read ({error})") from error
-
-
-def _record(kind: Kind, image: Folder, values: np.ndarray) -> Record:
-    """One record of `values` [14, 3]: x and y as MATLAB counts them, and the data set's flag."""
-    xy, flag = values[:, :2], values[:, 2] == 1
-    finite = np.isfinite(xy).all(axis=1)
-    if kind == "lsp":
-        labelled, occluded = finite & (xy != 0).any(axis=1), flag
-    else:
-        labelled, occluded = finite & flag & (xy > 0).all(axis=1), None
-    return Record(image.name, image.read_bytes, xy - 1, labelled, occluded)
 
 
 def _find(path: Path, kind: Kind | None) -> _Source:
@@ -176,8 +139,7 @@ def _find(path: Path, kind: Kind | None) -> _Source:
         found += [_read(folder) for archive in archives for folder in _with_joints(archive)]
         fitting = [source for source in found if kind in (None, source.kind)]
     if not found:
-        names = sorted(child.name for child in root.iterdir())
-        seen = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        seen = listed(sorted(child.name for child in root.iterdir()), 5)
         raise UserError(
             f"{path}: no joints.mat, neither here nor one folder below nor in an archive named "
             f"{', '.join(ARCHIVES)}; found {seen or 'nothing'}"
@@ -207,14 +169,14 @@ def _open_zip(path: Path) -> zipfile.Path:
 
 
 def _read(folder: Folder) -> _Source:
-    kind, joints = _read_joints(folder / "joints.mat")
+    kind, joints = read_joints(folder / "joints.mat")
     return _Source(kind, folder, joints)
 
 
 def _observer_centric(source: _Source) -> _Source:
     for name in OBSERVER_CENTRIC:
         if (source.folder / name).is_file():
-            kind, joints = _read_joints(source.folder / name)
+            kind, joints = read_joints(source.folder / name)
             if kind != "lsp" or len(joints) != len(source.joints):
                 raise UserError(
                     f"{source.folder / name}: {len(joints)} {TITLES[kind]} poses; "
@@ -224,36 +186,6 @@ def _observer_centric(source: _Source) -> _Source:
     raise UserError(
         f"{source.folder}: no observer-centric labels; expected {' or '.join(OBSERVER_CENTRIC)}"
     )
-
-
-def _read_joints(path: Folder) -> tuple[Kind, np.ndarray]:
-    """Which data set a joints.mat belongs to, and its numbers as [n, 14, 3]."""
-    try:
-        contents = loadmat(io.BytesIO(path.read_bytes()))
-    except _MAT_ERRORS as error:
-        raise UserError(
-            f"{path}: can't be read ({error}); expected a MATLAB file up to version 7"
-        ) from error
-    joints = contents.get("joints")
-    if joints is None:
-        names = ", ".join(sorted(name for name in contents if not name.startswith("__")))
-        raise UserError(f"{path}: no variable `joints`, found {names or 'none'}")
-    if joints.dtype.kind not in "fiu":
-        raise UserError(f"{path}: joints are of type {joints.dtype}; expected numbers")
-    if joints.ndim == 2:  # MATLAB drops the last axis when there is one image.
-        joints = joints[:, :, None]
-    kind = _SHAPES.get(joints.shape[:2])
-    if kind is None or joints.ndim != 3 or joints.shape[2] == 0:
-        raise UserError(f"{path}: joints have shape {list(joints.shape)}; expected {_SHAPES_TEXT}")
-    joints = joints.astype(np.float64).transpose((2, 1, 0) if kind == "lsp" else (2, 0, 1))
-    flags = np.unique(joints[:, :, 2])
-    if not np.isin(flags, (0, 1)).all():
-        odd = flags[~np.isin(flags, (0, 1))][0]
-        meaning = "occluded" if kind == "lsp" else "labelled"
-        raise UserError(
-            f"{path}: the third number of a joint ({meaning}) is {odd}; expected 0 or 1"
-        )
-    return kind, joints
 
 
 def _images(source: _Source) -> list[Folder]:

@@ -14,9 +14,9 @@ class PoseSet:
 
     Attributes:
         canvases: the images, each scaled to one square canvas.
-        joints: (x, y) in canvas pixels; where `labelled` is false they are finite and mean nothing.
+        joints: (x, y) in canvas pixels; arbitrary finite numbers where `labelled` is false.
         labelled: which joints the data set gives.
-        boxes: (cx, cy, w, h) in canvas pixels, stage 1's box b^0: the whole image, or the person's.
+        boxes: (x0, y0, x1, y1) in canvas pixels, stage 1's box b^0: the whole image, or the person.
         to_image: affine maps from canvas pixels to the original image's pixels.
     """
 

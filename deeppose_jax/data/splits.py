@@ -1,10 +1,11 @@
-"""Which images of LSP are for training, for validation and for testing."""
+"""Splits LSP into training, validation and test parts."""
 
 from typing import Literal
 
 import numpy as np
 
 from engine_jax.errors import UserError
+from engine_jax.order import shuffled
 
 
 def splits(
@@ -14,29 +15,29 @@ def splits(
     validation: int = 100,
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
-    """The parts of LSP: indices, from 0 and ascending, into its records.
+    """Splits LSP's records, whose indices start at 0.
 
     "official" takes the first half (images 1-1000) for training and the second (1001-2000) for
-    testing, and holds `validation` images of the training half out: the same ones for the same
-    seed on every machine. "report" cuts the file's order into 70, 15 and 15 % (1400, 300 and 300).
-    LSP Extended is for training only and has no parts.
+    testing, and holds `validation` images of the training half out, drawn by `seed` in the same way
+    on every machine. "report" cuts the file's order into 70, 15 and 15 % (1400, 300 and 300).
+    LSP Extended is for training only and isn't split.
 
-    At least ten photographs are on both sides of the official cut, nearly or exactly the same:
+    At least ten photographs are in both halves of the official split, nearly or exactly the same:
     images 371 and 1622, 550 and 1366, 483 and 1211, 492 and 1436, 535 and 1233, 670 and 1805, 285
-    and 1680, 210 and 1100, 158 and 1120, 412 and 1938. They stay where the published split has
-    them, so that scores remain comparable.
+    and 1680, 210 and 1100, 158 and 1120, 412 and 1938. They stay in their published halves, so that
+    scores remain comparable.
 
     Args:
-        count: how many images there are; 2000 in LSP.
+        count: number of images; 2000 in LSP.
         scheme: "official" or "report".
         validation: size of the validation set of "official"; 0 for none.
-        seed: chooses it.
+        seed: chooses its images.
 
     Returns:
-        "train", "validation" and "test": disjoint integer arrays that cover range(count).
+        "train", "validation" and "test": disjoint, ascending integer arrays that cover range(count).
 
     Raises:
-        UserError: an unknown scheme, or parts that would be empty.
+        UserError: on an unknown scheme, and when a part would be empty.
     """
     if scheme == "official":
         half = count // 2
@@ -45,8 +46,7 @@ def splits(
                 f"validation: got {validation}; the official training half of {count} images "
                 f"takes 0 to {half - 1}"
             )
-        # Philox's raw bits are the same in every NumPy, which Generator's methods don't promise.
-        order = np.argsort(np.random.Philox(seed).random_raw(half), kind="stable")
+        order = shuffled(half, seed)
         held_out, train = np.sort(order[:validation]), np.sort(order[validation:])
         return {"train": train, "validation": held_out, "test": np.arange(half, count)}
     if scheme == "report":

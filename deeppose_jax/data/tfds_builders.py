@@ -1,29 +1,23 @@
-"""LSP, LSP Extended and synthetic figures as tensorflow-datasets builders, prepared and read
-without TensorFlow.
+"""LSP and LSP Extended as tensorflow-datasets builders, prepared and read without TensorFlow.
 
 Images are stored as the published, encoded bytes in ArrayRecord files, joints as exact float64:
 
     records = prepared_records(Lsp(config="pc", source="lsp_dataset_original.zip"))
 
-gives what `open_lsp` gives, and prepares the data set the first time. This is the only module that
-imports tensorflow-datasets.
+gives what `open_lsp` gives, and prepares the data set the first time.
 """
 
-import hashlib
-import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
-from PIL import Image
 
-from deeppose_jax.data.lsp import Kind, Labels, Record, open_folder, read_bytes
+from deeppose_jax.data.lsp import Labels, Record, open_folder
+from deeppose_jax.data.mat_files import Kind
 from deeppose_jax.skeleton import LSP
-from deeppose_jax.synthetic import figures
-from engine_jax.errors import UserError
+from engine_jax.image_files import read_bytes
+from engine_jax.tfds_source import SourceBuilder, read_back, tfds
 
 _MANUAL = """
 Put {archive} or the folder that was unpacked from it into the manual directory. Its original
@@ -47,7 +41,7 @@ _LSPET_CITATION = """
 """
 
 
-def _features(*, occluded: bool) -> tfds.features.FeaturesDict:
+def _features(*, occluded: bool) -> dict[str, Any]:
     k = LSP.num_joints
     features: dict[str, Any] = {
         "image": tfds.features.Image(shape=(None, None, 3)),
@@ -58,77 +52,30 @@ def _features(*, occluded: bool) -> tfds.features.FeaturesDict:
     }
     if occluded:
         features["occluded"] = tfds.features.Tensor(shape=(k,), dtype=np.bool_)
-    return tfds.features.FeaturesDict(features)
+    return features
 
 
-class _PoseBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """What the two published data sets share.
+class _Published(SourceBuilder[Record], skip_registration=True):
+    """What the two published data sets share."""
 
-    Args:
-        source: the published archive or folder; by default, what is in TFDS's manual directory.
-        kwargs: data_dir, config and version, as every TFDS builder takes them.
-    """
-
-    VERSION = tfds.core.Version("1.0.0")
     KIND: Kind
     SPLITS: tuple[str, ...]
-    # Nothing is downloaded. TFDS 4.9.10 would look for a list of checksums with importlib_resources,
-    # which it doesn't ask pip for.
-    url_infos = None
+    IDENTITY = "joints"
 
-    def __init__(self, *, source: str | Path | None = None, **kwargs: Any):
-        self._source = source
-        self._metadata = tfds.core.MetadataDict()
-        kwargs.setdefault("file_format", "array_record")
-        super().__init__(**kwargs)
-
-    def records(self, path: str | Path) -> list[Record]:
-        """The records of the published archive or folder at `path`."""
+    def open_source(self, path: str | Path) -> list[Record]:
         labels: Labels = "OC" if self.builder_config and self.builder_config.name == "oc" else "PC"
         return open_folder(path, labels, kind=self.KIND)[1]
 
-    def check_source(self) -> None:
-        """Makes sure that what was prepared in data_dir is what `source` holds.
+    def identity(self, record: Record) -> Iterator[bytes]:
+        yield record.name.encode() + record.joints.tobytes() + record.labelled.tobytes()
 
-        Raises:
-            UserError: it was prepared from other joints.
-        """
-        if self._source is None:
-            return
-        metadata = self.info.metadata  # As stored in data_dir; `_metadata` is what gets written.
-        prepared = metadata.get("joints") if isinstance(metadata, dict) else None
-        if prepared != _fingerprint(self.records(self._source)):
-            raise UserError(
-                f"{self.data_dir}: was prepared from other joints than {self._source} holds; "
-                "delete that folder to prepare it again, or choose another data_dir"
-            )
-
-    def _published(self, dl_manager: tfds.download.DownloadManager) -> list[Record]:
-        if self._source is not None:
-            records = self.records(self._source)
-        else:
-            try:
-                records = self.records(str(dl_manager.manual_dir))
-            except AssertionError as error:  # TFDS's way to say that it is missing or empty.
-                raise UserError(str(error)) from error
-        self._metadata["joints"] = _fingerprint(records)
-        return records
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=self.__doc__,
-            features=_features(occluded=self.KIND == "lsp"),
-            citation=_LSP_CITATION if self.KIND == "lsp" else _LSPET_CITATION,
-            metadata=self._metadata,
-            # Files keep the published order.
-            disable_shuffling=True,
-        )
+    def features(self) -> dict[str, Any]:
+        return _features(occluded=self.KIND == "lsp")
 
     def _generate_examples(self, records: Sequence[Record]) -> Iterator[tuple[int, dict[str, Any]]]:
         for index, record in enumerate(records):
             example = {
-                "image": read_bytes(record),
+                "image": read_bytes(record.read, record.name),
                 "name": record.name,
                 "joints": record.joints,
                 "labelled": record.labelled,
@@ -138,10 +85,11 @@ class _PoseBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             yield index, example
 
 
-class Lsp(_PoseBuilder):
+class Lsp(_Published):
     """Leeds Sports Pose: 2,000 images of athletes with 14 joints each."""
 
     KIND = "lsp"
+    CITATION = _LSP_CITATION
     SPLITS = ("train", "test")
     BUILDER_CONFIGS = [  # noqa: RUF012 (TFDS reads a list)
         tfds.core.BuilderConfig(name="pc", description="left is the person's left"),
@@ -153,7 +101,7 @@ class Lsp(_PoseBuilder):
     )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        records = self._published(dl_manager)
+        records = self.published(dl_manager)
         half = len(records) // 2
         return {
             "train": self._generate_examples(records[:half]),
@@ -161,10 +109,11 @@ class Lsp(_PoseBuilder):
         }
 
 
-class LspExtended(_PoseBuilder):
+class LspExtended(_Published):
     """LSP Extended: 10,000 images for training, with some of 14 joints each."""
 
     KIND = "lspet"
+    CITATION = _LSPET_CITATION
     SPLITS = ("train",)
     MANUAL_DOWNLOAD_INSTRUCTIONS = _MANUAL.format(
         archive="lspet_dataset.zip",
@@ -172,65 +121,11 @@ class LspExtended(_PoseBuilder):
     )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        records = self._published(dl_manager)
+        records = self.published(dl_manager)
         return {"train": self._generate_examples(records)}
 
 
-@dataclass(kw_only=True)
-class FiguresConfig(tfds.core.BuilderConfig):
-    """Which synthetic figures: `train` of them from figure 0 of the seed, then `test` of them."""
-
-    seed: int = 0
-    size: int = 128
-    train: int = 2000
-    test: int = 500
-
-
-class SyntheticFigures(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Rendered people with 14 joints each (`deeppose_jax.synthetic`), stored as PNG."""
-
-    VERSION = tfds.core.Version("1.0.0")
-    SPLITS = ("train", "test")
-    BUILDER_CONFIGS = [FiguresConfig(name="default")]  # noqa: RUF012 (TFDS reads a list)
-    url_infos = None
-
-    def __init__(self, **kwargs: Any):
-        kwargs.setdefault("file_format", "array_record")
-        super().__init__(**kwargs)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=self.__doc__,
-            features=_features(occluded=False),
-            disable_shuffling=True,
-        )
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        config: Any = self.builder_config
-        return {
-            "train": self._generate_examples(0, config.train),
-            "test": self._generate_examples(config.train, config.test),
-        }
-
-    def _generate_examples(self, start: int, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
-        config: Any = self.builder_config
-        poses = figures(config.seed, count, config.size, start=start)
-        for i in range(count):
-            encoded = io.BytesIO()
-            Image.fromarray(poses.canvases[i]).save(encoded, "PNG")
-            yield (
-                i,
-                {
-                    "image": encoded.getvalue(),
-                    "name": f"figure {start + i}",
-                    "joints": poses.joints[i].astype(np.float64),
-                    "labelled": poses.labelled[i],
-                },
-            )
-
-
-def prepared_records(builder: Lsp | LspExtended | SyntheticFigures) -> list[Record]:
+def prepared_records(builder: Lsp | LspExtended) -> list[Record]:
     """Prepares a data set unless that has been done, and reads it back.
 
     Returns:
@@ -240,29 +135,14 @@ def prepared_records(builder: Lsp | LspExtended | SyntheticFigures) -> list[Reco
         UserError: there is nothing to prepare from, or what was prepared earlier isn't the
             builder's `source`.
     """
-    builder.download_and_prepare()
-    if isinstance(builder, _PoseBuilder):
-        builder.check_source()
-    skip = {"image": tfds.decode.SkipDecoding()}
-    records = []
-    for split in builder.SPLITS:
-        source = builder.as_data_source(split, decoders=skip)  # pyright: ignore[reportCallIssue]
-        for example in source:
-            records.append(
-                Record(
-                    name=example["name"].decode(),
-                    read=lambda data=example["image"]: data,
-                    joints=example["joints"],
-                    labelled=example["labelled"],
-                    occluded=example.get("occluded"),
-                )
-            )
-    return records
-
-
-def _fingerprint(records: Sequence[Record]) -> str:
-    """Tells one set of joints from another."""
-    digest = hashlib.sha256()
-    for record in records:
-        digest.update(record.name.encode() + record.joints.tobytes() + record.labelled.tobytes())
-    return digest.hexdigest()
+    builder.prepare()
+    return [
+        Record(
+            name=example["name"].decode(),
+            read=lambda data=example["image"]: data,
+            joints=example["joints"],
+            labelled=example["labelled"],
+            occluded=example.get("occluded"),
+        )
+        for _, example in read_back(builder, builder.SPLITS)
+    ]

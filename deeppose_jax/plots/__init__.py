@@ -5,11 +5,11 @@
     figure = pose_grid(images, true, predicted, labelled, LSP, "Test images")
     save(figure, "poses.png")
 
-The loss by epoch, which says nothing of poses, is `engine_jax.plots.loss_curves`.
+The loss by epoch is `engine_jax.plots.loss_curves`.
 """
 
 from deeppose_jax.plots.cascade import displacement_clouds, refiner_crops
-from deeppose_jax.plots.poses import pose_grid, samples_grid, stages_row
+from deeppose_jax.plots.poses import pose_grid, stages_row
 from deeppose_jax.plots.scores import metric_curves, pdj_over_thresholds, scores_by_stage
 from deeppose_jax.plots.skeletons import draw_skeleton
 
@@ -20,7 +20,6 @@ __all__ = [
     "pdj_over_thresholds",
     "pose_grid",
     "refiner_crops",
-    "samples_grid",
     "scores_by_stage",
     "stages_row",
 ]

@@ -1,4 +1,4 @@
-"""What a cascade's refiners see and learn: their crops, and the displacements they correct."""
+"""The input and the targets of a cascade's refiners: crops, and displacements between estimates and true joints."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,12 +21,12 @@ from engine_jax.plots import INK, WIDTH, style_axes
 Displacements = Mapping[str, Float[np.ndarray, "m 2"]] | Mapping[int, Float[np.ndarray, "m 2"]]
 
 COLUMNS = 5
-CLOUD = 2000  # points drawn in a panel: more only make it darker
-# Of a joint's side: bright on photographs, darker on white paper.
+CLOUD = 2000  # points drawn in a panel
+# Colours by a joint's side: bright on photographs, darker on white.
 ON_IMAGE = {side: colours["trunk"] for side, colours in COLOURS.items()}
 ON_PAPER = {"right": COLOURS["right"]["leg"], "left": COLOURS["left"]["leg"], "centre": "#6b6b6b"}
 _OUTLINE = [Stroke(linewidth=3.2, foreground=CASING), Normal()]
-# How a crop's three points look.
+# Markers of a crop's three points.
 PREVIOUS = {"marker": "+", "color": "white", "markersize": 9, "markeredgewidth": 1.6}
 PREVIOUS |= {"path_effects": _OUTLINE}
 TRUE = {"marker": "o", "color": "white", "markersize": 10, "markeredgewidth": 1.6}
@@ -42,15 +42,15 @@ def refiner_crops(
     skeleton: Skeleton,
     title: str,
 ) -> Figure:
-    """The crops that a stage's refiners saw in one image, and where each moved its joint.
+    """The inputs of a stage's refiners for one image, and the refined joints.
 
-    A crop's centre is the previous stage's estimate. The numbers are the distance to the true joint
-    before and after, in box widths. A point outside of its crop is an arrow at the border.
+    A crop's centre is the previous stage's estimate. The numbers are the distances to the true joint
+    before and after the stage, in box widths. A point outside its crop is an arrow at the border.
 
     Args:
         crops: [k, s, s, 3], a joint each; uint8, or floats in [0, 1].
-        predicted: [k, 2] the refiners' estimates in the box's frame, where the crop is
-            [-0.5, 0.5]^2: for DeepPose's update the predicted displacements.
+        predicted: [k, 2] the refiners' estimates in the box's frame, in which the crop is
+            [-0.5, 0.5]^2; with DeepPose's update, the predicted displacements.
         true: [k, 2] the true joints in the same frame.
         labelled: [k] bool, which of the true joints are known.
 
@@ -102,20 +102,19 @@ def displacement_clouds(
     title: str,
     sigma: float | None = None,
 ) -> Figure:
-    """How far a stage's joints lie from the true ones, and the normals fitted to that.
+    """Displacements of a stage's estimates from the true joints, and the normals fitted to them.
 
     A refiner is trained on boxes around draws from the normal (DeepPose, section 3.2), so that the
-    cloud should fill the ellipses, and the box should hold most of the cloud: a true joint lies in
-    its box, which is centred on the estimate, where the displacement lies in the square.
+    points should fill the ellipses. Most of them should lie in the square: where the displacement is
+    in the square, the box around the estimate contains the true joint.
 
     Args:
         displacements: by joint (name or index), [m, 2] of y_i^(s-1) - y_i, in units of diam; those
-            that are not finite are left out. At most 2000, evenly spread, are drawn; shares are
-            of all.
-        means, covariances: [k, 2] and [k, 2, 2] of the fitted normals. One that is not finite is
-            not drawn.
-        sigma: the box's width in units of diam. Its square is drawn, and the share of true joints
-            in their boxes written above.
+            that are not finite are left out. At most 2000, evenly spread, are drawn; percentages
+            are of all.
+        means, covariances: [k, 2] and [k, 2, 2] of the fitted normals, drawn if they are finite.
+        sigma: the box's width in units of diam, drawn as a square; above it stands the percentage
+            of true joints that are in their boxes.
 
     Raises:
         ValueError: no displacements, a joint that the skeleton doesn't have, or a wrong shape.

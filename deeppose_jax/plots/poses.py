@@ -1,4 +1,4 @@
-"""Poses on images: grids of predictions and of training samples, a cascade's poses stage by stage."""
+"""Poses on images: grids of predictions, and a cascade's poses stage by stage."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from deeppose_jax.plots.skeletons import draw_skeleton, limb_legend
 from deeppose_jax.skeleton import Skeleton
-from engine_jax.plots import INK, WIDTH
+from engine_jax.plots import INK, WIDTH, shorten
 
 
 def pose_grid(
@@ -27,7 +27,7 @@ def pose_grid(
 
     Args:
         images: n of uint8 [h, w, 3], of any sizes.
-        true, predicted: [n, k, 2] in each image's pixels. A predicted pose is drawn whole.
+        true, predicted: [n, k, 2] in each image's pixels. All joints of predicted poses are drawn.
         labelled: [n, k] bool, which of the true joints are known.
         names: n captions.
 
@@ -65,7 +65,7 @@ def stages_row(
     Args:
         images: n of uint8 [h, w, 3], of any sizes.
         true: [n, k, 2] in each image's pixels; dashed white on the stages.
-        by_stage: the poses after stage 1, 2, ..., each like `true`. They are drawn whole.
+        by_stage: the poses after stage 1, 2, ..., each like `true`. All of their joints are drawn.
         labelled: [n, k] bool, which of the true joints are known.
         names: n captions.
 
@@ -97,32 +97,6 @@ def stages_row(
     return figure
 
 
-def samples_grid(
-    images: Sequence[UInt8[np.ndarray, "h w 3"]],
-    joints: Float[np.ndarray, "n k 2"],
-    labelled: Bool[np.ndarray, "n k"],
-    skeleton: Skeleton,
-    title: str = "Training samples",
-    columns: int = 6,
-) -> Figure:
-    """What the network is trained on: augmented images and the joints that moved with them.
-
-    Args:
-        images: n of uint8 [h, w, 3].
-        joints: [n, k, 2] in each image's pixels.
-        labelled: [n, k] bool.
-
-    Raises:
-        ValueError: no images, or images and poses that don't match.
-    """
-    joints, labelled = np.asarray(joints, float), np.asarray(labelled, bool)
-    _check(images, skeleton.num_joints, joints=joints, labelled=labelled)
-    figure, tiles = image_tiles(images, title, columns)
-    for ax, pose, known in zip(tiles, joints, labelled, strict=True):
-        draw_skeleton(ax, pose, known, skeleton, width=1.8)
-    return figure
-
-
 def image_tiles(
     images: Sequence[np.ndarray],
     title: str,
@@ -130,9 +104,9 @@ def image_tiles(
     captions: Sequence[tuple[str, str]] = (),
     note: str = "",
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of equal tiles, an image in each, under captions at its left and right.
+    """A figure of equal tiles with an image each, and above it a caption at the left and one at the right.
 
-    Placed in inches: matplotlib's layout engines leave wide gaps between images of several shapes.
+    Placed in inches, because matplotlib's layout engines leave wide gaps between images of different shapes.
     """
     columns = min(columns, max(3, len(images)))
     rows = math.ceil(len(images) / columns)
@@ -150,16 +124,16 @@ def image_tiles(
         row, column = divmod(i, columns)
         x, y = gap + column * (width + gap), page - top - row * (caption + height + gap) - caption
         box = (x / WIDTH, (y - height) / page, width / WIDTH, height / page)
-        # Joints outside an image that is narrower than its tile show on the grey beside it.
+        # The grey beside an image that is narrower than its tile shows joints outside the image.
         ax = figure.add_axes(box, facecolor="#ececec", adjustable="datalim", xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
         ax.imshow(image)
         tiles.append(ax)
         if captions:
             name, score = captions[i]
-            letters = int(17 * width) - len(score) - 2  # that fit beside the score
+            letters = int(17 * width) - len(score) - 2  # fit beside the score
             y = (y + 0.05) / page
-            figure.text(x / WIDTH, y, _shorten(name, letters), fontsize=7.5, color=INK)
+            figure.text(x / WIDTH, y, shorten(name, letters), fontsize=7.5, color=INK)
             figure.text((x + width) / WIDTH, y, score, **right)
     return figure, tiles
 
@@ -179,16 +153,10 @@ def _check(images: Sequence[np.ndarray], k: int, **poses: np.ndarray) -> None:
 def _pdj_caption(
     true: np.ndarray, predicted: np.ndarray, labelled: np.ndarray, skeleton: Skeleton
 ) -> str:
-    """PDJ at 0.2 over the labelled joints of one image, which needs a labelled torso."""
+    """PDJ at 0.2 over the labelled joints of one image; "no torso" if the torso is not labelled."""
     ends = list(skeleton.torso)
     if not labelled[ends].all():
         return "no torso"
     torso = np.linalg.norm(true[ends[0]] - true[ends[1]])
     errors = np.linalg.norm(predicted - true, axis=-1)[labelled]
     return f"PDJ {100 * np.mean(errors <= 0.2 * torso):.0f} %"
-
-
-def _shorten(name: str, length: int) -> str:
-    if len(name) <= length:
-        return name
-    return f"…{name[len(name) - length + 1 :]}" if length > 1 else ""

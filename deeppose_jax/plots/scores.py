@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from deeppose_jax.metrics import look_up
 from engine_jax import plots
 from engine_jax.errors import UserError
 from engine_jax.plots import FAINT, INK, SERIES, WIDTH, Row, style_axes
@@ -22,7 +23,7 @@ METRICS = (
     {"pdj_0.1": "PDJ at 0.1", "pdj_0.2": "PDJ at 0.2", "pdj_0.5": "PDJ at 0.5"},
 )
 PARTS = ("head", "torso", "upper_arm", "lower_arm", "upper_leg", "lower_leg", "four_limbs")
-# From a line's end to the left edge of its label.
+# Lines from the end of a curve to the left edge of its label.
 _LEADER = {"arrowstyle": "-", "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)}
 _DOTTED = {"color": INK, "linestyle": ":", "linewidth": 1.5}
 
@@ -52,7 +53,7 @@ def pdj_over_thresholds(
     reference: Mapping[str, Curve] | None = None,
     floor: Curve | None = None,
 ) -> Figure:
-    """PDJ over its threshold, one line for each method, named at its end.
+    """PDJ over its threshold, a line for each method, with its name at the line's end.
 
     Args:
         curves: by name, thresholds in torso lengths and the percentage of joints within each.
@@ -99,9 +100,9 @@ def scores_by_stage(stages: Sequence[Mapping[str, Any]], floor: Mapping[str, Any
     """PCP of each part, strict and loose, and PDJ over all joints, by stage, with 95 % intervals.
 
     Args:
-        stages: metric objects of results.json (see metrics.score), of stages 1, 2, ... What is None
-            or missing gets no bar, and no line where the interval is.
-        floor: the metric object of the mean training pose, dotted.
+        stages: scores of stages 1, 2, ... (see metrics.score). Values and intervals that are None
+            or missing are not drawn.
+        floor: the score of the mean training pose, dotted.
 
     Raises:
         UserError: there is no stage.
@@ -140,10 +141,10 @@ def scores_by_stage(stages: Sequence[Mapping[str, Any]], floor: Mapping[str, Any
 
 
 def _spread(heights: Sequence[float], gap: float, top: float) -> np.ndarray:
-    """Heights for labels: in the same order, at least a gap apart, within [0, top], moved least.
+    """Heights for labels in the same order, at least `gap` apart, within [0, top], with least squared movement.
 
-    With gap times rank taken off, "a gap apart" becomes "in ascending order". That is isotonic
-    regression, which pools neighbours in the wrong order into their mean.
+    After subtracting gap * rank, the condition is that heights ascend. This is isotonic regression:
+    neighbours in the wrong order are replaced by their mean.
     """
     order = np.argsort(heights, kind="stable")
     room = gap * np.arange(len(order))
@@ -167,15 +168,15 @@ def _draw_bars(
     stages: Sequence[Mapping[str, Any]],
     floor: Mapping[str, Any],
 ) -> None:
-    """A group of bars for each path into the metric objects, a bar for each stage."""
+    """A group of bars for each path into the scores, with a bar for each stage."""
     ax.grid(axis="y", visible=False)
     ax.set_xlim(0, 112)  # Room for a label beside a bar of 100.
     ax.set_xticks(range(0, 101, 20))
     thickness = 0.82 / len(stages)
     for i, stage in enumerate(stages):
         at = np.arange(len(paths)) + (i - (len(stages) - 1) / 2) * thickness
-        values = np.array([_look_up(stage, path) for path in paths], float)
-        ends = [_look_up(stage.get("intervals", {}), path) for path in paths]
+        values = np.array([look_up(stage, path) for path in paths], float)
+        ends = [look_up(stage, ("intervals", *path)) for path in paths]
         low, high = np.array([(end or (math.nan,) * 2) for end in ends], float).reshape(-1, 2).T
         ax.barh(at, values, 0.86 * thickness, color=_colour(i), label=f"stage {i + 1}")
         ax.hlines(at, low, high, color=INK, linewidth=1.0)
@@ -185,17 +186,9 @@ def _draw_bars(
                 look = {"fontsize": 7.5, "color": INK, "va": "center", "bbox": behind}
                 ax.text(right + 1.5, y, f"{value:.1f}", **look)
     for row, path in enumerate(paths):
-        value = _look_up(floor, path)
+        value = look_up(floor, path)
         if value is not None:
             ax.plot([value, value], [row - 0.46, row + 0.46], **_DOTTED)
-
-
-def _look_up(score: Mapping[str, Any], path: Sequence[str]) -> Any:
-    """What a metric object holds under nested keys, None where it holds nothing."""
-    found: Any = score
-    for key in path:
-        found = (found or {}).get(key)
-    return found
 
 
 def _colour(i: int) -> str:

@@ -1,4 +1,4 @@
-"""How a skeleton is drawn: the colours of its limbs and sides, a pose on an image, the legend."""
+"""Drawing a skeleton: the colours of its limbs and sides, a pose on an image, the legend."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,8 +13,8 @@ from matplotlib.patheffects import Normal, Stroke
 
 from deeppose_jax.skeleton import Skeleton
 
-# Warm is the person's right, cool the left: orange and blue stay apart in every common form of
-# colour blindness. Within a side, lightness tells arm, trunk and leg apart.
+# Warm colours are the person's right, cool ones the left: orange and blue are distinguishable in every
+# common form of colour blindness. Within a side, arm, trunk and leg differ in lightness.
 COLOURS = {
     "right": {"arm": "#FFC857", "trunk": "#FB8B24", "leg": "#D7370F"},
     "left": {"arm": "#8FD8FF", "trunk": "#3BA0F0", "leg": "#1F5FD0"},
@@ -35,7 +35,7 @@ def limb_colours(skeleton: Skeleton) -> list[str]:
 
 
 def joint_sides(skeleton: Skeleton) -> list[str]:
-    """Each joint's side, "left" or "right"; "centre" where limbs of several sides meet, or none."""
+    """Each joint's side: "left", "right", or "centre" where limbs of several sides meet or none."""
     sides: list[set[str]] = [set() for _ in skeleton.joints]
     for start, stop, side in skeleton.limbs:
         sides[start].add(side)
@@ -53,18 +53,18 @@ def draw_skeleton(
     style: str = "-",
     width: float = 2.2,
 ) -> None:
-    """Draw a pose's limbs, with a thin dark casing that reads on any background.
+    """Draws a pose's limbs, with a thin dark outline that is visible on any background.
 
-    Joints that are not labelled (or not finite), and the limbs that touch them, are left out. The
-    limits of the axes stay as they are.
+    Joints that are not labelled (or not finite), and their limbs, are left out. The limits of the
+    axes do not change.
 
     Args:
         ax: axes in pixel coordinates, as imshow leaves them.
         joints: [k, 2] pixels.
         labelled: [k] bool.
-        colour: of all limbs; by default limbs have the colours of their side and part, and joints
-            have dots.
-        width: of a limb, in points; the casing adds 0.6 on each side.
+        colour: of all limbs. By default limbs have the colours of their side and part, and joints
+            are marked with dots.
+        width: of a limb, in points; the outline adds 0.6 on each side.
 
     Raises:
         ValueError: a shape is not the skeleton's.
@@ -85,13 +85,13 @@ def draw_skeleton(
             ax.add_line(Line2D(ends[:, 0], ends[:, 1], **look))
     if colour is None:
         look = {"color": "white", "markeredgecolor": CASING, "markeredgewidth": 0.6}
-        # Above the limbs of later poses: a small pose must show beneath a true one.
+        # Above the limbs of poses drawn later, so that a small pose is visible under the true one.
         look |= {"marker": "o", "markersize": 1.3 * width, "linestyle": "", "zorder": 2.1}
         ax.add_line(Line2D(joints[drawn, 0], joints[drawn, 1], **look))
 
 
 def limb_legend(figure: Figure) -> None:
-    """What the colours of draw_skeleton mean, and that the true pose is dashed, along the bottom."""
+    """A legend of draw_skeleton's colours and of the dashed true pose, at the bottom of the figure."""
     casing = [Stroke(linewidth=3.6, foreground=CASING), Normal()]
 
     def lines(colours: Iterable[str]) -> list[Line2D]:

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-# The angles of a pose, in degrees. All zero is standing at attention. Signs: lean, flex, nod and the flexions of
-# shoulder, elbow and hip are forward; a knee flexes backward; abduction is away from the body's middle.
+# The angles of a pose, in degrees; all zero is standing at attention. Positive lean, flex, nod and flexion of shoulder,
+# elbow and hip are forward; a knee flexes backward; abduction is away from the body's middle.
 TRUNK = ("lean", "side", "flex", "bend", "twist", "nod", "tilt", "turn")
 ARM = ("shoulder_flex", "shoulder_abduct", "shoulder_twist", "elbow")
 LEG = ("hip_flex", "hip_abduct", "hip_twist", "knee")
 
-# What a joint allows; the lean of the whole body is free.
+# The joints' ranges of motion; the lean of the whole body is free.
 LIMITS = {
     "flex": (-25, 60),
     "bend": (-30, 30),
@@ -71,8 +71,8 @@ _FOLDED_LEG = {
 }
 _LOOSE_LEG = _ANY_LEG | {"hip_flex": (-20, 60), "hip_abduct": (0, 50), "knee": (0, 60)}
 
-# A family is (weight, trunk, left arm, right arm, left leg, right leg): for every angle a range to draw from. Families
-# are drawn as they are or mirrored, so that neither side is favoured.
+# A family is (weight, trunk, left arm, right arm, left leg, right leg), with a range for each angle. Half of the
+# poses are mirrored, so that neither side is favoured.
 _FAMILIES = {
     "standing": (0.24, _ANY_TRUNK, _ANY_ARM, _ANY_ARM, _ANY_LEG, _ANY_LEG),
     "running": (
@@ -141,13 +141,13 @@ def _family_ranges() -> tuple[np.ndarray, np.ndarray]:
 
 
 _WEIGHTS, _RANGES = _family_ranges()
-# In a mirrored pose these angles change sign and the two sides' angles change places.
+# Mirroring a pose negates these angles and swaps the angles of the two sides.
 _TURNS = np.array([-1.0 if n in ("side", "bend", "twist", "tilt", "turn") else 1.0 for n in ANGLES])
 _MIRROR = np.r_[: len(TRUNK), len(TRUNK) + 8 : len(ANGLES), len(TRUNK) : len(TRUNK) + 8]
 
 
 class Body(NamedTuple):
-    """Points in metres, and frames whose columns are the left, down and back directions of a part."""
+    """Points in metres, and frames whose columns are a part's left, down and back directions."""
 
     joints: Float[Array, "14 3"]  # in LSP's order
     fingertips: Float[Array, "2 3"]  # right, left
@@ -173,14 +173,14 @@ def rotation(axis: str, degrees: Float[Array, "*n"]) -> Float[Array, "*n 3 3"]:
     """Rotation matrices about one axis, right-handed: about z they take x towards y."""
     unit = np.eye(3, dtype=np.float32)[_AXES[axis]]
     still = jnp.asarray(np.outer(unit, unit))
-    # Rodrigues: the part along the axis stays, the rest turns by cosine and sine.
+    # Rodrigues' formula: the component along the axis stays, the rest is rotated.
     cross = np.cross(unit, np.eye(3)).T.astype(np.float32)
     radians = jnp.radians(degrees)[..., None, None]
     turning = jnp.eye(3) - still
     return still + jnp.cos(radians) * turning + jnp.sin(radians) * cross
 
 
-# Mean lengths in metres of a person of 1.75 m.
+# Mean lengths in metres for a person of 1.75 m.
 LENGTHS = {
     "shin": 0.43,
     "thigh": 0.44,
@@ -202,7 +202,7 @@ def pose_body(angles: Float[Array, "24"], lengths: dict[str, Array]) -> Body:
     left, right = angles[len(TRUNK) :].reshape(2, -1)
     sides = dict(zip(ARM + LEG, jnp.stack([right, left], -1), strict=True))  # [2] each
     pelvis_frame = rotation("z", trunk["side"]) @ rotation("x", trunk["lean"])
-    # Half of the spine's motion happens below the waist, half above it.
+    # Half of the spine's motion is below the waist, half above it.
     half = (
         rotation("y", trunk["twist"] / 2)
         @ rotation("z", trunk["bend"] / 2)
@@ -233,7 +233,7 @@ def pose_body(angles: Float[Array, "24"], lengths: dict[str, Array]) -> Body:
     )
 
 
-# The person's own left is +x: the outward direction of the right side, then of the left.
+# Outward directions of the right and of the left side; the person's own left is +x.
 _OUT = np.array([-1.0, 1.0], np.float32)
 
 
@@ -276,14 +276,14 @@ def _legs(sides, pelvis_frame, lengths) -> Float[Array, "4 2 3"]:
 
 
 def sample_body(key: PRNGKeyArray) -> Body:
-    """A person of random proportions in a random pose, upright direction up, facing any way."""
-    # One draw for all: each draw adds its own generator to the compiled program.
+    """A person of random proportions in a random pose, upright, facing in any direction."""
+    # A single draw, because each one adds its own generator to the compiled program.
     u = jax.random.uniform(key, (1 + len(LENGTHS) + 2 + len(ANGLES),))
     yaw, spread, rest = 2 * u[0] - 1, 2 * u[1 : 1 + len(LENGTHS)] - 1, u[1 + len(LENGTHS) :]
     mean = jnp.array(list(LENGTHS.values()))
     lengths = dict(zip(LENGTHS, mean * (1 + 0.12 * spread), strict=True))
     body = pose_body(sample_angles(rest), lengths)
-    # Any direction, but people are photographed from the front more often than from behind.
+    # Any direction, but more often from the front than from behind, as in photographs.
     turn = rotation("y", 180.0 * jnp.sign(yaw) * jnp.abs(yaw) ** 2.2)
     return move(body, turn, jnp.zeros(3))
 

@@ -6,11 +6,11 @@ from jaxtyping import Array, Float
 
 
 class Camera(NamedTuple):
-    """Looks along +z of its own frame from the origin.
+    """A camera at the origin of its own frame that looks along +z.
 
     Attributes:
         focal: focal length, pixels.
-        centre: (x, y) of the optical axis, pixels; a picture cut from a larger one has it anywhere.
+        centre: (x, y) of the optical axis, pixels; not the picture's middle if the picture is a crop.
     """
 
     focal: Float[Array, ""]

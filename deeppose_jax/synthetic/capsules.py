@@ -8,14 +8,15 @@ from jaxtyping import Array, Float
 
 
 class Look(NamedTuple):
-    """The surface of a capsule, in colours of [0, 1]: cloth with stripes up to the cuff, and what is bare.
+    """The surface of a capsule, in colours of [0, 1]: striped cloth up to the cuff, and bare parts.
 
     Attributes:
         cloth, stripe, bare: the three colours.
-        pattern: stripes along the capsule, stripes across it, and the phase; (0, 0, 0.5) is plain cloth.
+        pattern: number of stripes along the capsule and across it, and the phase; (0, 0, 0.5) is plain cloth.
         cuff: the fraction of the capsule's length at which the cloth ends.
-        front: a direction in the camera's frame; the side whose normal has more than `hairline` of it is bare.
-        hairline: see `front`; 2 is never.
+        front: a direction in the camera's frame. The surface is bare where its normal's component along it exceeds
+            `hairline`.
+        hairline: see `front`; 2 is nowhere.
     """
 
     cloth: Float[Array, "*n 3"]
@@ -33,8 +34,8 @@ class Capsules(NamedTuple):
     Attributes:
         ends: (x, y) of both ends, pixels.
         radii: at both ends, pixels.
-        depths: of the axis at both ends; less is nearer.
-        bulge: how much nearer than its axis the surface comes, in units of depth.
+        depths: of the axis at both ends; smaller is nearer.
+        bulge: largest distance by which the surface is nearer than its axis, in units of depth.
         square: 1 for a flat bar with square ends, 0 for a round capsule.
         look: the surface.
     """
@@ -48,7 +49,7 @@ class Capsules(NamedTuple):
 
 
 class Light(NamedTuple):
-    """Light from one direction (towards the light, in the camera's frame) and from all of them."""
+    """Directional light (its direction points to the light, in the camera's frame) and ambient light."""
 
     direction: Float[Array, "3"]
     direct: Float[Array, "3"]
@@ -63,20 +64,20 @@ def plain(colour: Float[Array, "*n 3"]) -> Look:
 
 
 def pixel_grid(size: int) -> tuple[Float[Array, "1 s"], Float[Array, "s 1"]]:
-    """The x and y of all pixel centres, to broadcast."""
+    """The x and y of all pixel centres; they broadcast."""
     line = jnp.arange(size, dtype=jnp.float32)
     return line[None, :], line[:, None]
 
 
 def coverage(ends, radii, square, size: int, softness=1.0):
-    """How much of each pixel one capsule covers, and where on the capsule the pixel lies.
+    """The share of each pixel that a capsule covers, and the pixel's position on the capsule.
 
     Returns:
+        Arrays [size, size]:
         cover: in [0, 1].
-        along: where on the axis, as a fraction of its length.
-        across: the distance to the axis, signed by its side, as a fraction of the radius.
+        along: position along the axis, as a fraction of its length.
+        across: signed distance to the axis, as a fraction of the radius.
         offset: x and y from the nearest point of the axis, as fractions of the radius.
-        All are [size, size].
     """
     x, y = pixel_grid(size)
     start, axis = ends[0], ends[1] - ends[0]
@@ -103,8 +104,7 @@ def coverage(ends, radii, square, size: int, softness=1.0):
 def draw(picture: Float[Array, "3 s s"], capsules: Capsules, light: Light) -> Float[Array, "3 s s"]:
     """Draws capsules over a picture, nearer ones in front.
 
-    The pixels of one capsule at a time are compared with a depth buffer, so that memory does not grow with the number
-    of capsules.
+    Capsules are drawn one at a time with a depth buffer, so that memory does not grow with their number.
     """
     size = picture.shape[-1]
 
@@ -139,7 +139,7 @@ def draw(picture: Float[Array, "3 s s"], capsules: Capsules, light: Light) -> Fl
 
 
 def shade(capsules: Capsules, size: int, softness: float) -> Float[Array, "s s"]:
-    """How much of each pixel lies in the union of the capsules, with soft edges."""
+    """The share of each pixel inside the union of the capsules, with soft edges."""
 
     def step(shadow, capsule: Capsules):
         cover, *_ = coverage(capsule.ends, capsule.radii, capsule.square, size, softness)

@@ -8,20 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
+from deeppose_jax.boxes import whole_image
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.synthetic import scene
 from deeppose_jax.synthetic.body import sample_body
 from deeppose_jax.synthetic.capsules import draw, pixel_grid
 from deeppose_jax.synthetic.person import capsules, dress, sample_outfit
-from engine_jax.errors import UserError
+from engine_jax import synthetic
+from engine_jax.synthetic import chunk_keys, render_series
 
-# Figures are rendered so many at a time. A figure always has the same place in its chunk, so that it is the same to the
-# last bit however many are asked for.
-CHUNK = 16
+CHUNK = 16  # figures rendered in a call
 
 
 class Figure(NamedTuple):
-    """A picture of one person, with joints in LSP's order, person-centric, in pixels."""
+    """A picture of one person, with joints in pixels, in LSP's order, with left and right as the person's own."""
 
     image: UInt8[Array, "s s 3"]
     joints: Float[Array, "14 2"]
@@ -32,7 +32,7 @@ def render(key: PRNGKeyArray, size: int) -> Figure:
     """Draws one person in a random pose, outfit, place and light.
 
     Args:
-        key: a typed random key; it alone decides the figure.
+        key: a typed random key, which determines the figure.
         size: side of the image in pixels, a Python integer.
 
     Returns:
@@ -62,7 +62,7 @@ def render(key: PRNGKeyArray, size: int) -> Figure:
 def photograph(
     key: PRNGKeyArray, noise_key: PRNGKeyArray, picture: Float[Array, "3 s s"]
 ) -> UInt8[Array, "s s 3"]:
-    """A shadow across the whole scene, exposure, blur and noise; colours of [0, 1] to bytes."""
+    """Adds a shadow across the scene, exposure, blur and noise to colours of [0, 1], and converts them to bytes."""
     size = picture.shape[-1]
     u = jax.random.uniform(key, (8,))
 
@@ -73,7 +73,7 @@ def photograph(
     exposure = 0.8 + 0.4 * u[4]
     picture = picture * exposure * (1.0 - darkness * jnp.clip(0.5 + 0.2 * edge, 0.0, 1.0))
 
-    # A blur by a pixel's two neighbours, along each axis in turn.
+    # Blur with each pixel's two neighbours, along each axis.
     side = 0.3 * u[5] ** 2
     for axis in (-2, -1):
         pad = [(0, 0)] * 3
@@ -83,50 +83,29 @@ def photograph(
         after = jax.lax.slice_in_dim(wide, 2, size + 2, axis=axis)
         picture = picture + side * (before + after - 2.0 * picture)
 
-    # Four bytes of one random word make three channels' noise and a common part.
-    word = jax.random.bits(noise_key, (size, size), jnp.uint32)
-    grain = [((word >> shift) & 255).astype(jnp.float32) / 127.5 - 1.0 for shift in (0, 8, 16, 24)]
-    strength = 0.005 + 0.05 * u[6] ** 3
-    noisy = picture + strength * (jnp.stack(grain[:3]) + grain[3])
-    return jnp.round(jnp.clip(noisy, 0.0, 1.0) * 255.0).astype(jnp.uint8).transpose(1, 2, 0)
+    return synthetic.photograph(noise_key, picture, 0.005 + 0.05 * u[6] ** 3)
 
 
 @functools.partial(jax.jit, static_argnames="size")
-def _chunk(seed: Array, first: Array, size: int) -> Figure:
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), first + jnp.arange(CHUNK))
-    return jax.vmap(lambda key: render(key, size))(keys)
+def _chunk(key: PRNGKeyArray, first: Array, size: int) -> Figure:
+    return jax.vmap(lambda item: render(item, size))(chunk_keys(key, first, CHUNK))
 
 
 def figures(seed: int, count: int, size: int, start: int = 0) -> PoseSet:
     """Synthetic people `start` to `start + count - 1` of a seed, as NumPy arrays.
 
-    Figure i depends on the seed and i only, so that ranges of one seed that don't overlap are disjoint sets.
+    Figure i depends only on the seed and i, so that non-overlapping ranges of one seed are disjoint sets.
 
     Raises:
         UserError: a count below 1, a size below 8, or a negative start or seed.
     """
-    for name, value, least in (
-        ("seed", seed, 0),
-        ("count", count, 1),
-        ("size", size, 8),
-        ("start", start, 0),
-    ):
-        if value < least:
-            raise UserError(f"synthetic figures: {name} is {value}, must be at least {least}")
-    canvases = np.empty((count, size, size, 3), np.uint8)
-    joints = np.empty((count, 14, 2), np.float32)
-    labelled = np.empty((count, 14), bool)
-    for first in range(start - start % CHUNK, start + count, CHUNK):
-        chunk = jax.device_get(_chunk(seed, first, size))
-        skip, stop = max(start - first, 0), min(start + count - first, CHUNK)
-        rows = slice(first + skip - start, first + stop - start)
-        canvases[rows], joints[rows], labelled[rows] = (leaf[skip:stop] for leaf in chunk)
-    whole = np.array([(size - 1) / 2, (size - 1) / 2, size, size], np.float32)
+    series = render_series("synthetic figures", _chunk, CHUNK, seed, count, size, start)
+    whole = np.array(whole_image(size, size), np.float32)
     identity = np.eye(2, 3, dtype=np.float32)
     return PoseSet(
-        canvases=canvases,
-        joints=joints,
-        labelled=labelled,
+        canvases=series.image,
+        joints=series.joints,
+        labelled=series.labelled,
         boxes=np.tile(whole, (count, 1)),
         to_image=np.tile(identity, (count, 1, 1)),
     )

@@ -1,4 +1,4 @@
-"""A person's looks: skin, hair and clothes on the parts of a body, and these as capsules in a picture."""
+"""A person's appearance: the parts of a body with skin, hair and clothes, and the capsules that draw them."""
 
 from typing import NamedTuple
 
@@ -30,16 +30,16 @@ HAIR_COLOURS = (
 
 
 class Outfit(NamedTuple):
-    """What a person wears, with the person's colours and girth.
+    """A person's clothes, colours and girth.
 
     Attributes:
-        sleeves: where they end: 0 at the shoulder, 1 at the elbow, 2 at the wrist.
-        legs: where the trousers end: 0 at the hip, 1 at the knee, 2 at the ankle.
-        sock_from: where the socks begin on a bare shin, from 0 at the knee to 1 at the ankle.
+        sleeves: end of the sleeves: 0 at the shoulder, 1 at the elbow, 2 at the wrist.
+        legs: end of the trousers: 0 at the hip, 1 at the knee, 2 at the ankle.
+        sock_from: upper end of the socks on a bare shin, from 0 at the knee to 1 at the ankle.
         pattern: the shirt's stripes, see `Look`.
-        panel_from: how narrow the shirt's front panel is, see `Look.hairline`.
-        girth: thickness of all parts, against the mean.
-        loose: thickness of clothes, against the body's.
+        panel_from: narrowness of the shirt's front panel, see `Look.hairline`.
+        girth: thickness of all parts relative to the mean.
+        loose: thickness of clothes relative to the body.
         long_hair: length of the hair below the head, metres.
     """
 
@@ -62,7 +62,7 @@ class Outfit(NamedTuple):
 
 
 def blend(colours: tuple, where: Float[Array, "*n"]) -> Float[Array, "*n 3"]:
-    """A colour from a row of colours, between neighbours; `where` in [0, 1]."""
+    """Interpolates linearly between neighbours in a row of colours; `where` in [0, 1]."""
     at = where * (len(colours) - 1)
     weight = jnp.maximum(1.0 - jnp.abs(at[..., None] - jnp.arange(len(colours))), 0.0)
     return weight @ jnp.asarray(colours)
@@ -79,10 +79,10 @@ def cloth_colour(u: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
 
 def sample_outfit(key: PRNGKeyArray) -> Outfit:
     """Clothes, skin, hair and girth of a random person."""
-    # One draw for all: each separate draw adds its own generator to the compiled program.
+    # A single draw, because each one adds its own generator to the compiled program.
     u = jax.random.uniform(key, (32,))
     shirt, stripe, panel, trousers, sock, shoe = cloth_colour(u[:18].reshape(6, 3))
-    # Below 0.45 plain, then hoops, then vertical stripes, from 0.85 on two halves.
+    # Up to 0.45 plain, up to 0.65 hoops, up to 0.85 vertical stripes, above that two halves.
     kind = u[18]
     hoops = jnp.where((kind > 0.45) & (kind < 0.65), 1.5 + 3.0 * u[19], 0.0)
     vertical = jnp.where((kind > 0.65) & (kind < 0.85), 0.8 + 1.5 * u[19], 0.0)
@@ -112,8 +112,8 @@ def sample_outfit(key: PRNGKeyArray) -> Outfit:
 class Part(NamedTuple):
     """A tapered part of a body in the camera's frame, metres.
 
-    A round part has `flatness` 1; another is an ellipse across, its radius along the unit vector `wide` and its radius
-    times `flatness` at right angles to it.
+    Its cross-section is an ellipse: the semi-axis along the unit vector `wide` is the radius, the other one the radius
+    times `flatness`.
     """
 
     start: Float[Array, "*n 3"]
@@ -134,7 +134,7 @@ def _part(start, stop, radii, look: Look, wide=None, flatness=1.0) -> Part:
 def dress(body: Body, outfit: Outfit) -> Part:
     """The parts of a dressed body, stacked: leaves [n, ...]."""
     middle = [*_trunk(body, outfit), *_head(body, outfit)]
-    # The right and the left side differ in nothing but their points.
+    # The two sides differ only in their points.
     arms = jnp.concatenate([body.joints[_ARMS], body.fingertips[:, None]], 1)  # [2, 4, 3]
     legs = jnp.concatenate([body.joints[_LEGS], body.toes[:, None]], 1)
     limbs = jax.vmap(lambda arm, leg: _stack([*_arm(arm, outfit), *_leg(leg, outfit)]))(arms, legs)
@@ -179,7 +179,7 @@ def _head(body: Body, outfit: Outfit) -> list[Part]:
     """Neck, skull with a face on one side, eyes, and hair down the back."""
     neck, top = body.joints[12], body.joints[13]
     left, down, back = body.head_frame.T
-    # The skull's upper cap ends at the joint that is called the top of the head.
+    # The skull's upper end is the joint at the top of the head.
     crown, chin = top + 0.085 * down, top + 0.155 * down - 0.012 * back
     face = plain(outfit.hair)._replace(
         bare=outfit.skin, front=0.5 * down - 0.87 * back, hairline=jnp.array(0.25)
@@ -235,7 +235,7 @@ def _leg(points: Float[Array, "4 3"], outfit: Outfit) -> list[Part]:
 
 
 def capsules(parts: Part, camera: Camera) -> Capsules:
-    """The parts as the camera sees them."""
+    """The parts projected into the picture."""
     points = jnp.stack([parts.start, parts.stop], -2)  # [n, 2, 3]
     ends = camera.project(points)
     axis = ends[:, 1] - ends[:, 0]
@@ -243,7 +243,7 @@ def capsules(parts: Part, camera: Camera) -> Capsules:
     normal = normal / (jnp.linalg.norm(normal, axis=-1, keepdims=True) + 1e-6)
 
     def breadth(towards):
-        """Half-width of an elliptical part along a direction, against its radius."""
+        """Half-width of an elliptical part along a direction, relative to its radius."""
         share = jnp.square(towards)
         return jnp.sqrt(share + jnp.square(parts.flatness) * (1.0 - share))
 

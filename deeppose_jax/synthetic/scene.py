@@ -1,24 +1,24 @@
-"""What is around a person: light, camera, ground and backdrop, clutter, occluders and the person's shadow."""
+"""The surroundings of a person: camera, light, ground and backdrop, clutter, occluders and the person's shadow."""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from deeppose_jax.synthetic.body import Body, move, rotation
 from deeppose_jax.synthetic.camera import Camera
 from deeppose_jax.synthetic.capsules import Capsules, Light, pixel_grid, plain, shade
 from deeppose_jax.synthetic.person import SKIN_TONES, Part, blend, cloth_colour
+from engine_jax.synthetic import octaves
 
-# Depths in metres of what is behind, and in front of, every person.
+# Depths in metres behind every person and in front of every person.
 FAR = 100.0
 NEAR = 0.5
 
 
 class View(NamedTuple):
-    """A camera, the body in its frame, and the ground: down @ point = ground, metres."""
+    """A camera, the body in its frame, and the ground plane down @ point = ground, metres."""
 
     camera: Camera
     body: Body
@@ -27,7 +27,7 @@ class View(NamedTuple):
 
 
 def sample_view(key: PRNGKeyArray, body: Body, size: int) -> View:
-    """A camera from some 3 to 7 m that shows the person at 60 to 95 % of the picture's height or width."""
+    """A camera at about 3 to 7 m, in whose picture the person fills 60 to 95 % of the height or width."""
     u = jax.random.uniform(key, (12,))
     roll = 18.0 * (u[7:10].sum() - 1.5)  # a standard deviation of 9 degrees
     turn = rotation("z", roll) @ rotation("x", -8.0 + 30.0 * u[0])
@@ -38,12 +38,12 @@ def sample_view(key: PRNGKeyArray, body: Body, size: int) -> View:
     points = jnp.concatenate([body.joints, body.fingertips, body.toes])
     at = points[:, :2] / points[:, 2:]
     low, high = at.min(0), at.max(0)
-    # A crouching person is not enlarged to fill the picture: the body's size bounds the scale.
+    # The body's size bounds the scale, so that a crouching person is not enlarged to fill the picture.
     extent = jnp.maximum((high - low).max(), 1.2 / distance)
     share = 0.6 + 0.35 * u[2]
     focal = share * size / extent
-    # Part of the free room is to one side of the person, and now and then a little more than there is, so that
-    # some joints fall outside.
+    # The person is off-centre by part of the free room, and sometimes by a little more, so that some joints are
+    # outside the picture.
     room = 0.9 * (size - focal * (high - low)) + size * jnp.maximum(0.4 * u[3] - 0.25, 0.0)
     centre = size / 2 + room * (u[4:6] - 0.5) - focal * (high + low) / 2
     down = turn[:, 1]
@@ -61,30 +61,22 @@ def sample_light(key: PRNGKeyArray) -> Light:
     return Light(direction / jnp.linalg.norm(direction), direct, ambient * (1.0 - 0.5 * warmth))
 
 
-# How many values each octave of the noise has along a picture's side.
+# Number of values of each octave of the noise along a picture's side.
 _PERIODS = (3, 6, 12, 24, 48)
-
-
-def _octaves(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A matrix [size, n] that interpolates the values of all octaves over a line, and each value's octave [n]."""
-    at = (np.arange(size)[:, None] + 0.5) / size
-    hats = [np.maximum(1 - np.abs(at * (k - 1) - np.arange(k)), 0) for k in _PERIODS]
-    octave = np.repeat(np.arange(len(_PERIODS)), _PERIODS)
-    return np.concatenate(hats, 1).astype(np.float32), octave
 
 
 def noise(
     u: Float[Array, "f n n"], size: int, roughness: Float[Array, ""]
 ) -> Float[Array, "f s s"]:
     """Value noise in about [-1, 1] from uniform numbers: octaves of amplitudes roughness^octave."""
-    matrix, octave = _octaves(size)
-    # The blocks on the diagonal are the octaves: two products interpolate and add up all of them.
+    matrix, octave = octaves(size, _PERIODS)
+    # Octaves are blocks on the diagonal, so that two products interpolate and sum all of them.
     amplitude = jnp.where(octave[:, None] == octave, roughness**octave, 0.0)
     return 1.2 * (1.0 - roughness) * (matrix @ (amplitude * (2.0 * u - 1.0)) @ matrix.T)
 
 
 def backdrop(key: PRNGKeyArray, view: View, size: int) -> Float[Array, "3 s s"]:
-    """Ground with lines up to the horizon and a graded, textured wall or sky above it."""
+    """Ground with lines up to the horizon, and a graded, textured wall or sky above it."""
     n = sum(_PERIODS)
     u = jax.random.uniform(key, (24 + 2 * n * n,))
     colours = cloth_colour(u[:12].reshape(4, 3) * jnp.array([1.0, 0.55, 1.0]))
@@ -94,7 +86,7 @@ def backdrop(key: PRNGKeyArray, view: View, size: int) -> Float[Array, "3 s s"]:
     ry = (y - view.camera.centre[1]) / view.camera.focal
     fall = rx * view.down[0] + ry * view.down[1] + view.down[2]  # of a ray, per metre of depth
     is_ground = jnp.clip(0.5 + view.camera.focal * fall, 0.0, 1.0)
-    # Lines on the ground, fading where they would be finer than a pixel.
+    # Lines on the ground fade out where they would be finer than a pixel.
     depth = view.ground / jnp.maximum(fall, 0.02)
     cycle = depth * (u[12] * 1.2 * rx + u[13] * 0.6)
     lined = (cycle - jnp.floor(cycle) < 0.1 + 0.4 * u[14]) & (u[15] < 0.5)
@@ -112,14 +104,14 @@ def clutter(key: PRNGKeyArray, size: int, bars: int = 5, limbs: int = 3) -> Caps
     u = jax.random.uniform(key, (2 * bars + 2 * limbs, 8))
     bar, (upper, lower) = u[: 2 * bars].reshape(bars, 16), u[2 * bars :].reshape(2, limbs, 8)
 
-    # Most bars are upright or level, as things that people build.
+    # Most bars are vertical or horizontal, like buildings and furniture.
     angle = jnp.pi * jnp.where(bar[:, 0] < 0.75, jnp.round(2 * bar[:, 1]) / 2, bar[:, 1])
     reach = _along(angle, (0.05 + 0.4 * bar[:, 2]) * size)
     middle = (1.2 * bar[:, 3:5] - 0.1) * size
     width = (0.008 + 0.16 * bar[:, 5] ** 2) * size
     bars_seen = _segments(middle - reach, middle + reach, width, _hazy(bar[:, 6:10]), square=1.0)
 
-    # A limb has a joint in its middle, as a person's has; some are outside the picture.
+    # A limb has a joint in its middle, like a person's; some are outside the picture.
     joint = (1.5 * upper[:, :2] - 0.25) * size
     bend = jnp.pi * 2 * upper[:, 2]
     there = joint + _along(bend, (0.1 + 0.1 * upper[:, 3]) * size)
@@ -154,12 +146,12 @@ def _along(angle: Float[Array, "n"], length: Float[Array, "n"]) -> Float[Array, 
 
 
 def _hazy(u: Float[Array, "n 4"]) -> Float[Array, "n 3"]:
-    """Colours of things far away, some of them nearly grey."""
+    """Pale colours of distant things, some of them nearly grey."""
     return 0.45 + (0.25 + 0.6 * u[:, 3:]) * (cloth_colour(u[:, :3]) - 0.45)
 
 
 def _segments(start, stop, radius, colour, square=0.0) -> Capsules:
-    """Plain capsules between points [n, 2], all of them near the camera."""
+    """Plain capsules between points [n, 2] near the camera."""
     n = len(start)
     return Capsules(
         ends=jnp.stack([start, stop], 1),
@@ -172,9 +164,9 @@ def _segments(start, stop, radius, colour, square=0.0) -> Capsules:
 
 
 def cast_shadow(view: View, parts: Part, light: Light, size: int) -> Float[Array, "s s"]:
-    """The part of each pixel of the ground that the person keeps the light from."""
+    """The share of each pixel of the ground that is in the person's shadow."""
     points = jnp.stack([parts.start, parts.stop], -2)  # [n, 2, 3]
-    # A low sun would throw shadows out of the picture.
+    # The light is steepened, because a low sun would cast the shadow out of the picture.
     away = -light.direction + 0.6 * view.down
     drop = (view.ground - points @ view.down)[..., None]
     fallen = points + drop * away / jnp.maximum(away @ view.down, 0.3)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from anomaly_jax.augment import AugmentConfig, augment, move
+from anomaly_jax.augment import AugmentConfig, augment, input_maps
 from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
+from engine_jax.warp import warp
 
 ALL = AugmentConfig(
     rotation=180.0,
@@ -33,7 +34,8 @@ def apply(config, batch, seed=0):
 
 
 def moved(image, angle=0.0, zoom=1.0, shift=(0.0, 0.0)):
-    return np.asarray(move(jnp.asarray(image), angle, zoom, jnp.array(shift)))
+    maps = input_maps(*map(jnp.asarray, ([angle], [zoom], [shift])), size=len(image))
+    return np.asarray(warp(image[None], maps, len(image), border="edge"))[0]
 
 
 def test_everything_is_off_by_default():

@@ -9,10 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anomaly_jax.config import AnomalyConfig
 from anomaly_jax.data import open_mvtec, read_sample, splits
 from anomaly_jax.data.check import main, parser
+from anomaly_jax.data.load import load_parts
+from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
 from tests.anomaly_jax.mvtec_folder import fault_mask, picture, save, tarred, tiny_mvtec, zipped
+from tests.anomaly_jax.settings import tiny_config
 
 ORDER = ["good", "good", "crack", "crack", "crack", "print", "print", "print"]
 
@@ -52,11 +56,24 @@ def test_the_layout_is_read_as_it_was_written(tmp_path):
 def test_archives_and_a_folder_above_are_the_same_as_the_folder(tmp_path, above):
     folder = tiny_mvtec(tmp_path / "data" / "nuts")
     (folder / "train/good/._000.png").write_bytes(b"what macOS leaves in archives")
+    for part in ("train/good", "test/crack"):
+        (tmp_path / "data/__MACOSX" / part).mkdir(parents=True)
+        (tmp_path / "data/__MACOSX" / part / "000.png").write_bytes(b"and beside them")
     plain = contents(open_mvtec(folder))
     assert len(plain) == 13
     assert contents(open_mvtec(tmp_path / "data")) == plain
     assert contents(open_mvtec(zipped(folder, tmp_path / "nuts.zip", above))) == plain
     assert contents(open_mvtec(tarred(folder, tmp_path / "nuts.tar.xz", above))) == plain
+
+
+def test_images_are_in_the_order_of_their_numbers(tmp_path):
+    folder = tiny_mvtec(tmp_path / "nuts", train=12)
+    for file in folder.rglob("*.png"):
+        number, _, rest = file.stem.partition("_")
+        file.rename(file.with_stem("_".join(filter(None, (str(int(number)), rest)))))
+    records = open_mvtec(folder)
+    assert [record.name for record in records[:12]] == [f"train/good/{i}.png" for i in range(12)]
+    assert read_sample(records[-1]).mask.any()
 
 
 def test_several_categories_are_listed(tmp_path):
@@ -207,7 +224,19 @@ def test_validation_is_cut_from_the_good_training_images(tmp_path):
     assert parts == splits(records, 0.25, seed=3)
     assert parts["validation"] != splits(records, 0.25, seed=4)["validation"]
     assert len(splits(records, 0.001)["validation"]) == 1
+    assert len(splits(records, 0.25, seed=2**63 - 1)["validation"]) == 5
     assert all(r.split == "test" for r in parts["test"])
+
+
+def test_the_runs_seed_chooses_the_held_out_images(tmp_path):
+    folder = tiny_mvtec(tmp_path / "nuts", train=20)
+    changes = {"data__dataset": "mvtec", "data__dir": str(folder), "data__validation": 0.25}
+    data = from_mapping(AnomalyConfig, tiny_config(**changes)).data
+    held_out = {seed: load_parts(data, 8, seed).validation.names for seed in (0, 2**63 - 1)}
+    for seed, names in held_out.items():
+        expected = splits(open_mvtec(folder), 0.25, seed=seed)["validation"]
+        assert names == [record.name for record in expected]
+    assert held_out[0] != held_out[2**63 - 1]
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.1, float("nan")])
@@ -238,10 +267,10 @@ def test_check_reports_what_is_there(tmp_path, capsys):
         "test/crack": "3 images, faulty pixels min / median / max 10.00 / 10.00 / 10.00 %",
         "test/print": "3 images, faulty pixels min / median / max 0.00 / 5.00 / 5.00 %",
         "files": "13 png",
-        "min / median / max": "height 40 / 40 / 40, width 32 / 32 / 32 pixels",
+        "min / median / max": "width 32 / 32 / 32, height 40 / 40 / 40 pixels",
         "masks not binary": "1: test/crack/002.png",
         "faulty, but mask empty": "1: test/print/001.png",
-        "wrong": "0",
+        "can't be used": "0",
     }
 
 
@@ -259,9 +288,9 @@ def test_check_fails_with_one_line_and_names_all_that_is_wrong(tmp_path):
     assert done.returncode == 1
     assert "mask of test/print/000.png: 31x40 pixels; expected 32x40" in done.stdout
     assert "train/good/003.png: can't be read as an image" in done.stdout
-    assert "test/crack              3 images, no masks: image-level metrics only" in done.stdout
+    assert "test/crack                3 images, no masks: image-level metrics only" in done.stdout
     last = done.stderr.splitlines()[-1]
-    assert last == f"error: {folder}: 2 of 13 images or their masks are wrong"
+    assert last == f"error: {folder}: 2 of 13 images can't be used"
 
 
 def test_transistor(real_data):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anomaly_jax.data import decode, fit, fit_mask, open_mvtec, prepare, read_sample
+from anomaly_jax.data import fit, fit_mask, open_mvtec, prepare, read_sample
 from anomaly_jax.data.pixels import decode_mask
 from engine_jax.errors import UserError
 from tests.anomaly_jax.mvtec_folder import FAULTS, fault_mask, picture, save, tiny_mvtec
@@ -83,36 +83,6 @@ def test_other_formats(tmp_path, suffix):
     assert error.mean() < (9 if suffix in (".jpg", ".webp") else 1e-9)  # another image: 12
 
 
-def test_sixteen_bits_become_eight():
-    values = np.array([[0, 128, 129, 257], [32768, 65534, 65406, 65535]], np.uint16)
-    # The nearest of 257 v, v = 0 .. 255.
-    expected = np.array([[0, 0, 1, 1], [128, 255, 254, 255]], np.uint8)
-    for kind in ("PNG", "TIFF"):
-        pixels = np.asarray(decode(encoded(values, kind), "grey"))
-        assert pixels.shape == (2, 4, 3)
-        for channel in range(3):
-            np.testing.assert_array_equal(pixels[..., channel], expected)
-    wide = encoded(Image.fromarray(np.array([[0, 70000]], np.int32)), "TIFF")
-    with pytest.raises(UserError, match=r"wide: .*grey values 0 to 70000; expected 0 to 65535"):
-        decode(wide, "wide")
-    with pytest.raises(UserError, match=r"float: .*floating point pixels"):
-        decode(encoded(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF"), "float")
-
-
-def test_grey_palette_and_transparent_images():
-    rgb = picture(1)
-    grey = np.asarray(decode(encoded(rgb[..., 0]), "grey"))
-    np.testing.assert_array_equal(grey, np.repeat(rgb[..., :1], 3, axis=2))
-    alpha = np.random.default_rng(0).integers(0, 256, (*rgb.shape[:2], 1), dtype=np.uint8)
-    found = np.asarray(decode(encoded(np.concatenate([rgb, alpha], axis=2)), "alpha"))
-    np.testing.assert_array_equal(found, rgb)
-    palette = Image.new("P", (2, 1))
-    palette.putpalette([10, 20, 30, 200, 100, 50])
-    palette.putpixel((1, 0), 1)
-    found = np.asarray(decode(encoded(palette, transparency=bytes([0, 128])), "palette"))
-    assert found.tolist() == [[[10, 20, 30], [200, 100, 50]]]
-
-
 def test_fit_is_anti_aliased():
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 200
@@ -148,8 +118,9 @@ def test_binary_masks_of_any_mode():
     mask = fault_mask("print")
     red = mask[..., None] * np.array([255, 0, 0], np.uint8)
     opaque = np.concatenate([red, np.full((*mask.shape, 1), 255, np.uint8)], axis=2)
-    for pixels in (Image.fromarray(mask), red, opaque):
-        found, binary = decode_mask(encoded(pixels), "mask")
+    deep = [mask.astype(kind) for kind in (np.int32, np.float32)]
+    for pixels in (Image.fromarray(mask), red, opaque, *deep, 255 * deep[1]):
+        found, binary = decode_mask(encoded(pixels, "TIFF"), "mask")
         assert binary
         np.testing.assert_array_equal(found, mask)
 
@@ -174,6 +145,8 @@ def test_masks_that_are_not_binary_are_thresholded_once_said(tmp_path, caplog):
     assert data.masks[7].mean() == 0.5
     wide = values.astype(np.uint16) * 257
     np.testing.assert_array_equal(decode_mask(encoded(wide), "mask")[0], sample.mask)
+    with pytest.raises(UserError, match="mask: values 0 to 100 of 255 or 65535, none at half"):
+        decode_mask(encoded(np.array([[0, 50, 100]], np.int32), "TIFF"), "mask")
     with pytest.raises(UserError, match="mask: values 0 to 2 of 255, none at half or above"):
         decode_mask(encoded(np.array([[0, 1, 2]], np.uint8)), "mask")
 
@@ -192,6 +165,32 @@ def test_a_mask_of_another_size_or_in_a_good_image(tmp_path):
     save(folder / "ground_truth/good/001_mask.png", np.eye(40, 32, dtype=np.uint8))
     with pytest.raises(UserError, match=r"mask of test/good/001\.png: marks 32 faulty pixels in a"):
         prepare(open_mvtec(folder), 8)
+
+
+def test_images_and_masks_are_turned_by_their_exif_orientation(tmp_path):
+    folder = tiny_mvtec(tmp_path / "nuts")
+    expected = read_sample(open_mvtec(folder)[8])
+    image, mask = folder / "test/crack/001.png", folder / "ground_truth/crack/001_mask.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Shown turned to the right: stored turned to the left.
+
+    def turn(path):
+        with Image.open(path) as opened:
+            turned = opened.transpose(Image.Transpose.ROTATE_90)
+        turned.save(path, exif=exif)
+
+    turn(image)
+    turn(mask)
+    sample = read_sample(open_mvtec(folder)[8])
+    np.testing.assert_array_equal(sample.image, expected.image)
+    np.testing.assert_array_equal(sample.mask, expected.mask)
+    with Image.open(mask) as opened:
+        opened.copy().save(mask, exif=b"")
+    message = (
+        "40x32 pixels; expected 32x40, as the image; both are turned as their EXIF orientation"
+    )
+    with pytest.raises(UserError, match=message):
+        read_sample(open_mvtec(folder)[8])
 
 
 def test_unreadable_images_are_named_or_left_out(tmp_path, caplog):

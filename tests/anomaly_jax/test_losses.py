@@ -151,7 +151,9 @@ def test_losses_of_bfloat16_reconstructions_are_float32():
 def test_other_shapes_windows_and_kinds_are_refused():
     x, y = pairs()
     for loss in (losses.l2, losses.ssim, losses.ssim_map):
-        with pytest.raises(ValueError, match=r"one shape \[b, h, w, c\], not \(5, 24, 30, 3\)"):
+        with pytest.raises(
+            ValueError, match=r"the same shape \[b, h, w, c\], not \(5, 24, 30, 3\)"
+        ):
             loss(x, y[:1])
         with pytest.raises(ValueError, match="one shape"):
             loss(x[0], y[0])

@@ -4,7 +4,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from anomaly_jax import plots
-from anomaly_jax.plots.names import line_styles, written
+from anomaly_jax.plots.names import display_name, line_styles
 from engine_jax.errors import UserError
 from engine_jax.plots import INK
 from tests.figures import assert_drawn_alike, assert_no_overlap, line_of
@@ -23,18 +23,18 @@ def legend_of(figure: Figure) -> list[str]:
 
 
 def test_a_grid_of_thresholds_is_shaded_and_the_oracle_alone_is_dashed():
-    looks = line_styles(["0.3", "good_only", "0.1", "0.2", "oracle", "percentile"])
+    looks = line_styles(["0.3", "good_only", "0.1", "0.2", "oracle", "other"])
     light = {name: sum(to_rgb(look["color"])) for name, look in looks.items()}
     assert light["0.1"] > light["0.2"] > light["0.3"]
     assert [name for name, look in looks.items() if look["linestyle"] != "-"] == ["oracle"]
     assert looks["oracle"]["color"] == INK
     assert len({look["color"] for look in looks.values()}) == 6
-    assert list(looks) == ["0.3", "good_only", "0.1", "0.2", "oracle", "percentile"]
+    assert list(looks) == ["0.3", "good_only", "0.1", "0.2", "oracle", "other"]
 
 
-def test_of_a_long_name_the_end_is_written():
-    assert written("good_only") == "good only"
-    assert written("folder/of/images/007.png", 8) == "…007.png"
+def test_names_lose_underscores_and_long_ones_their_start():
+    assert display_name("good_only") == "good only"
+    assert display_name("folder/of/images/007.png", 8) == "…007.png"
 
 
 # Accuracies.

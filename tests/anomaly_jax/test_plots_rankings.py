@@ -14,7 +14,9 @@ def some_table(good: int = 200, faulty: int = 50, shift: float = 1.0, regions: b
     draw = np.random.default_rng(0)
     masks = np.arange(good + faulty)[None, None] >= good
     scores = draw.normal(size=masks.shape) + shift * masks
-    return curves.reached(scores, masks, curves.region_weights(masks) if regions else None)
+    return curves.count_at_thresholds(
+        scores, masks, curves.region_weights(masks) if regions else None
+    )
 
 
 def area_under(line: Line2D, right: float = 1.0) -> float:
@@ -86,8 +88,8 @@ def test_many_defects_look_different_and_are_named():
     assert_no_overlap(figure, [*shown, *[ax.xaxis.label for ax in figure.axes[:3]]])
 
 
-def test_no_table_is_a_users_error():
-    with pytest.raises(UserError, match="no table"):
+def test_no_counts_are_a_users_error():
+    with pytest.raises(UserError, match="no counts"):
         plots.ranking_curves({})
 
 

@@ -117,7 +117,7 @@ def test_errors_are_one_line(run, images, tmp_path, monkeypatch, capsys):
     assert "no images here" in error(empty, "--workdir", run)
     skipped = ("--workdir", run, "--out", tmp_path / "out", "--skip-unreadable")
     assert call(monkeypatch, broken, images / "a.png", *skipped) == 0
-    assert "left out" in capsys.readouterr().out
+    assert "left out" in capsys.readouterr().err
 
 
 def test_an_unfinished_run_and_other_arrays_are_refused(run, tmp_path):

@@ -1,6 +1,7 @@
 import numpy as np
 
 from anomaly_jax import metrics, tables
+from anomaly_jax.groups import count_groups
 
 
 def score(resamples=20):
@@ -8,16 +9,15 @@ def score(resamples=20):
     masks = np.zeros((4, 2, 2), bool)
     masks[2:, 0, 0] = True
     maps[2, 0, 0], maps[3, 1, 1] = 0.9, 0.4
-    return metrics.score(
+    grouped = count_groups(
         maps,
         masks,
         maps.max((1, 2)),
         ["good", "good", "hole", "long_scratch"],
-        {"0.2": 0.2, "good_only": 0.5},
-        {"good_only": 0.5},
         has_mask=np.array([True, True, True, False]),
-        resamples=resamples,
     )
+    pixel = {"0.2": 0.2, "good_only": 0.5}
+    return metrics.score(grouped, pixel, {"good_only": 0.5}, resamples=resamples)
 
 
 def test_a_line_for_each_defect_and_one_for_all():

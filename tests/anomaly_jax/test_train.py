@@ -8,7 +8,7 @@ import optax
 import pytest
 from flax import nnx
 
-from anomaly_jax import training
+from anomaly_jax import curves, report, training
 from anomaly_jax.config import AnomalyConfig
 from anomaly_jax.data.load import load_parts
 from anomaly_jax.detector import Detector, as_values
@@ -24,6 +24,7 @@ from engine_jax.state import create_state, graph_defs
 from engine_jax.writer import read_metrics
 from tests.anomaly_jax.mvtec_folder import tiny_mvtec
 from tests.anomaly_jax.settings import tiny_config
+from tests.figures import labels
 
 
 def settings(preset="base", **changes) -> AnomalyConfig:
@@ -36,7 +37,7 @@ def batch(n=4, size=32):
 
 def started(config: AnomalyConfig, optimizer):
     """The first state and one detector's training graph."""
-    build = partial(Detector, config)
+    build = partial(Detector, config.detector)
     state = create_state(
         build,
         optimizer,
@@ -76,7 +77,7 @@ def test_a_run_leaves_results_and_pictures(finished):
 
 def test_the_accuracies_by_epoch_end_at_the_final_ones(finished):
     workdir, results = finished
-    rows = read_metrics(workdir / "metrics.jsonl", training.PART)
+    rows = read_metrics(workdir / "metrics.jsonl", training.NAME)
     last = [row for row in rows if row["epoch"] == results["best_epoch"]][-1]
     for rate in ("recall", "accuracy"):
         assert last[f"test/hole/0.2/{rate}"] == results["defects"]["hole"]["0.2"][rate]
@@ -92,6 +93,51 @@ def test_thresholds_come_from_the_held_out_good_images_alone(finished):
     assert results["thresholds"]["good_only"]["pixel"] == pytest.approx(expected, rel=1e-5)
     # But for rounding: a single image is another batch than the run had.
     assert abs((good.anomaly_map >= model.thresholds.pixel).sum() - 10) <= 1
+
+
+def test_the_report_counts_each_group_once_and_draws_what_it_writes(tmp_path, monkeypatch):
+    count, epochs, save = curves.count_at_thresholds, training.epoch_metrics, report.save
+    counted, figures = [], {}
+
+    def recorded_count(scores, masks, weights=None):
+        counted.append((scores.shape, scores.tobytes(), masks.tobytes()))
+        return count(scores, masks, weights)
+
+    def unrecorded_epoch(*arguments):
+        before = len(counted)
+        values = epochs(*arguments)
+        del counted[before:]
+        return values
+
+    def recorded_save(figure, path):
+        figures[path.name] = figure
+        save(figure, path)
+
+    monkeypatch.setattr(curves, "count_at_thresholds", recorded_count)
+    monkeypatch.setattr(training, "epoch_metrics", unrecorded_epoch)
+    monkeypatch.setattr(report, "save", recorded_save)
+    results = train_and_evaluate(tiny_config(train__epochs=1), tmp_path / "run")
+
+    groups = {"all": results, **results["defects"]}
+    sizes = sorted(scores["images"] for scores in groups.values())
+    assert sorted(shape[0] for shape, *_ in counted if shape[1:] == (32, 32)) == sizes
+    assert sorted(shape[0] for shape, *_ in counted if shape[1:] == (1, 1)) == sizes
+    assert len(set(counted)) == len(counted) == 2 * len(groups)
+
+    legends = [labels(ax) for ax in figures["curves.png"].axes if labels(ax)]
+    for area, legend in zip(("pixel_auroc", "aupro", "ap"), legends, strict=True):
+        drawn = {name: value for value, name in (entry.split(maxsplit=1) for entry in legend)}
+        for name, scores in groups.items():
+            assert drawn[name] == f"{scores[area]:.3f}"
+    for level in ("pixel", "image"):
+        oracle = results[f"{level}_oracle"]["threshold"]
+        line = next(line for line in figures[f"{level}_scores.png"].findobj(is_oracle))
+        assert line.get_xdata()[0] == oracle
+    assert set(results["thresholds"]) == {"grid", "good_only"}
+
+
+def is_oracle(artist) -> bool:
+    return artist.get_label() == "oracle"
 
 
 def test_a_killed_run_ends_as_one_that_was_never_killed(finished, tmp_path, monkeypatch):
@@ -110,7 +156,7 @@ def test_a_killed_run_ends_as_one_that_was_never_killed(finished, tmp_path, monk
     monkeypatch.setattr(training, "epoch_metrics", epochs)
     resumed = train_and_evaluate(config, tmp_path / "run")
     rows = [
-        read_metrics(path / "metrics.jsonl", training.PART)
+        read_metrics(path / "metrics.jsonl", training.NAME)
         for path in (finished[0], tmp_path / "run")
     ]
     assert rows[0] == rows[1]
@@ -138,14 +184,12 @@ def test_members_learn_on_their_own_and_the_map_is_their_mean():
         state, loss = step(state)
         losses.append(float(loss))
     assert losses[-1] < losses[0]
-    alone = settings(members=1)
-    found = detect_step(
-        state.params, state.model_state, batch(), graphdef=graphs.evaluate, settings=config
-    )
+    fixed = {"graphdef": graphs.evaluate, "scoring": config.scoring}
+    found = detect_step(state.variables, batch(), **fixed)
     single = []
     for i in range(2):
-        part = jax.tree.map(lambda x, i=i: x[i : i + 1], (state.params, state.model_state))
-        single.append(detect_step(*part, batch(), graphdef=graphs.evaluate, settings=alone))
+        part = jax.tree.map(lambda x, i=i: x[i : i + 1], state.variables)
+        single.append(detect_step(part, batch(), **fixed))
     np.testing.assert_allclose(found.maps, (single[0].maps + single[1].maps) / 2, atol=1e-6)
     np.testing.assert_allclose(found.spread, abs(single[0].maps - single[1].maps) / 2, atol=1e-6)
     assert np.abs(single[0].maps - single[1].maps).max() > 1e-3
@@ -154,7 +198,7 @@ def test_members_learn_on_their_own_and_the_map_is_their_mean():
 
 def test_the_segmenters_loss_teaches_the_segmenter_only():
     config = settings("discriminative")
-    model = Detector(config, rngs=nnx.Rngs(0))
+    model = Detector(config.detector, rngs=nnx.Rngs(0))
     images = as_values(batch(2))
     graphdef, params, others = nnx.split(model, nnx.Param, ...)
 
@@ -213,7 +257,7 @@ def test_a_defect_without_masks_is_scored_by_image_only(tmp_path, caplog):
         ({"train__batch_size": 12}, "config.train.batch_size: 12 is more than the 9 training"),
         ({"loss__window": 6}, "config.loss.window: 6; accepted: an odd number"),
         ({"scoring__window": 33}, "config.scoring.window: 33"),
-        ({"thresholds__pixel": 2.0}, "config.thresholds.pixel: 2.0 is no false_positive_rate"),
+        ({"thresholds__pixel": 2.0}, "config.thresholds.pixel: 2.0 is out of range"),
         ({"model__input_size": 30}, "30"),
         ({"data__validation": 1.0}, "config.data.validation: 1.0 is out of range"),
         ({"data__dataset": "mvtec", "data__dir": "/nowhere"}, "/nowhere"),

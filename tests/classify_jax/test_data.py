@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classify_jax.data import check, decode, fit, open_folder, prepare, splits
+from classify_jax.config import ClassificationConfig
+from classify_jax.data import check, fit, open_folder, prepare, splits
 from classify_jax.data.load import load_parts
+from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
 from tests.classify_jax.image_folder import image_folder
 from tests.classify_jax.settings import tiny_config
@@ -17,8 +19,10 @@ def names(records):
 
 
 def test_a_folder_for_each_class_is_cut_class_by_class(tmp_path):
-    folder = image_folder(tmp_path / "pets", {"cat": 10, "dog": 20, ".cache": 1})
-    (folder / "cat" / "notes.txt").write_text("no image")
+    counts = {"cat": 10, "dog": 20, ".cache": 1, "__MACOSX": 1, "__MACOSX/cat": 1}
+    folder = image_folder(tmp_path / "pets", counts)
+    for name in ("notes.txt", "Thumbs.db", "._01.png"):
+        (folder / "cat" / name).write_text("no image")
     records = open_folder(folder)
     assert [(r.label, r.split) for r in records] == 10 * [("cat", None)] + 20 * [("dog", None)]
     parts = splits(records, validation=0.1, test=0.2)
@@ -30,6 +34,18 @@ def test_a_folder_for_each_class_is_cut_class_by_class(tmp_path):
     assert sorted(n for part in parts.values() for n in names(part)) == names(records)
     assert splits(records, 0.1, 0.2) == parts
     assert splits(records, 0.1, 0.2, seed=1) != parts
+    assert len(splits(records, 0.1, 0.2, seed=2**63 - 1)["test"]) == 6
+
+
+def test_the_runs_seed_chooses_the_held_out_images(tmp_path):
+    folder = image_folder(tmp_path / "pets", {"cat": 20, "dog": 20})
+    config = tiny_config(data__dataset="folder", data__dir=str(folder))
+    data = from_mapping(ClassificationConfig, config).data
+    held_out = {seed: load_parts(data, seed).test.names for seed in (0, 2**63 - 1)}
+    for seed, found in held_out.items():
+        expected = splits(open_folder(folder), data.validation, data.test, seed=seed)["test"]
+        assert found == names(expected)
+    assert held_out[0] != held_out[2**63 - 1]
 
 
 @pytest.mark.parametrize("name", ["val", "validation"])
@@ -40,6 +56,13 @@ def test_published_parts_stay_and_missing_ones_are_cut_from_train(tmp_path, name
     assert [len(parts[split]) for split in ("train", "validation", "test")] == [8, 4, 4]
     assert all(n.startswith(f"{name}/") for n in names(parts["validation"]))
     assert all(n.startswith("train/") for n in names(parts["test"] + parts["train"]))
+
+
+def test_images_are_in_the_order_of_their_numbers(tmp_path):
+    folder = image_folder(tmp_path, {"cat": 11, "dog": 1})
+    for file in folder.rglob("*.png"):
+        file.rename(file.with_stem(str(int(file.stem))))
+    assert names(open_folder(folder)) == [*(f"cat/{i}.png" for i in range(11)), "dog/0.png"]
 
 
 def test_a_class_may_be_called_train(tmp_path):
@@ -124,26 +147,14 @@ def test_the_check_prints_what_is_there(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "5 in 2 classes; most 3 of cat, fewest 2 of dog" in printed
     assert "5 jpg" in printed
-    assert "height 21 / 23 / 25, width 42 / 46 / 50 pixels" in printed
+    assert "width 42 / 46 / 50, height 21 / 23 / 25 pixels" in printed
     (folder / "cat/00.jpg").write_bytes(b"")
-    with pytest.raises(UserError, match="1 of 5 images can't be read"):
+    with pytest.raises(UserError, match="1 of 5 images can't be used"):
         check.main(argparse.Namespace(path=str(folder)))
     assert "1: cat/00.jpg: can't be read" in capsys.readouterr().out
 
 
-def test_sixteen_bit_grey_and_palettes_become_rgb(tmp_path):
-    Image.fromarray(np.full((4, 4), 257 * 9, np.uint16)).save(tmp_path / "deep.png")
-    Image.fromarray(np.full((4, 4), 9, np.uint8)).convert("P").save(tmp_path / "palette.png")
-    for name in ("deep.png", "palette.png"):
-        pixels = np.asarray(decode((tmp_path / name).read_bytes(), name))
-        assert pixels.shape == (4, 4, 3)
-        assert (pixels == 9).all(), name
-
-
 def test_rendered_parts_are_disjoint():
-    from classify_jax.config import ClassificationConfig
-    from engine_jax.config import from_mapping
-
     settings = from_mapping(ClassificationConfig, tiny_config())
     parts = load_parts(settings.data, seed=3)
     assert parts.sizes() == {"train": 20, "validation": 8, "test": 12}

@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from classify_jax.data import decode, open_folder
+from classify_jax.data import open_folder
+from engine_jax.images import decode_rgb
 from tests.classify_jax.image_folder import image_folder
 
 # Run in an interpreter of its own, where TensorFlow can't be found even if it is installed.
@@ -26,8 +26,8 @@ PathFinder.find_spec = lambda name, *args: (
 import classify_jax.data
 assert "tensorflow_datasets" not in sys.modules, "importing the package imports TFDS"
 
-from classify_jax.data.pixels import decode
 from classify_jax.data.tfds_sets import tfds, tfds_records
+from engine_jax.images import decode_rgb
 
 name, source, data_dir, label = sys.argv[1:]
 
@@ -56,7 +56,7 @@ try:
 except ValueError as error:
     sys.exit(f"{type(error).__name__}: {error}")
 assert "tensorflow" not in sys.modules
-print(json.dumps([[r.split, r.label, decode(r.read(), r.name).tobytes().hex()] for r in records]))
+print(json.dumps([[r.split, r.label, decode_rgb(r.read(), r.name).tobytes().hex()] for r in records]))
 """
 
 
@@ -75,7 +75,7 @@ def test_a_set_of_tfds_is_read_with_its_parts(tmp_path):
     found, stderr = through_tfds("pets", folder, tmp_path / "tfds")
     assert found is not None, stderr
     expected = [
-        [r.split, r.label, np.asarray(decode(r.read(), r.name)).tobytes().hex()]
+        [r.split, r.label, decode_rgb(r.read(), r.name).tobytes().hex()]
         for r in open_folder(folder)
     ]
     assert found == expected
@@ -92,3 +92,16 @@ def test_a_set_that_cannot_be_used_gets_one_line(tmp_path, name, label, message)
     found, stderr = through_tfds(name, tmp_path, tmp_path / "tfds", label)
     assert found is None
     assert message in stderr
+
+
+def test_published_sets_find_their_checksums(tmp_path):
+    """TFDS looks for them with a library that it doesn't ask pip for."""
+    program = (
+        "import sys; from engine_jax.tfds_source import tfds; "
+        "print(len(tfds.builder('mnist', data_dir=sys.argv[1]).url_infos))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 4

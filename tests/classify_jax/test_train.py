@@ -22,11 +22,12 @@ from classify_jax.train import train_and_evaluate
 from classify_jax.train_step import Batch, train_step
 from classify_jax.views import views
 from convnets_jax import torchvision
-from convnets_jax.phases import history
 from engine_jax import cli, sharding
 from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
 from engine_jax.loop import best_variables
+from engine_jax.phases import history
+from engine_jax.plan import make_plan
 from engine_jax.run_folder import RunFolder
 from engine_jax.state import create_state, graph_defs
 from engine_jax.writer import read_metrics
@@ -62,7 +63,7 @@ def test_a_run_leaves_results_and_pictures(finished):
     assert results["floor"]["top1_error"] == pytest.approx(11 / 12)
     pictures = {path.stem for path in (workdir / "plots").iterdir()}
     assert pictures >= {"loss", "accuracy", "confusion", "examples", "filters"}
-    rows = read_metrics(workdir / "metrics.jsonl", training.PART)
+    rows = read_metrics(workdir / "metrics.jsonl", training.NAME)
     assert sum("validation/top1_error" in row for row in rows) == 2
     assert all(0 <= row["train/top5_error"] <= 1 for row in rows if "train/top5_error" in row)
 
@@ -82,7 +83,7 @@ def test_a_killed_run_ends_as_one_that_was_never_killed(finished, tmp_path, monk
     monkeypatch.setattr(training, "_errors", errors)
     resumed = train_and_evaluate(tiny_config(), tmp_path / "run")
     runs = (finished[0], tmp_path / "run")
-    first, second = (read_metrics(path / "metrics.jsonl", training.PART) for path in runs)
+    first, second = (read_metrics(path / "metrics.jsonl", training.NAME) for path in runs)
     assert first == second
     assert {k: v for k, v in resumed.items() if "second" not in k} == {
         k: v for k, v in finished[1].items() if "second" not in k
@@ -165,13 +166,11 @@ def ones(features, path):
 def arrays_of(workdir, phase, settings):
     """All arrays of the best parameters of a phase, by name."""
     network = partial(build, settings.model, 10)
-    trained = next(p.trained for p in training.named_phases(settings) if p.name == phase)
-    held = best_variables(RunFolder(workdir), phase, network, trained=trained)
-    return {
-        ".".join(map(str, path)): np.asarray(value)
-        for part in held
-        for path, value in nnx.to_flat_state(nnx.as_pure(part))
-    }
+    plan = make_plan(settings.train, settings.evaluation.every, 20)
+    phases = settings.transfer.phases(training.NAME, plan)
+    (trained,) = (p.trained for p in phases if p.name == phase)
+    found = best_variables(RunFolder(workdir), phase, network, trained=trained).by_name()
+    return {name: np.asarray(array) for name, array in found.items()}
 
 
 def test_a_frozen_network_keeps_the_weights_it_was_given(tmp_path, monkeypatch):
@@ -184,7 +183,7 @@ def test_a_frozen_network_keeps_the_weights_it_was_given(tmp_path, monkeypatch):
     )
     train_and_evaluate(config, tmp_path / "run")
     settings = from_mapping(ClassificationConfig, config)
-    arrays = arrays_of(tmp_path / "run", training.PART, settings)
+    arrays = arrays_of(tmp_path / "run", training.NAME, settings)
     assert arrays["head.0.kernel"].shape == (8, 6)
     chosen = {name for name in arrays if not name.startswith("features.")}
     chosen |= {name for name in arrays if name.startswith("features.stages.3.")}
@@ -197,9 +196,13 @@ def test_a_frozen_network_keeps_the_weights_it_was_given(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("field", "value", "evaluated"),
-    [("frozen_epochs", 1, [1, 2]), ("frozen_steps", 1, [0.5, 1.5, 2]), ("frozen_steps", 2, [1, 2])],
+    [
+        ("thaw_after_epochs", 1, [1, 2]),
+        ("thaw_after_steps", 1, [0.5, 1.5, 2]),
+        ("thaw_after_steps", 2, [1, 2]),
+    ],
 )
-def test_a_freeze_that_ends_goes_on_from_what_was_trained(field, value, evaluated, tmp_path):
+def test_thawed_features_start_from_what_was_trained(field, value, evaluated, tmp_path):
     config = tiny_config(
         transfer__train=("logits",),
         transfer__rates=(("features", 0.0),),
@@ -210,13 +213,13 @@ def test_a_freeze_that_ends_goes_on_from_what_was_trained(field, value, evaluate
     settings = from_mapping(ClassificationConfig, config)
     first, second = (
         arrays_of(tmp_path / "run", phase, settings)
-        for phase in ("classifier_frozen", training.PART)
+        for phase in ("classifier_frozen", training.NAME)
     )
     # Thawed features learn at a rate of 0 here, but their batch norms see batches again.
     changed = {name for name in first if not np.array_equal(first[name], second[name])}
     statistics = {n for n in first if n.startswith("features.") and n.endswith(("mean", "var"))}
     assert changed == statistics | {"logits.kernel", "logits.bias"}
-    rows = history(tmp_path / "run" / "metrics.jsonl", training.named_phases(settings))
+    rows = history(tmp_path / "run" / "metrics.jsonl", settings.transfer.phase_names(training.NAME))
     assert [row["epoch"] for row in rows if "validation/loss" in row] == evaluated
     steps = [row["step"] for row in rows if "train/loss" in row]
     assert steps == [1, 2, 3, 4]
@@ -253,23 +256,23 @@ def test_steps_learn_and_views_are_averaged():
         state, loss = step(state, batch)
         losses.append(float(loss))
     assert np.mean(losses[-3:]) < 0.8 * losses[0]
-    kernel = first_kernel(state.params, state.model_state)
+    kernel = first_kernel(state.variables)
     assert kernel is not None
     assert kernel.shape == (7, 7, 3, 4)
 
     weights = np.ones(10, np.float32)
-    predictor = Predictor(graphs.evaluate, 36, weights, 4, sharding.device_mesh())
-    variables = state.params, state.model_state
+    predictor = Predictor(graphs.evaluate, 36, weights, sharding.device_mesh())
+    variables = state.variables
     chosen = views(40, 36, "five", mirror=True)
-    found = predictor(*variables, *batch, chosen)
-    single = [predictor(*variables, *batch, [view]).probabilities for view in chosen]
+    found = predictor(variables, *batch, chosen, 4)
+    single = [predictor(variables, *batch, [view], 4).probabilities for view in chosen]
     np.testing.assert_allclose(found.probabilities, np.mean(single, 0), atol=1e-6)
     assert np.abs(single[0] - single[1]).max() > 1e-6
     # By hand: the second corner, mirrored.
     view = chosen[7]
     cut = images[:, view.top : view.top + 36, view.left : view.left + 36][:, :, ::-1]
-    whole = Predictor(graphs.evaluate, 36, weights, 4, sharding.device_mesh())
-    by_hand = whole(*variables, cut, batch.labels, views(36, 36, "centre", mirror=False))
+    centre = views(36, 36, "centre", mirror=False)
+    by_hand = predictor(variables, cut, batch.labels, centre, 4)
     np.testing.assert_allclose(single[7], by_hand.probabilities, atol=1e-6)
     true = np.take_along_axis(by_hand.probabilities, batch.labels[:, None], 1)[:, 0]
     np.testing.assert_allclose(by_hand.losses, -np.log(true), rtol=1e-4, atol=1e-5)
@@ -284,11 +287,11 @@ def test_steps_learn_and_views_are_averaged():
         ({"model__name": "lenet6"}, "config.model.name: 'lenet6'; accepted: resnet10_narrow, le"),
         ({"transfer__train": ("fc",)}, "config.transfer.train: .* 'fc' .*: features, logits"),
         ({"model__weights": "/nowhere.pth"}, "/nowhere.pth: no such file"),
-        ({"transfer__frozen_epochs": 2}, "config.transfer.frozen_epochs: 2 of 2 epochs"),
-        ({"transfer__frozen_steps": 4}, "config.transfer.frozen_steps: 4 of 4 steps"),
+        ({"transfer__thaw_after_epochs": 2}, "config.transfer.thaw_after_epochs: 2 of 2 epochs"),
+        ({"transfer__thaw_after_steps": 4}, "config.transfer.thaw_after_steps: 4 of 4 steps"),
         (
-            {"transfer__frozen_epochs": 1, "transfer__frozen_steps": 1},
-            "config.transfer.frozen_steps: 1, but config.transfer.frozen_epochs is 1",
+            {"transfer__thaw_after_epochs": 1, "transfer__thaw_after_steps": 1},
+            "config.transfer.thaw_after_steps: 1, but config.transfer.thaw_after_epochs is 1",
         ),
         ({"data__dataset": "folder"}, "config.data.dir: missing"),
         ({"data__dataset": "tfds"}, "config.data.name: missing"),

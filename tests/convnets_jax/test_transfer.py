@@ -98,11 +98,11 @@ def test_frozen_batch_norm_works_with_its_running_statistics():
 def test_a_block_that_does_not_exist_is_named(train, rates, message):
     model = nnx.eval_shape(lambda: Net(rngs=nnx.Rngs(0)))
     with pytest.raises(UserError, match=message):
-        check_blocks(model, TransferConfig(train, 0, 0, rates))
+        check_blocks(model, TransferConfig(train, rates=rates))
 
 
 def test_blocks_that_exist_pass():
     model = nnx.eval_shape(lambda: Net(rngs=nnx.Rngs(0)))
     check_blocks(
-        model, TransferConfig(("", "blocks.0.norm"), 0, 0, (("blocks", 0.1), ("logits.bias", 2.0)))
+        model, TransferConfig(("", "blocks.0.norm"), rates=(("blocks", 0.1), ("logits.bias", 2.0)))
     )

@@ -5,10 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeppose_jax import augment, codec
+from deeppose_jax import affine, augment, codec
 from deeppose_jax.config import AugmentConfig
+from deeppose_jax.crops import crop_boxes
 from deeppose_jax.data.pose_set import PoseSet
+from deeppose_jax.refiner_boxes import refiner_boxes, to_frame
 from deeppose_jax.skeleton import LSP
+from engine_jax.warp import warp
 
 OFF = AugmentConfig(
     rotation=0.0,
@@ -36,7 +39,7 @@ def dots(n=16, seed=0):
     joints[:, 3] = centres
     labelled = np.zeros((n, 14), bool)
     labelled[:, 3] = True
-    boxes = np.tile(np.array([31.5, 31.5, 60, 64], np.float32), (n, 1))
+    boxes = np.tile(np.array([1.5, -0.5, 61.5, 63.5], np.float32), (n, 1))
     return PoseSet(
         canvases, joints, labelled, boxes, np.tile(np.eye(2, 3, dtype=np.float32), (n, 1, 1))
     )
@@ -77,6 +80,72 @@ def test_joints_move_with_the_image(change):
         assert np.abs(found - unchanged).max() > 0.02
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_moved_crops_are_the_warp_of_the_same_maps(seed):
+    """Of noise, which shows any difference in place; the boxes span at most twice the crops' pixels."""
+    n, size = 8, 48
+    rng = np.random.default_rng(seed)
+    canvases = rng.integers(0, 256, (n, SIZE, SIZE, 3), dtype=np.uint8)
+    batch = replace(dots(n, seed), canvases=canvases)
+    changes = replace(OFF, scale=0.4, translation=0.3, flip=True)
+    maps, flipped = augment.random_maps(jax.random.key(seed), batch.boxes, changes)
+    assert 0 < flipped.sum() < n
+    crops = augment.moved_crops(canvases, batch.boxes[:, None], maps, flipped, size)[:, 0]
+    to_input = affine.compose(affine.box_to_pixels(batch.boxes, size), maps)
+    warped = warp(canvases / np.float32(255), affine.invert(to_input), size)
+    np.testing.assert_allclose(crops, warped, atol=1e-4)
+
+
+def test_stage_1s_crops_and_targets_are_the_warps(monkeypatch):
+    """The same samples with and without a rotation, of so little that it moves nothing."""
+    batch = dots(8)
+    batch = replace(
+        batch, canvases=np.random.default_rng(2).integers(0, 256, (8, SIZE, SIZE, 3), np.uint8)
+    )
+    changes = replace(OFF, scale=0.4, translation=0.3, flip=True)
+    calls = []
+    monkeypatch.setattr(augment, "warp", lambda *args: calls.append(1) or warp(*args))
+    cropped = augment.augmented_samples(jax.random.key(5), batch, 48, changes, LSP)
+    assert not calls
+    rotated = replace(changes, rotation=1e-6)
+    warped = augment.augmented_samples(jax.random.key(5), batch, 48, rotated, LSP)
+    assert calls
+    for ours, theirs in zip(cropped, warped, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=5e-4)
+
+
+def test_refiners_crops_show_the_canvas_moved_as_the_joints():
+    """Values of a ramp are coordinates: those of each crop's middle are of the joint before it was moved."""
+    n = 6
+    ramp = np.stack([*np.meshgrid(np.arange(SIZE), np.arange(SIZE)), np.zeros((SIZE, SIZE))], -1)
+    canvases = np.tile(ramp.astype(np.float32), (n, 1, 1, 1))
+    batch = dots(n)
+    maps, flipped = augment.random_maps(
+        jax.random.key(0), batch.boxes, replace(OFF, scale=0.3, translation=0.2, flip=True)
+    )
+    moved = affine.apply(maps, batch.joints[:, 3:4])  # [n, 1, 2]
+    regions = refiner_boxes(moved, jnp.full((n, 1), 5.0), 2.0)
+    crops = augment.moved_crops(canvases, regions, maps, flipped, 9)
+    np.testing.assert_allclose(crops[:, 0, 4, 4, :2], batch.joints[:, 3], atol=1e-4)
+    # From left to right x grows, or falls in mirrored images.
+    across = np.asarray(crops[:, 0, 4, 8, 0] - crops[:, 0, 4, 0, 0])
+    np.testing.assert_array_equal(np.sign(across), np.where(flipped, -1, 1))
+    np.testing.assert_allclose(to_frame(moved, regions), 0, atol=1e-5)
+
+
+def test_coordinates_are_computed_without_matrix_products():
+    """A TPU rounds their operands to bfloat16."""
+    batch, changes = dots(2), replace(OFF, rotation=10.0, scale=0.4, translation=0.3, flip=True)
+
+    def moved(key):
+        maps, flipped = augment.random_maps(key, batch.boxes, changes)
+        return maps, augment.move_joints(batch, maps, flipped, LSP).joints
+
+    program = str(jax.make_jaxpr(moved)(jax.random.key(0)))
+    assert "cos" in program
+    assert "dot_general" not in program
+
+
 def test_a_flip_swaps_left_and_right():
     batch = dots(64)
     _, _, labelled = augment.augmented_samples(
@@ -90,15 +159,14 @@ def test_a_flip_swaps_left_and_right():
 def test_without_augmentation_training_and_evaluation_see_the_same():
     batch = dots()
     inputs, targets, _ = augment.augmented_samples(jax.random.key(0), batch, 48, OFF, LSP)
-    np.testing.assert_allclose(
-        inputs, augment.plain_inputs(batch.canvases, batch.boxes, 48), atol=1e-5
-    )
+    crops = crop_boxes(batch.canvases, batch.boxes[:, None], 48)[:, 0]
+    np.testing.assert_allclose(inputs, augment.normalise(crops), atol=1e-5)
     np.testing.assert_allclose(targets, codec.encode(batch.joints, batch.boxes), atol=1e-6)
 
 
-def test_pixel_noise_has_the_asked_strength_and_leaves_joints_alone():
+def test_pixel_changes_have_the_configured_strength_and_leave_joints_alone():
     batch = replace(dots(64), canvases=np.full((64, SIZE, SIZE, 3), 128, np.uint8))
-    batch = replace(batch, boxes=np.tile(np.array([31.5, 31.5, 32, 32], np.float32), (64, 1)))
+    batch = replace(batch, boxes=np.tile(np.array([15.5, 15.5, 47.5, 47.5], np.float32), (64, 1)))
     changed = replace(OFF, noise=0.1, brightness=0.2, contrast=0.5)
     inputs, targets, _ = augment.augmented_samples(jax.random.key(0), batch, 32, changed, LSP)
     np.testing.assert_allclose(targets, codec.encode(batch.joints, batch.boxes), atol=1e-6)

@@ -1,5 +1,6 @@
-"""The cascade's arithmetic: what goes from stage to stage, whatever the networks say."""
+"""The cascade's arithmetic: what goes from stage to stage, whatever the networks estimate."""
 
+from dataclasses import replace
 from functools import partial
 
 import hypothesis
@@ -11,17 +12,20 @@ from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deeppose_jax import Cascade, affine, cascade, codec
-from deeppose_jax.displacements import from_frame, to_frame
+from deeppose_jax import Cascade, CascadeConfig, affine, cascade, codec
+from deeppose_jax.boxes import centre_and_size, from_centre_and_size, whole_image
 from deeppose_jax.heads import Estimate
+from deeppose_jax.refiner_boxes import boxes_around, from_frame, to_frame
 from deeppose_jax.skeleton import LSP
+from deeppose_jax.stages import as_stage, stage_network
 from tests.deeppose_jax.settings import TORSO, tiny
 
 SIDE = 64
+SMALL = CascadeConfig(input_size=32, refiner_size=24, sigma=1.0)
 
 
-class Says(nnx.Module):
-    """A stage that says the same whatever it sees."""
+class Constant(nnx.Module):
+    """A stage whose estimate is the same for every input."""
 
     def __init__(self, joints, scales=None):
         self.joints = nnx.Variable(jnp.asarray(joints, jnp.float32))
@@ -42,29 +46,29 @@ def poses(seed, count=3, skeleton=LSP):
 
 
 def whole(count=3):
-    return jnp.broadcast_to(jnp.array([31.5, 31.5, SIDE, SIDE]), (count, 4))
+    return jnp.broadcast_to(jnp.array(whole_image(SIDE, SIDE)), (count, 4))
 
 
 def real_cascade(settings, skeleton, stages=3):
     """Untrained networks, whose outputs are wide enough to matter."""
     networks = []
     for number in range(1, stages + 1):
-        network = cascade.stage_network(settings, skeleton, number, rngs=nnx.Rngs(number))
+        network = stage_network(settings.stage(number), skeleton.num_joints, rngs=nnx.Rngs(number))
         params = nnx.state(network, nnx.Param)
         nnx.update(
             network,
             jax.tree.map(lambda x: x + 0.05 * jnp.sin(jnp.arange(x.size)).reshape(x.shape), params),
         )
         network.eval()
-        networks.append(cascade.as_stage(network, settings, number))
-    return Cascade(networks, settings, skeleton)
+        networks.append(as_stage(network, settings.stage(number)))
+    return Cascade(networks, settings.cascade, skeleton)
 
 
 @pytest.mark.parametrize("stages", [1, 2, 3, 5])
-def test_refiners_that_say_zero_leave_stage_1s_pose(stages):
+def test_refiners_that_estimate_zero_leave_stage_1s_pose(stages):
     first = poses(0)
-    silent = [Says(np.zeros((3, 14, 2)))] * (stages - 1)
-    found = Cascade([Says(first), *silent], tiny(stages=stages), LSP).predict(images())
+    silent = [Constant(np.zeros((3, 14, 2)))] * (stages - 1)
+    found = Cascade([Constant(first), *silent], SMALL, LSP).predict(images())
     assert len(found) == stages
     expected = codec.decode(jnp.asarray(first), whole())
     for stage in found:
@@ -74,12 +78,11 @@ def test_refiners_that_say_zero_leave_stage_1s_pose(stages):
 def test_refiners_that_know_the_truth_give_the_truth():
     """Of image sides 1e-4, from boxes that stage 1's wrong pose makes; the third stage has nothing left to do."""
     true = codec.decode(jnp.asarray(poses(1)), whole())
-    settings = tiny()
-    first = Says(poses(2))
-    before = cascade.look(first, images(), whole(), settings, LSP)
-    boxes = cascade.boxes_around(before.joints, whole(), settings, LSP)
-    oracle = Says(to_frame(true, boxes))
-    found = Cascade([first, oracle, Says(np.zeros((3, 14, 2)))], settings, LSP).predict(images())
+    first = Constant(poses(2))
+    before = cascade.first_stage(first, images(), whole(), SMALL, LSP)
+    boxes = boxes_around(before.joints, whole(), SMALL.sigma, LSP)
+    oracle = Constant(to_frame(true, boxes))
+    found = Cascade([first, oracle, Constant(np.zeros((3, 14, 2)))], SMALL, LSP).predict(images())
     assert np.abs(found[0].joints - true).max() > 10
     np.testing.assert_array_equal(found[1].boxes, boxes)
     for stage in found[1:]:
@@ -90,44 +93,44 @@ def test_boxes_are_sigma_diams_about_the_previous_pose():
     pose = np.zeros((14, 2))
     pose[9], pose[2] = (0.15, -0.2), (-0.15, 0.2)  # half a box apart
     pose[8], pose[3] = (-0.15, -0.2), (0.15, 0.2)
-    silent = Says(np.zeros((1, 14, 2)))
-    found = Cascade([Says(pose[None]), silent], tiny(refiner__sigma=1.5), LSP).predict(images(0, 1))
+    silent = Constant(np.zeros((1, 14, 2)))
+    config = replace(SMALL, sigma=1.5)
+    found = Cascade([Constant(pose[None]), silent], config, LSP).predict(images(0, 1))
     np.testing.assert_allclose(found[0].boxes, whole(1)[:, None])
-    np.testing.assert_allclose(found[1].boxes[..., :2], found[0].joints, rtol=1e-6)
-    np.testing.assert_allclose(found[1].boxes[..., 2:], 1.5 * 0.5 * SIDE, rtol=1e-5)
+    centres, sizes = centre_and_size(found[1].boxes)
+    np.testing.assert_allclose(centres, found[0].joints, rtol=1e-6)
+    np.testing.assert_allclose(sizes, 1.5 * 0.5 * SIDE, rtol=1e-5)
 
 
 def test_a_collapsed_torso_makes_no_empty_box():
-    silent = Says(np.zeros((1, 14, 2)))
-    collapsed = Says(np.zeros((1, 14, 2)))
-    found = Cascade([collapsed, silent], tiny(refiner__sigma=2.0), LSP).predict(images(0, 1))
-    np.testing.assert_allclose(found[1].boxes[..., 2:], 2.0 * 0.1 * SIDE, rtol=1e-5)
+    silent = Constant(np.zeros((1, 14, 2)))
+    collapsed = Constant(np.zeros((1, 14, 2)))
+    found = Cascade([collapsed, silent], replace(SMALL, sigma=2.0), LSP).predict(images(0, 1))
+    sizes = centre_and_size(found[1].boxes)[1]
+    np.testing.assert_allclose(sizes, 2.0 * 0.1 * SIDE, rtol=1e-5)
 
 
-def test_the_persons_box_is_where_stage_1_looks():
-    box = jnp.array([[20.0, 30.0, 16.0, 24.0]])
-    found = Cascade([Says(np.full((1, 14, 2), 0.25))], tiny(stages=1), LSP).predict(
-        images(0, 1), box
-    )
+def test_stage_1s_estimate_is_in_the_frame_of_the_persons_box():
+    box = jnp.array([[12.0, 18.0, 28.0, 42.0]])
+    found = Cascade([Constant(np.full((1, 14, 2), 0.25))], SMALL, LSP).predict(images(0, 1), box)
     np.testing.assert_allclose(found[0].joints, np.broadcast_to([24.0, 36.0], (1, 14, 2)))
 
 
 def test_weighted_poses_are_means_by_predicted_precision():
-    """Two measurements of one joint, 1 and 3 pixels wrong by their own account: the weights are 9 and 1."""
-    settings = tiny(
-        refiner__combine="weighted", model__head="integral", refiner__model__head="integral"
-    )
+    """Two measurements of one joint, with predicted errors of 1 and 3 pixels: the weights are 9 and 1."""
+    weighted = replace(SMALL, combine="weighted")
     shape = (1, 14)
-    first = Says(poses(3, 1), np.full(shape, 3 / SIDE))
-    before = cascade.look(first, images(0, 1), whole(1), settings, LSP)
-    side = float(cascade.boxes_around(before.joints, whole(1), settings, LSP)[0, 0, 2])
-    moved = Says(np.broadcast_to([10 / side, -5 / side], (1, 14, 2)), np.full(shape, 1 / side))
-    found = Cascade([first, moved], settings, LSP).predict(images(0, 1))
+    first = Constant(poses(3, 1), np.full(shape, 3 / SIDE))
+    before = cascade.first_stage(first, images(0, 1), whole(1), weighted, LSP)
+    sizes = centre_and_size(boxes_around(before.joints, whole(1), weighted.sigma, LSP))[1]
+    side = float(sizes[0, 0, 0])
+    moved = Constant(np.broadcast_to([10 / side, -5 / side], (1, 14, 2)), np.full(shape, 1 / side))
+    found = Cascade([first, moved], weighted, LSP).predict(images(0, 1))
     np.testing.assert_allclose(found[0].scales, np.full(shape, 3.0), rtol=1e-5)
     difference = np.asarray(found[1].joints - found[0].joints)
     np.testing.assert_allclose(difference, np.broadcast_to([9.0, -4.5], (1, 14, 2)), atol=1e-3)
     np.testing.assert_allclose(found[1].scales, np.full(shape, (1 / 9 + 1) ** -0.5), rtol=1e-4)
-    replaced = Cascade([first, moved], tiny(model__head="integral"), LSP).predict(images(0, 1))
+    replaced = Cascade([first, moved], SMALL, LSP).predict(images(0, 1))
     difference = np.asarray(replaced[1].joints - replaced[0].joints)
     np.testing.assert_allclose(difference, np.broadcast_to([10.0, -5.0], (1, 14, 2)), atol=1e-3)
 
@@ -155,12 +158,12 @@ def test_a_flip_commutes_with_prediction(form):
 
 
 def test_prediction_is_compiled_once():
-    model = Cascade([Says(poses(4)), Says(np.zeros((3, 14, 2)))], tiny(), LSP)
+    model = Cascade([Constant(poses(4)), Constant(np.zeros((3, 14, 2)))], SMALL, LSP)
     model.predict(images(1))
     before = cascade._predict._cache_size()
     model.predict(images(2))
     assert cascade._predict._cache_size() == before
-    again = Cascade([Says(poses(5)), Says(np.zeros((3, 14, 2)))], tiny(), LSP)
+    again = Cascade([Constant(poses(5)), Constant(np.zeros((3, 14, 2)))], SMALL, LSP)
     again.predict(images(1))
     assert cascade._predict._cache_size() == before
 
@@ -187,7 +190,8 @@ sides = st.floats(4, 300, width=32)
 )
 def test_crop_codec_and_uncrop_are_the_identity(box, point, size):
     """A point's place in the crop, the codec's frame, and the image again."""
-    boxes, points = jnp.array([[box]]), jnp.array([[point]])  # [1, 1, 4], [1, 1, 2]
+    points = jnp.array([[point]])  # [1, 1, 2]
+    boxes = from_centre_and_size(jnp.array([[box[:2]]]), jnp.array([[box[2:]]]))  # [1, 1, 4]
     pixels = affine.apply(affine.box_to_pixels(boxes[0], size), points.swapaxes(0, 1))[0, 0]
     framed = to_frame(points, boxes)
     # The crop's outer edges, -0.5 and size - 0.5, are the frame's -0.5 and 0.5.

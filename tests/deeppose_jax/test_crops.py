@@ -17,16 +17,22 @@ from deeppose_jax.crops import crop_boxes
 
 FORMS = ("matmul", "gather")
 
+
+def corners(centre, extent):
+    return np.concatenate([centre - extent / 2, centre + extent / 2], -1).astype(np.float32)
+
+
 compiled = jax.jit(crop_boxes, static_argnames=("size", "form"))
 
 
 def bilinear(image, box, size):
     """The crop of one image [c, c, d] in float64, one pixel at a time; 0 outside."""
-    cx, cy, w, h = box
+    x0, y0, x1, y1 = box
+    w, h = x1 - x0, y1 - y0
     crop = np.zeros((size, size, image.shape[2]))
     for i in range(size):
         for j in range(size):
-            x, y = cx - w / 2 + (j + 0.5) * w / size, cy - h / 2 + (i + 0.5) * h / size
+            x, y = x0 + (j + 0.5) * w / size, y0 + (i + 0.5) * h / size
             for row in (int(np.floor(y)), int(np.floor(y)) + 1):
                 for column in (int(np.floor(x)), int(np.floor(x)) + 1):
                     if 0 <= row < image.shape[0] and 0 <= column < image.shape[1]:
@@ -45,23 +51,23 @@ def halve(image):
 def reference(image, box, size):
     """Bilinear on the finest level of an area-averaged pyramid where a crop pixel is at most two wide."""
     image, box = np.asarray(image, np.float64), np.asarray(box, np.float64)
-    while max(box[2:]) > 2 * size and len(image) > 1:
+    while max(box[2:] - box[:2]) > 2 * size and len(image) > 1:
         image = halve(image)
-        box = np.append((box[:2] + 0.5) / 2 - 0.5, box[2:] / 2)
+        box = (box + 0.5) / 2 - 0.5
     return bilinear(image, box, size)
 
 
 def area_average(image, box, size):
     """The mean of the piecewise constant image over each crop pixel's square; 0 outside."""
 
-    def overlap(centre, extent, count):
-        edges = centre + 0.5 + extent * (np.arange(size + 1) / size - 0.5)
+    def overlap(low, high, count):
+        edges = low + 0.5 + (high - low) * np.arange(size + 1) / size
         pixels = np.arange(count)
         shared = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-        return np.maximum(shared, 0) / (extent / size)
+        return np.maximum(shared, 0) / ((high - low) / size)
 
-    cx, cy, w, h = box
-    down, across = overlap(cy, h, image.shape[0]), overlap(cx, w, image.shape[1])
+    x0, y0, x1, y1 = box
+    down, across = overlap(y0, y1, image.shape[0]), overlap(x0, x1, image.shape[1])
     return np.einsum("ip,jq,pqd->ijd", down, across, image, optimize=True)
 
 
@@ -71,7 +77,7 @@ def boxes_of_every_kind(rng, count, canvas, low, high):
     aspect = 2.0 ** rng.uniform(-1, 1, (count, 1))
     extent = longer * np.minimum(np.concatenate([aspect, 1 / aspect], 1), 1)
     centre = rng.uniform(-0.5 * canvas, 1.5 * canvas, (count, 2))
-    return np.concatenate([centre, extent], 1).astype(np.float32)
+    return corners(centre, extent)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -107,7 +113,7 @@ def test_shrinking_averages_areas(form):
     images, rng = photographs(6, canvas), np.random.default_rng(0)
     extent = size * np.tile(np.array(ratios)[None, :, None], (6, 1, 2))
     centre = rng.uniform(40, 216, (6, len(ratios), 2))  # the larger boxes leave the canvas
-    boxes = np.concatenate([centre, extent], -1).astype(np.float32)
+    boxes = corners(centre, extent)
     crops = compiled(images, boxes, size, form=form)
     expected = [
         [area_average(image / 255, box, size) for box in boxes_here]
@@ -122,9 +128,8 @@ def test_crops_of_a_ramp_are_coordinates(form):
     """The value of a pixel is where it lies, which tells the exact map, on every level."""
     canvas, size = 128, 8
     ramp = np.stack(np.meshgrid(np.arange(canvas), np.arange(canvas)), -1)[None].astype(np.float32)
-    boxes = jnp.array(
-        [[[60, 70, 5, 3], [64.3, 61, 16, 16], [60.1, 66.6, 30, 31], [63, 64, 90, 64]]]
-    )
+    centres = np.array([[[60, 70], [64.3, 61], [60.1, 66.6], [63, 64]]])
+    boxes = jnp.asarray(corners(centres, np.array([[[5, 3], [16, 16], [30, 31], [90, 64]]])))
     crops = compiled(ramp, boxes, size, form=form)
     pixels = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1).reshape(-1, 2)
     to_canvas = affine.invert(affine.box_to_pixels(boxes, size))  # [1, 4, 2, 3]
@@ -139,19 +144,21 @@ def test_outside_is_zero(form):
     """White canvases, whose neighbours on the atlas are white too."""
     white = np.full((1, 64, 64, 3), 255, np.uint8)
     away = [
-        [-100, 30, 40, 40],
-        [30, 164, 9, 9],
-        [1e4, -1e4, 30, 60],
-        [400, 32, 300, 300],
-        [-1e9, 0, 3, 3],
+        [-120, 10, -80, 50],
+        [26, 160, 34, 168],
+        [1e4, -1e4, 1e4 + 30, -1e4 + 60],
+        [250, -118, 550, 182],
+        [-1e9, 0, -9e8, 3],
     ]
     crops = compiled(white, np.array([away], np.float32), 8, form=form)
     np.testing.assert_array_equal(crops, 0)
-    corner = compiled(white, np.array([[[63.5, -0.5, 16, 16]]], np.float32), 8, form=form)[0, 0]
+    corner = compiled(white, np.array([[[55.5, -8.5, 71.5, 7.5]]], np.float32), 8, form=form)[0, 0]
     np.testing.assert_allclose(corner[4:, :4], 1)
     np.testing.assert_array_equal(corner[:4], 0)
     np.testing.assert_array_equal(corner[:, 4:], 0)
-    vast = compiled(white, np.array([[[31.5, 31.5, 512, 512]]], np.float32), 8, form=form)[0, 0]
+    vast = compiled(white, np.array([[[-224.5, -224.5, 287.5, 287.5]]], np.float32), 8, form=form)[
+        0, 0
+    ]
     # The canvas is the size of one crop pixel, and lies on the corner between four.
     np.testing.assert_allclose(vast.sum((0, 1)), 1, atol=1e-5)
     np.testing.assert_allclose(vast[3:5, 3:5], 0.25, atol=1e-5)
@@ -160,14 +167,15 @@ def test_outside_is_zero(form):
 @settings(max_examples=200, deadline=None)
 @given(
     box=st.tuples(
-        st.floats(-300, 600), st.floats(-300, 600), st.floats(1, 2000), st.floats(1, 2000)
+        st.floats(-900, 600), st.floats(-900, 600), st.floats(1, 2000), st.floats(1, 2000)
     ),
     joint=st.tuples(st.floats(-1, 1), st.floats(-1, 1)),
     size=st.integers(1, 512),
 )
 def test_crop_codec_and_back_is_the_identity(box, joint, size):
     """A joint in the box's frame, to the canvas, to the crop, back to the canvas and to the frame."""
-    box, joint = jnp.array(box, jnp.float32), jnp.array([joint], jnp.float32)
+    x0, y0, w, h = box
+    box, joint = jnp.array([x0, y0, x0 + w, y0 + h]), jnp.array([joint], jnp.float32)
     to_crop = affine.box_to_pixels(box, size)
     on_crop = affine.apply(to_crop, codec.decode(joint, box))
     # The frame's [-0.5, 0.5] are the outer edges of the crop's outer pixels.
@@ -180,7 +188,7 @@ def test_crop_codec_and_back_is_the_identity(box, joint, size):
 def test_gradients_are_finite_differences(form):
     rng = np.random.default_rng(1)
     images = rng.uniform(size=(2, 24, 24, 3)).astype(np.float32)
-    boxes = np.array([[[12, 9, 6, 6], [3, 20, 14, 11]], [[12, 12, 40, 40], [1, 1, 90, 70]]])
+    boxes = [[[9, 6, 15, 12], [-4, 14.5, 10, 25.5]], [[-8, -8, 32, 32], [-44, -34, 46, 36]]]
     target = rng.normal(size=(2, 2, 4, 4, 3))
 
     @jax.jit
@@ -203,18 +211,30 @@ def test_gradients_are_finite_differences(form):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_gradients_reach_the_boxes(form):
-    """Of a crop's mean on a ramp, which is the ramp's value at the box's centre."""
+    """Of a crop's mean on a ramp, which is the ramp's value at the box's centre, (x0 + x1) / 2."""
     ramp = np.tile(np.arange(64.0, dtype=np.float32)[None, None, :, None], (1, 64, 1, 1))
-    boxes = jnp.array([[[30.2, 31.4, 9.0, 9.0], [31.3, 30.2, 45.0, 40.0]]])
+    boxes = jnp.array([[[25.7, 26.9, 34.7, 35.9], [8.8, 10.2, 53.8, 50.2]]])
     gradient = jax.jit(
         jax.grad(lambda boxes: crop_boxes(ramp, boxes, 8, form=form).mean((2, 3)).sum())
     )(boxes)
-    np.testing.assert_allclose(gradient, [[[1, 0, 0, 0]] * 2], atol=1e-4)
+    np.testing.assert_allclose(gradient, [[[0.5, 0, 0.5, 0]] * 2], atol=1e-4)
+
+
+def test_rounding_does_not_choose_a_coarser_level():
+    """Of a box of just twice the crop's size, which augmentation has moved."""
+    stripes = np.tile(np.arange(64, dtype=np.float32)[None, :, None] % 2, (1, 64, 1, 1)).swapaxes(
+        1, 2
+    )
+    exact = np.array([[[8, 8, 40, 40]]], np.float32)
+    larger = exact + np.array([0, 0, 3e-5, 0], np.float32)
+    np.testing.assert_allclose(
+        compiled(stripes, larger, 16), compiled(stripes, exact, 16), atol=1e-4
+    )
 
 
 def test_more_batch_axes_by_vmap():
     images = photographs(6, 64)
-    boxes = np.tile(np.array([[30, 40, 20, 20], [10, 5, 80, 50]], np.float32), (6, 1, 1))
+    boxes = np.tile(np.array([[20, 30, 40, 50], [-30, -20, 50, 30]], np.float32), (6, 1, 1))
     expected = compiled(images, boxes, 8)
     nested = jax.jit(jax.vmap(lambda images, boxes: crop_boxes(images, boxes, 8)))
     by_two = nested(images.reshape(3, 2, 64, 64, 3), boxes.reshape(3, 2, 2, 4))
@@ -238,7 +258,8 @@ from deeppose_jax.crops import crop_boxes
 
 rng = np.random.default_rng(0)
 images = rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
-boxes = rng.uniform(4, 40, (8, 3, 4)).astype(np.float32)
+low = rng.uniform(-10, 20, (8, 3, 2))
+boxes = np.concatenate([low, low + rng.uniform(4, 40, (8, 3, 2))], -1).astype(np.float32)
 split = NamedSharding(Mesh(np.array(jax.devices()), "data"), PartitionSpec("data"))
 assert len(jax.devices()) == 8
 for form in ("matmul", "gather"):
@@ -255,7 +276,7 @@ for form in ("matmul", "gather"):
 
 
 def test_eight_devices_split_the_images():
-    """Each device crops its own images, without a word to the others."""
+    """Each device crops its own images, without communication."""
     flags = "--xla_force_host_platform_device_count=8"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-W", "error", "-c", SHARDED]

@@ -10,8 +10,10 @@ from scipy.io import loadmat, savemat
 
 from deeppose_jax.data import open_folder, open_lsp, open_lsp_extended, splits
 from deeppose_jax.data.check import main, parser
+from deeppose_jax.data.load import load_parts
 from engine_jax.errors import UserError
 from tests.deeppose_jax.lsp_folder import tiny_lsp, tiny_lsp_extended
+from tests.deeppose_jax.settings import settings
 
 
 def stack(records, field):
@@ -125,7 +127,9 @@ def test_images_are_ordered_by_number(tmp_path):
     folder = tiny_lsp(tmp_path / "lsp", count=11)
     for image in (folder.path / "images").iterdir():
         image.rename(image.with_name(f"im{int(image.stem[2:])}.jpg"))
-    (folder.path / "images/._im3.jpg").touch()  # What a Mac leaves in a folder.
+    # What Macs and Windows leave in a folder.
+    for name in ("._im3.jpg", ".DS_Store", "Thumbs.db"):
+        (folder.path / "images" / name).touch()
     names = [record.name for record in open_lsp(folder.path)]
     assert names == [f"im{i}.jpg" for i in range(1, 12)]
 
@@ -213,6 +217,20 @@ def test_the_official_parts():
     np.testing.assert_array_equal(splits(2000)["validation"], parts["validation"])
     assert set(splits(2000, seed=1)["validation"]) != set(parts["validation"])
     assert len(splits(2000, validation=0)["train"]) == 1000
+    # Results for these seeds stay comparable as long as the images are these.
+    assert parts["validation"][:6].tolist() == [0, 3, 8, 9, 19, 26]
+    assert splits(2000, seed=1)["validation"][:6].tolist() == [0, 1, 2, 19, 20, 21]
+    assert len(splits(2000, seed=2**63 - 1)["validation"]) == 100
+
+
+def test_the_runs_seed_chooses_the_held_out_images(tmp_path):
+    folder = tiny_lsp(tmp_path / "lsp", count=20).path
+    config = settings(data__dir=str(folder), data__validation=3, data__canvas=16).data
+    held_out = {seed: load_parts(config, seed).validation.names for seed in (0, 2**63 - 1)}
+    for seed, names in held_out.items():
+        indices = splits(20, validation=3, seed=seed)["validation"]
+        assert names == [f"im{i + 1:04d}.jpg" for i in indices]
+    assert held_out[0] != held_out[2**63 - 1]
 
 
 def test_the_reports_parts():
@@ -261,7 +279,7 @@ def test_the_check_names_unreadable_images(tmp_path, capsys):
     folder = tiny_lsp(tmp_path / "lsp").path
     (folder / "images/im0002.jpg").write_bytes(b"")
     (folder / "images/im0005.jpg").write_bytes(b"not a picture")
-    with pytest.raises(UserError, match="2 of 6 images can't be read"):
+    with pytest.raises(UserError, match="2 of 6 images can't be used"):
         main(parser().parse_args([str(folder)]))
     printed = capsys.readouterr().out
     assert "6, 4 of them readable" in printed

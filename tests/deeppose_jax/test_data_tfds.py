@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from deeppose_jax.data import open_lsp, open_lsp_extended, prepare
-from deeppose_jax.synthetic import figures
 from tests.deeppose_jax.lsp_folder import tiny_lsp, tiny_lsp_extended
 
 # Run in an interpreter of its own, where TensorFlow can't be found even if it is installed.
@@ -26,21 +25,12 @@ assert "tensorflow_datasets" not in sys.modules, "importing the package imports 
 
 import numpy as np
 from deeppose_jax.data import prepare
-from deeppose_jax.data.tfds_builders import (
-    FiguresConfig,
-    Lsp,
-    LspExtended,
-    SyntheticFigures,
-    prepared_records,
-)
+from deeppose_jax.data.tfds_builders import Lsp, LspExtended, prepared_records
 
 kind, labels, source, data_dir, out = sys.argv[1:]
 source = source or None
 if kind == "lsp":
     builder = Lsp(config=labels, source=source, data_dir=data_dir)
-elif kind == "figures":
-    config = FiguresConfig(name="small", seed=3, size=48, train=5, test=2)
-    builder = SyntheticFigures(config=config, data_dir=data_dir)
 else:
     builder = LspExtended(source=source, data_dir=data_dir)
 try:
@@ -112,13 +102,3 @@ def test_what_cannot_be_prepared_is_a_user_error(tmp_path):
     found, stderr = through_tfds("lsp", "pc", second.path, tmp_path)
     assert found is None
     assert f"was prepared from other joints than {second.path} holds" in stderr
-
-
-def test_synthetic_figures_through_tfds(tmp_path):
-    found, error = through_tfds("figures", "", "", tmp_path)
-    assert found is not None, error
-    expected = figures(3, 7, 48)
-    np.testing.assert_array_equal(found["canvases"], expected.canvases)
-    np.testing.assert_array_equal(found["joints"], expected.joints)
-    np.testing.assert_array_equal(found["labelled"], expected.labelled)
-    assert found["names"][5] == "figure 5"

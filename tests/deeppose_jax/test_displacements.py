@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from deeppose_jax import displacements as dp
+from deeppose_jax import refiner_boxes as rb
+from deeppose_jax.boxes import centre_and_size
 from deeppose_jax.skeleton import LSP
 
 simulate = jax.jit(partial(dp.simulate, skeleton=LSP))
@@ -54,11 +56,11 @@ def test_diam_is_the_mean_of_the_torsos_diagonals():
     pose = np.zeros((14, 2))
     pose[L_SHOULDER], pose[R_HIP] = (3, 4), (0, 0)
     pose[R_SHOULDER], pose[L_HIP] = (0, 12), (5, 0)
-    assert dp.diam(pose, LSP, 1.0) == 9  # (5 + 13) / 2
+    assert rb.diam(pose, LSP, 1.0) == 9  # (5 + 13) / 2
 
 
 def test_a_collapsed_torso_gets_the_floor_of_its_image():
-    np.testing.assert_array_equal(dp.diam(np.ones((2, 14, 2)), LSP, np.array([3, 4])), [3, 4])
+    np.testing.assert_array_equal(rb.diam(np.ones((2, 14, 2)), LSP, np.array([3, 4])), [3, 4])
 
 
 def test_diam_of_incomplete_labels():
@@ -74,13 +76,13 @@ def test_diam_of_incomplete_labels():
     known = true[2][labelled[2]]
     expected[2] = 0.37 * (known.max(0) - known.min(0)).max()
     garbage = np.where(labelled[..., None], true, 1e6)
-    np.testing.assert_allclose(dp.diam(garbage, LSP, 1.0, labelled), expected, rtol=1e-6)
+    np.testing.assert_allclose(rb.diam(garbage, LSP, 1.0, labelled), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_diam_without_anything_to_go_by_is_the_floor(count):
     labelled = np.arange(14) < count
-    assert dp.diam(np.full((14, 2), 77.0), LSP, 5.0, labelled) == 5
+    assert rb.diam(np.full((14, 2), 77.0), LSP, 5.0, labelled) == 5
 
 
 def test_the_estimate_of_unlabelled_torsos_fits_lsp(real_data):
@@ -88,8 +90,8 @@ def test_the_estimate_of_unlabelled_torsos_fits_lsp(real_data):
 
     true = np.stack([record.joints for record in open_lsp(real_data / "lsp")])
     extents = np.ptp(true, axis=1).max(1)
-    shares = np.asarray(dp.diam(true, LSP, 1.0)) / extents
-    assert abs(shares.mean() - dp.DIAM_PER_EXTENT) < 0.005
+    shares = np.asarray(rb.diam(true, LSP, 1.0)) / extents
+    assert abs(shares.mean() - rb.DIAM_PER_EXTENT) < 0.005
 
 
 # Statistics
@@ -97,7 +99,7 @@ def test_the_estimate_of_unlabelled_torsos_fits_lsp(real_data):
 
 def test_statistics_equal_numpys():
     predicted, true, labelled = poses(1, 50)
-    got = dp.measure(predicted, true, labelled, LSP, 1.0)
+    got = dp.fit_normals(predicted, true, labelled, LSP, 1.0)
     a, b = diagonals(predicted)
     sizes = (a + b) / 2
     for joint in range(14):
@@ -109,7 +111,7 @@ def test_statistics_equal_numpys():
 
 def test_the_ratio_of_sizes_counts_the_diagonals_that_are_labelled():
     predicted, true, labelled = poses(2, 50)
-    got = dp.measure(predicted, true, labelled, LSP, 1.0)
+    got = dp.fit_normals(predicted, true, labelled, LSP, 1.0)
     first, second = labelled[:, [L_SHOULDER, R_HIP]].all(1), labelled[:, [R_SHOULDER, L_HIP]].all(1)
     assert 0 < (first & second).sum() < (first | second).sum() < 50
     true_sizes = np.ma.masked_array(diagonals(true), ~np.stack([first, second])).mean(0)
@@ -123,7 +125,7 @@ def test_joints_with_too_few_labels_get_the_default(labels):
     predicted, true, labelled = poses(3, 20)
     labelled[:, R_HIP] = labelled[:, R_SHOULDER] = np.arange(20) < labels
     true[~labelled] = np.nan
-    got = dp.measure(predicted, true, labelled, LSP, 1.0)
+    got = dp.fit_normals(predicted, true, labelled, LSP, 1.0)
     for joint in (R_HIP, R_SHOULDER):
         np.testing.assert_array_equal(got.mean[joint], 0)
         np.testing.assert_array_equal(got.covariance[joint], 0.25 * np.eye(2))
@@ -133,7 +135,7 @@ def test_joints_with_too_few_labels_get_the_default(labels):
 
 def test_collapsed_predictions_are_counted_in_units_of_the_floor():
     _, true, labelled = poses(4, 10)
-    got = dp.measure(np.full((10, 14, 2), 100.0), true, labelled, LSP, 25.0)
+    got = dp.fit_normals(np.full((10, 14, 2), 100.0), true, labelled, LSP, 25.0)
     expected = (100 - true[labelled[:, 0], 0]) / 25
     np.testing.assert_allclose(got.mean[0], expected.mean(0), rtol=1e-5)
 
@@ -141,10 +143,10 @@ def test_collapsed_predictions_are_counted_in_units_of_the_floor():
 def test_statistics_do_not_depend_on_the_frame():
     predicted, true, labelled = poses(5, 30)
     floor = np.linspace(50, 90, 30)  # reached by some
-    got = dp.measure(predicted, true, labelled, LSP, floor)
+    got = dp.fit_normals(predicted, true, labelled, LSP, floor)
     scale, shift = np.linspace(0.5, 2, 30)[:, None, None], np.arange(60).reshape(30, 1, 2)
     moved = [joints * scale + shift for joints in (predicted, true)]
-    again = dp.measure(*moved, labelled, LSP, floor * scale[:, 0, 0])
+    again = dp.fit_normals(*moved, labelled, LSP, floor * scale[:, 0, 0])
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6), got, again)
 
 
@@ -164,7 +166,7 @@ def test_input_that_does_not_fit_is_refused(change, message):
     good = {"predicted": np.zeros((3, 14, 2)), "true": np.zeros((3, 14, 2))}
     good |= {"labelled": np.ones((3, 14), bool), "floor": 1.0}
     with pytest.raises(ValueError, match=message):
-        dp.measure(**(good | change), skeleton=LSP)
+        dp.fit_normals(**(good | change), skeleton=LSP)
 
 
 # Simulation
@@ -214,8 +216,10 @@ def test_each_joint_and_the_size_are_drawn_on_their_own():
 @pytest.mark.parametrize("width", [0, 199])  # In an image 200 pixels wide x becomes 199 - x.
 def test_draws_for_flipped_samples_follow_the_flipped_images_statistics(width):
     predicted, true, labelled = poses(6, 40)
-    stats = dp.measure(predicted, true, labelled, LSP, 1.0)
-    flipped = dp.measure(mirror(predicted, width), mirror(true, width), labelled[:, SWAP], LSP, 1.0)
+    stats = dp.fit_normals(predicted, true, labelled, LSP, 1.0)
+    flipped = dp.fit_normals(
+        mirror(predicted, width), mirror(true, width), labelled[:, SWAP], LSP, 1.0
+    )
     offsets, _ = draws(2, stats, flipped=True)
     assert_same_moments(offsets, flipped.mean, flipped.covariance)
     assert_same_moments(draws(2, stats, flipped=False)[0], stats.mean, stats.covariance)
@@ -249,7 +253,7 @@ def test_without_spread_the_centres_are_the_joints_and_the_sizes_the_torsos():
     true = jnp.asarray(true, jnp.float32)
     centres, diams = simulate(jax.random.key(0), true, labelled, statistics(), floor=1.0)
     np.testing.assert_array_equal(centres, true)
-    sizes = dp.diam(true, LSP, 1.0, labelled)
+    sizes = rb.diam(true, LSP, 1.0, labelled)
     np.testing.assert_array_equal(diams, np.broadcast_to(sizes[:, None], (5, 14)))
 
 
@@ -291,7 +295,7 @@ def test_measuring_simulated_predictions_gives_their_statistics_back():
     _, true, _ = poses(13, 5000)
     true, labelled = jnp.asarray(true, jnp.float32), np.ones((5000, 14), bool)
     centres, _ = simulate(jax.random.key(0), true, labelled, stats, floor=1.0)
-    got = dp.measure(np.asarray(centres), np.asarray(true), labelled, LSP, 1.0)
+    got = dp.fit_normals(np.asarray(centres), np.asarray(true), labelled, LSP, 1.0)
     errors = 5 * np.sqrt(np.diagonal(covariance, axis1=1, axis2=2) / 5000)
     assert (np.abs(got.mean - mean) <= errors + 1e-5).all()
     np.testing.assert_allclose(got.covariance, covariance, atol=0.1 * covariance.max())
@@ -302,7 +306,7 @@ def test_observed_displacements_are_drawn_as_they_were_measured():
     """Each draw is one that was measured for the joint, with the same image's ratio, and all of them come up."""
     predicted, true, labelled = poses(15, 12)
     labelled[:, R_HIP] = False  # and so no diagonal through it
-    observed = dp.observe(predicted, true, labelled, LSP, 1.0)
+    observed = dp.observed_displacements(predicted, true, labelled, LSP, 1.0)
     sizes = np.mean(diagonals(predicted), 0)
     deltas = (predicted - true) / sizes[:, None, None]
     known = labelled[:, [R_SHOULDER, L_HIP]].all(1)
@@ -321,7 +325,7 @@ def test_simulation_with_observed_displacements_gives_the_measured_predictions_b
     """One image's displacements, drawn for that image, are its prediction."""
     predicted, true, _ = poses(16, 1)
     labelled = np.ones((1, 14), bool)
-    observed = dp.observe(predicted, true, labelled, LSP, 1.0)
+    observed = dp.observed_displacements(predicted, true, labelled, LSP, 1.0)
     arguments = jnp.asarray(true, jnp.float32), labelled, observed
     centres, diams = simulate(jax.random.key(0), *arguments, floor=1.0)
     np.testing.assert_allclose(centres, predicted, atol=1e-4)
@@ -336,18 +340,19 @@ def test_simulation_with_observed_displacements_gives_the_measured_predictions_b
 
 def test_boxes_are_squares_about_the_centres():
     centres = np.arange(12.0).reshape(2, 3, 2)
-    boxes = dp.refiner_boxes(jnp.asarray(centres), jnp.array([[10.0], [20.0]]), 1.5)
-    np.testing.assert_array_equal(boxes[..., :2], centres)
-    np.testing.assert_array_equal(boxes[..., 2:], [[[15, 15]] * 3, [[30, 30]] * 3])
+    boxes = rb.refiner_boxes(jnp.asarray(centres), jnp.array([[10.0], [20.0]]), 1.5)
+    middles, sizes = centre_and_size(boxes)
+    np.testing.assert_array_equal(middles, centres)
+    np.testing.assert_array_equal(sizes, [[[15, 15]] * 3, [[30, 30]] * 3])
 
 
 def test_the_target_is_the_displacement_in_the_boxs_frame():
     centres, true = jnp.array([[[50.0, 60.0]]]), jnp.array([[[58.0, 56.0]]])
-    boxes = dp.refiner_boxes(centres, jnp.array([[20.0]]), 2.0)
-    psi = dp.to_frame(true, boxes)
+    boxes = rb.refiner_boxes(centres, jnp.array([[20.0]]), 2.0)
+    psi = rb.to_frame(true, boxes)
     np.testing.assert_allclose(psi, [[[0.2, -0.1]]], rtol=1e-6)
-    np.testing.assert_allclose(dp.from_frame(psi, boxes), true, rtol=1e-6)
-    np.testing.assert_array_equal(dp.from_frame(jnp.zeros((1, 1, 2)), boxes), centres)
+    np.testing.assert_allclose(rb.from_frame(psi, boxes), true, rtol=1e-6)
+    np.testing.assert_array_equal(rb.from_frame(jnp.zeros((1, 1, 2)), boxes), centres)
 
 
 def test_the_target_of_a_simulated_prediction_is_its_displacement():
@@ -355,6 +360,6 @@ def test_the_target_of_a_simulated_prediction_is_its_displacement():
     _, true, labelled = poses(14, 8)
     true = jnp.asarray(true, jnp.float32)
     centres, diams = simulate(jax.random.key(0), true, labelled, stats, floor=1.0)
-    targets = dp.to_frame(true, dp.refiner_boxes(centres, diams, 2.0))
+    targets = rb.to_frame(true, rb.refiner_boxes(centres, diams, 2.0))
     expected = np.broadcast_to(-stats.mean / 2, (8, 14, 2))
     np.testing.assert_allclose(targets, expected, atol=1e-5)

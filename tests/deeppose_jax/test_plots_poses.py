@@ -69,19 +69,12 @@ def test_captions_stay_apart(n, columns):
         assert max(ax.get_position().x1 for ax in figure.axes) == pytest.approx(1 - min(left))
 
 
-def test_samples_grid_leaves_out_unlabelled_joints():
-    labelled = np.ones((4, 14), bool)
-    labelled[3] = False
-    figure = plots.samples_grid(some_images(4), some_poses(4), labelled, LSP)
-    assert [len(limbs(ax)) for ax in figure.axes] == [13, 13, 13, 0]
-
-
 def test_grids_refuse_what_they_cannot_draw():
     images, poses, known = some_images(2), some_poses(2), np.ones((2, 14), bool)
     with pytest.raises(ValueError, match="no images"):
-        plots.samples_grid([], poses[:0], known[:0], LSP)
+        plots.pose_grid([], poses[:0], poses[:0], known[:0], LSP, "")
     with pytest.raises(ValueError, match=r"images\[1\] is float64 \(64, 45, 3\), not uint8"):
-        plots.samples_grid([images[0], images[1] / 255], poses, known, LSP)
+        plots.pose_grid([images[0], images[1] / 255], poses, poses, known, LSP, "")
     with pytest.raises(ValueError, match=r"predicted has shape \(1, 14, 2\), not \(2, 14, 2\)"):
         plots.pose_grid(images, poses, poses[:1], known, LSP, "")
 

@@ -45,7 +45,7 @@ def test_a_folder_gives_a_json_and_a_picture_for_each_image(run, images, tmp_pat
     assert first["file"] == str(images / "im0001.jpg")
     with Image.open(first["file"]) as image:
         assert first["box"] == [-0.5, -0.5, image.width - 0.5, image.height - 0.5]
-        expected = predict.load(run).predict([np.asarray(image)])[0]
+        expected = predict.load(run).predict([np.asarray(image)])[0].joints
     np.testing.assert_allclose(first["joints"], expected, atol=2e-3)
     assert len(list((tmp_path / "out").glob("*.png"))) == 20
 
@@ -57,7 +57,7 @@ def test_a_box_moves_the_prediction(run, images, tmp_path, monkeypatch):
     (found,) = json.loads((tmp_path / "predictions.json").read_text())["predictions"]
     assert found["box"] == [10, 12, 40, 60]
     with Image.open(image) as opened:
-        expected = predict.load(run).predict([np.asarray(opened)], [(25.0, 36.0, 30.0, 48.0)])[0]
+        expected = predict.load(run).predict([opened], [(10.0, 12.0, 40.0, 60.0)])[0].joints
     np.testing.assert_allclose(found["joints"], expected, atol=2e-3)
 
 
@@ -79,7 +79,7 @@ def test_bad_input_gets_one_line(run, images, tmp_path, monkeypatch, capsys):
         assert error.count("\n") == 1
     skip = (broken, good, "--workdir", run, "--skip-unreadable")
     assert call(monkeypatch, *skip, "--out", tmp_path / "out") == 0
-    assert "left out" in capsys.readouterr().out
+    assert "left out" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(

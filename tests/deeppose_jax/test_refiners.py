@@ -11,17 +11,18 @@ import pytest
 from flax import nnx
 
 from deeppose_jax.augment import refiner_samples
-from deeppose_jax.cascade import as_stage, stage_network
+from deeppose_jax.boxes import whole_image
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.displacements import Displacements
+from deeppose_jax.initial_weights import previous_weights
 from deeppose_jax.refiners import over_joints
 from deeppose_jax.regressor import Regressor
-from deeppose_jax.stages import copied
+from deeppose_jax.stages import as_stage, stage_network
 from deeppose_jax.train_step import joint_refiners_step, shared_refiner_step
 from engine_jax import sharding
 from engine_jax.errors import UserError
 from engine_jax.stacked import stacked
-from engine_jax.state import create_state, graph_defs
+from engine_jax.state import create_state, graph_defs, variables_by_name
 from tests.deeppose_jax.settings import TORSO, settings, tiny
 
 SIDE, K = 96, TORSO.num_joints
@@ -43,32 +44,44 @@ def dotted(seed=0, count=8):
     for i in range(count):
         at = joints[i, i % K]
         canvases[i, ..., 0] = 255 * np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / (2 * 1.5**2))
-    middle = (SIDE - 1) / 2
     return PoseSet(
         canvases=canvases,
         joints=joints.astype(np.float32),
         labelled=np.ones((count, K), bool),
-        boxes=np.tile(np.float32([middle, middle, SIDE, SIDE]), (count, 1)),
+        boxes=np.tile(np.float32(whole_image(SIDE, SIDE)), (count, 1)),
         to_image=np.tile(np.eye(2, 3, dtype=np.float32), (count, 1, 1)),
     )
 
 
-AUGMENTED = {"augment__rotation": 30.0, "augment__scale": 0.2, "augment__flip": True}
+SCALED = {"augment__scale": 0.2, "augment__translation": 0.1, "augment__flip": True}
+AUGMENTED = SCALED | {"augment__rotation": 30.0}
 
 
 # One function for all tests, so that those with the same settings and shapes compile it once.
-sampled = jax.jit(refiner_samples, static_argnames=("config", "augment", "skeleton"))
+sampled = jax.jit(
+    refiner_samples, static_argnames=("size", "augment", "skeleton", "sigma", "joints_per_image")
+)
 
 
 def samples_of(batch, config, key=None, displacements=SPREAD):
     key = jax.random.key(0) if key is None else key
-    return sampled(key, batch, config.refiner, config.augment, displacements, TORSO)
+    return sampled(
+        key,
+        batch,
+        config.refiner.model.input_size,
+        config.augment,
+        TORSO,
+        displacements,
+        sigma=config.refiner.sigma,
+        joints_per_image=config.refiner.joints_per_image,
+    )
 
 
-def test_a_samples_target_is_where_its_crop_shows_the_joint():
-    """Through rotation, zoom, mirror image and displacement; a mirrored left hip is the right one's crop."""
+@pytest.mark.parametrize("changes", [SCALED, AUGMENTED], ids=["scaled", "rotated"])
+def test_a_samples_target_is_where_its_crop_shows_the_joint(changes):
+    """Through zoom, shift, mirror image and displacement; a mirrored left hip is the right one's crop."""
     batch = dotted(count=40)
-    config = tiny(refiner__model__input_size=48, **AUGMENTED)
+    config = tiny(refiner__model__input_size=48, **changes)
     samples = samples_of(batch, config)
     red = np.asarray(samples.inputs[..., 0])
     dark = red.min()
@@ -123,7 +136,7 @@ def test_some_joints_are_drawn_without_repetition_labelled_ones_first():
 
 
 def networks(config, seed=0):
-    network = stage_network(config, TORSO, 2, rngs=nnx.Rngs(seed))
+    network = stage_network(config.stage(2), TORSO.num_joints, rngs=nnx.Rngs(seed))
     params = nnx.state(network, nnx.Param)
     wide = jax.tree.map(lambda x: x + 0.1 * jnp.sin(jnp.arange(x.size)).reshape(x.shape), params)
     nnx.update(network, wide)
@@ -136,7 +149,7 @@ def test_each_joints_refiner_sees_its_own_crop_only(head):
     config = tiny(refiner__model__head=head)
     stacked = networks(config)
     crops = jax.random.normal(jax.random.key(0), (3, K, 24, 24, 3))
-    refiners = as_stage(stacked, config, 2)
+    refiners = as_stage(stacked, config.stage(2))
     found = refiners(crops)
     target = 0.1 * jax.random.normal(jax.random.key(1), (3, K, 2))
     labelled = jnp.ones((3, K), bool).at[1, 2].set(False)
@@ -155,10 +168,10 @@ def test_each_joints_refiner_sees_its_own_crop_only(head):
     assert np.abs(np.diff(found.joints, axis=1)).min() > 1e-6  # Their weights differ.
 
 
-def test_a_shared_refiner_asks_its_network_for_the_crops_joint():
+def test_a_shared_refiner_returns_the_output_for_the_crops_joint():
     config = tiny(refiner__form="shared", refiner__model__head="integral")
     network = networks(config)
-    refiner = as_stage(network, config, 2)
+    refiner = as_stage(network, config.stage(2))
     crops = jax.random.normal(jax.random.key(0), (3, K, 24, 24, 3))
     found = refiner(crops)
     for joint in range(K):
@@ -173,7 +186,7 @@ def test_a_shared_refiner_asks_its_network_for_the_crops_joint():
 
 
 def refiner_state(config, optimizer):
-    build = partial(stage_network, config, TORSO, 2)
+    build = partial(stage_network, config.stage(2), TORSO.num_joints)
     return create_state(
         build, optimizer, jax.random.key(0), sharding.replicated(sharding.device_mesh(joint=1))
     )
@@ -290,7 +303,7 @@ def test_a_shared_refiner_learns_where_the_dots_are():
     step = jax.jit(
         partial(
             shared_refiner_step,
-            graphdef=graph_defs(partial(stage_network, config, TORSO, 2)).train,
+            graphdef=graph_defs(partial(stage_network, config.stage(2), TORSO.num_joints)).train,
             optimizer=optimizer,
             settings=config,
             skeleton=TORSO,
@@ -307,34 +320,31 @@ def test_a_shared_refiner_learns_where_the_dots_are():
 
 
 def variables_of(config, number):
-    network = stage_network(config, TORSO, number, rngs=nnx.Rngs(number))
-    return nnx.state(network)
+    network = stage_network(config.stage(number), TORSO.num_joints, rngs=nnx.Rngs(number))
+    return variables_by_name(network)
 
 
 @pytest.mark.parametrize("form", ["per_joint", "shared"])
 def test_refiners_start_from_the_stage_before(form):
     heads = {"model__head": "integral", "refiner__model__head": "integral"}
-    config = tiny(refiner__form=form, refiner__start="previous", **heads)
+    config = tiny(refiner__form=form, refiner__initial_weights="previous", **heads)
     first, second, third = (variables_of(config, number) for number in (1, 2, 3))
-    started = copied(second, first, 2)
-    axis = (slice(None),) if form == "shared" else (2,)
-    leaves = jax.tree.leaves(started["backbone"])
-    for got, source in zip(leaves, jax.tree.leaves(first["backbone"]), strict=True):
-        np.testing.assert_array_equal(got[axis], source)
-    same_head = jax.tree.leaves(
-        jax.tree.map(lambda a, b: a.shape == b.shape, second["head"], first["head"])
-    )
-    assert all(same_head) == (form == "shared")
-    again = copied(third, started, 3)
-    jax.tree.map(np.testing.assert_array_equal, again, started)
+    taken = previous_weights(second, first, 2)
+    assert {name for name in first if name.startswith("backbone.")} <= taken.keys()
+    assert all(taken[name] is first[name] for name in taken)
+    # Each joint's network has an output for its joint only.
+    assert ("head.heat.kernel" in taken) == (form == "shared")
+    assert previous_weights(third, second, 3).keys() == third.keys()
 
 
 def test_refiners_of_another_backbone_cannot_start_from_the_stage_before():
-    config = tiny(refiner__start="previous", refiner__model__alexnet__widths=(4, 4, 4, 4, 8))
+    config = tiny(
+        refiner__initial_weights="previous", refiner__model__alexnet__widths=(4, 4, 4, 4, 8)
+    )
     with pytest.raises(
-        UserError, match=r"config\.refiner\.start: 'previous' takes the same backbone"
+        UserError, match=r"config\.refiner\.initial_weights: 'previous' takes the same backbone"
     ):
-        copied(variables_of(config, 2), variables_of(config, 1), 2)
+        previous_weights(variables_of(config, 2), variables_of(config, 1), 2)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from flax import nnx
 
 from convnets_jax import torchvision, zoo
 from convnets_jax.resnet import ResNetConfig, ResNetFeatures
-from deeppose_jax import LSP, Regressor, starts
-from deeppose_jax.cascade import stage_network
+from deeppose_jax import LSP, Regressor
+from deeppose_jax.initial_weights import published_weights
+from deeppose_jax.stages import stage_network
 from engine_jax import sharding
 from engine_jax.errors import UserError
 from engine_jax.state import create_state
@@ -123,18 +124,16 @@ def test_weights_of_a_file_are_put_into_every_backbone(form, top_down, monkeypat
     monkeypatch.setattr(torchvision, "load", load)
     names = {"backbone": "resnet18", "weights": "weights.pth", "top_down": top_down}
     config = tiny(refiner__form=form, **{f"refiner__model__{name}": x for name, x in names.items()})
-    build = partial(stage_network, config, TORSO, 2)
+    build = partial(stage_network, config.stage(2), TORSO.num_joints)
     placed = sharding.replicated(sharding.device_mesh(joint=1))
     state = create_state(build, optax.adam(1e-3), jax.random.key(0), placed)
-    state_before = jax.tree.map(np.asarray, state)
-    started = starts.started_from_weights(state, config.refiner.model, placed)
-    before = jax.tree_util.tree_leaves_with_path((state_before.params, state_before.model_state))
-    after = jax.tree.leaves((started.params, started.model_state))
+    before = state.variables.by_name()
+    after = state.with_variables(published_weights(config.refiner.model)).variables.by_name()
     place = "backbone.bottom_up." if top_down else "backbone."
     loaded = 0
-    for (path, old), new in zip(before, after, strict=True):
-        name = jax.tree_util.keystr(path, simple=True, separator=".")
-        if name[2:].startswith(place):
+    for name, old in before.items():
+        new = after[name]
+        if name.startswith(place):
             loaded += 1
             np.testing.assert_array_equal(new, 7)
             assert new.shape == old.shape

@@ -1,35 +1,34 @@
 """Cascades trained by launch.py: resumption, several devices, and the same poses from the saved run."""
 
+import ast
 import json
 import signal
 import subprocess
 import time
 from functools import partial
-from types import SimpleNamespace
-from typing import Any, cast
 
-import jax
 import numpy as np
 import pytest
 from flax import nnx
 
+from configs.pose import get_config
 from deeppose_jax import Regressor, load, metrics
-from deeppose_jax.cascade import StagePoses, stage_network
-from deeppose_jax.config import PoseConfig
+from deeppose_jax.config import SCHEMA
 from deeppose_jax.data import open_lsp, prepare
-from deeppose_jax.data.load import Part, Parts
-from deeppose_jax.data.pose_set import PoseSet
+from deeppose_jax.data.load import load_parts
 from deeppose_jax.data.splits import splits
-from deeppose_jax.displacements import measure
 from deeppose_jax.evaluate import load_joints, load_predictions
+from deeppose_jax.previous_stage import MeasuredPoses
 from deeppose_jax.skeleton import LSP
-from deeppose_jax.stages import TrainedStage, stage_phases, training_displacements
-from engine_jax.config import from_mapping
+from deeppose_jax.stages import stage_network
+from deeppose_jax.train import train_and_evaluate
 from engine_jax.loop import best_variables
+from engine_jax.plan import make_plan
+from engine_jax.randomness import key_for
 from engine_jax.run_folder import RunFolder
+from engine_jax.state import variables_by_name
 from tests.deeppose_jax.lsp_folder import tiny_lsp
 from tests.deeppose_jax.runs import ROOT, TINY, command, environment, launch
-from tests.deeppose_jax.settings import tiny
 from tests.deeppose_jax.test_train import last_arrays, losses
 
 REFINERS = (
@@ -95,7 +94,7 @@ def test_results_hold_an_entry_poses_and_pictures_for_each_stage(finished, lsp):
 
 def test_a_loaded_cascade_predicts_what_training_evaluated(finished, lsp):
     """Stage by stage, the poses of the training part that the next stage's displacements were measured on."""
-    config = from_mapping(PoseConfig, json.loads((finished / "config.json").read_text()))
+    config = RunFolder(finished).read_settings(SCHEMA)
     records = open_lsp(lsp.path)
     chosen = splits(len(records), "official", validation=4)["train"]
     poses, _ = prepare([records[i] for i in chosen], config.data.canvas)
@@ -148,46 +147,49 @@ def test_eight_devices_divide_joints_and_images_and_train_as_one(arguments, tmp_
 
 
 @pytest.mark.parametrize("part", ["train", "validation"])
-def test_displacements_are_those_of_the_part_that_the_config_names(part):
-    rng = np.random.default_rng(0)
-    parts = {name: random_part(rng, count) for name, count in (("train", 5), ("validation", 4))}
-    found = {
-        name: StagePoses(part.poses.joints + rng.normal(0, 3, (1, 14, 2)), None, part.poses.boxes)
-        for name, part in parts.items()
-    }
-    predictions = {"validation": SimpleNamespace(stage=found["validation"])}
-    on_train = found["train"] if part == "train" else None
-    before = TrainedStage(1, cast(Any, None), cast(Any, predictions), on_train)
-    settings = tiny(refiner__displacements="normal", refiner__measured_on=part)
-    measured = training_displacements(
-        before, Parts(parts["train"], parts["validation"], parts["train"]), settings, LSP
-    )
-    poses = parts[part].poses
-    expected = measure(found[part].joints, poses.joints, poses.labelled, LSP, 10.0)
-    jax.tree.map(np.testing.assert_array_equal, measured, expected)
+def test_refiners_are_trained_on_errors_of_the_part_that_the_config_names(
+    part, arguments, tmp_path, monkeypatch
+):
+    """The displacements are those that training's own poses of that part give."""
+    measured = []
+    normals = MeasuredPoses.normals
+
+    def recorded(self, skeleton):
+        measured.append(self)
+        return normals(self, skeleton)
+
+    monkeypatch.setattr(MeasuredPoses, "normals", recorded)
+    flags = dict(argument[9:].split("=", 1) for argument in arguments)
+    config = get_config("augmented")
+    with config.unlocked():
+        config.update_from_flattened_dict(
+            {name: literal(value) for name, value in flags.items()}
+            | {"stages": 2, "train.epochs": 1, "refiner.train.epochs": 1}
+            | {"refiner.form": "shared", "refiner.measured_on": part}
+        )
+    train_and_evaluate(config.to_dict(), tmp_path / "run")
+    parts = load_parts(RunFolder(tmp_path / "run").read_settings(SCHEMA).data, 0)
+    expected = getattr(parts, part).poses
+    for found in measured:
+        np.testing.assert_array_equal(found.poses.joints, expected.joints)
+        poses = load(tmp_path / "run").cascade.predict(expected.canvases, expected.boxes)
+        np.testing.assert_allclose(found.predicted.joints, poses[0].joints, atol=1e-3)
+    assert measured
 
 
-def random_part(rng, count):
-    poses = PoseSet(
-        canvases=np.zeros((count, 100, 100, 3), np.uint8),
-        joints=rng.uniform(0, 100, (count, 14, 2)).astype(np.float32),
-        labelled=np.ones((count, 14), bool),
-        boxes=np.tile(np.float32([50, 50, 100, 100]), (count, 1)),
-        to_image=np.tile(np.eye(2, 3, dtype=np.float32), (count, 1, 1)),
-    )
-    return Part(poses, [str(i) for i in range(count)])
+def literal(text):
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
 
 
-def best_arrays(workdir, part, trained):
-    """All arrays of a part's best parameters, by name."""
-    settings = from_mapping(PoseConfig, json.loads((workdir / "config.json").read_text()))
-    build = partial(stage_network, settings, LSP, 1)
-    held = best_variables(RunFolder(workdir), part, build, trained=trained)
-    return {
-        ".".join(map(str, path)): np.asarray(value)
-        for variables in held
-        for path, value in nnx.to_flat_state(nnx.as_pure(variables))
-    }
+def best_arrays(workdir, phase):
+    """All arrays of a phase's best variables, by name."""
+    settings = RunFolder(workdir).read_settings(SCHEMA)
+    build = partial(stage_network, settings.stage(1), LSP.num_joints)
+    found = best_variables(RunFolder(workdir), phase.name, build, trained=phase.trained)
+    return {name: np.asarray(array) for name, array in found.by_name().items()}
 
 
 def test_a_frozen_backbone_thaws_and_starts_the_next_stage(arguments, tmp_path):
@@ -196,7 +198,7 @@ def test_a_frozen_backbone_thaws_and_starts_the_next_stage(arguments, tmp_path):
         *(argument for argument in arguments if "refiner.model" not in argument),
         "--config.refiner.form=shared",
         "--config.stages=2",
-        "--config.refiner.start=previous",
+        "--config.refiner.initial_weights=previous",
         "--config.refiner.model.alexnet.widths=(8,8,8,8,8)",
         "--config.refiner.model.alexnet.first_kernel=5",
         "--config.refiner.model.alexnet.first_stride=2",
@@ -204,19 +206,17 @@ def test_a_frozen_backbone_thaws_and_starts_the_next_stage(arguments, tmp_path):
         "--config.refiner.model.input_size=40",
         "--config.refiner.model.hidden=(16,)",
         "--config.transfer.train=('head',)",
-        "--config.transfer.frozen_epochs=1",
+        "--config.transfer.thaw_after_epochs=1",
         f"--workdir={workdir}",
     )
     assert done.returncode == 0, done.stderr
-    settings = from_mapping(PoseConfig, json.loads((workdir / "config.json").read_text()))
-    first, second = stage_phases(settings, 1)
-    frozen = best_arrays(workdir, first.name, first.trained)
-    thawed = best_arrays(workdir, second.name, second.trained)
-    random = Regressor(settings.model, LSP.num_joints, rngs=nnx.Rngs(jax.random.key(0)))
-    given = {
-        ".".join(map(str, path)): np.asarray(value)
-        for path, value in nnx.to_flat_state(nnx.as_pure(nnx.state(random)))
-    }
+    settings = RunFolder(workdir).read_settings(SCHEMA)
+    plan = make_plan(settings.train, settings.evaluation.every, 16)
+    first, second = settings.transfer.phases("stage_1", plan)
+    frozen, thawed = best_arrays(workdir, first), best_arrays(workdir, second)
+    key = key_for(settings.seed, first.name, "parameters")
+    random = Regressor(settings.model, LSP.num_joints, rngs=nnx.Rngs(key))
+    given = variables_by_name(random)
     changed = {name for name in frozen if not np.allclose(frozen[name], given[name], atol=1e-6)}
     assert changed
     assert all(name.startswith("head.") for name in changed)
@@ -224,5 +224,6 @@ def test_a_frozen_backbone_thaws_and_starts_the_next_stage(arguments, tmp_path):
     assert any(name.startswith("backbone.") for name in later)
     (stage, _) = json.loads((workdir / "results.json").read_text())["stages"]
     assert stage["epochs"] == 2
-    joints = load(workdir).predict([np.zeros((48, 48, 3), np.uint8)])
-    assert np.isfinite(joints).all()
+    (pose,) = load(workdir).predict([np.zeros((48, 48, 3), np.uint8)])
+    assert len(pose.stages) == 2
+    assert np.isfinite(pose.joints).all()

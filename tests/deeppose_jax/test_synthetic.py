@@ -36,7 +36,7 @@ def test_arrays_are_what_a_pose_set_holds(many):
     assert many.joints.dtype == np.float32
     assert many.labelled.shape == (400, 14)
     assert many.labelled.dtype == np.bool_
-    np.testing.assert_array_equal(many.boxes, np.tile([31.5, 31.5, 64, 64], (400, 1)))
+    np.testing.assert_array_equal(many.boxes, np.tile([-0.5, -0.5, 63.5, 63.5], (400, 1)))
     np.testing.assert_array_equal(many.to_image, np.tile([[1, 0, 0], [0, 1, 0]], (400, 1, 1)))
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(many))
 

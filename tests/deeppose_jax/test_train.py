@@ -13,21 +13,21 @@ import pytest
 from orbax.checkpoint import v1 as ocp
 
 from deeppose_jax import LSP, load
-from deeppose_jax.cascade import stage_network
-from deeppose_jax.config import PoseConfig
-from deeppose_jax.data import decode, open_lsp, prepare
+from deeppose_jax.config import SCHEMA
+from deeppose_jax.data import open_lsp, prepare
 from deeppose_jax.data.load import Part, Parts
+from deeppose_jax.mean_pose import mean_pose_joints
 from deeppose_jax.predictor import Predictor
-from deeppose_jax.train import mean_pose_joints
+from deeppose_jax.stages import stage_network
 from deeppose_jax.train_step import train_step
 from engine_jax import sharding
-from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
 from engine_jax.feed import make_train_call
+from engine_jax.images import decode_rgb
 from engine_jax.loop import best_variables
 from engine_jax.plan import make_plan
 from engine_jax.run_folder import RunFolder
-from engine_jax.state import TrainState, create_state, graph_defs
+from engine_jax.state import create_state, graph_defs
 from engine_jax.writer import read_metrics
 from tests.deeppose_jax.lsp_folder import tiny_lsp
 from tests.deeppose_jax.runs import ROOT, TINY, command, environment, launch
@@ -56,7 +56,7 @@ def finished(arguments, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def settings(finished):
-    return from_mapping(PoseConfig, json.loads((finished / "config.json").read_text()))
+    return RunFolder(finished).read_settings(SCHEMA)
 
 
 def last_arrays(workdir, stage="stage_1"):
@@ -184,36 +184,38 @@ def test_a_finished_run_is_not_trained_again(finished, arguments):
 
 def test_evaluation_does_not_depend_on_the_batch_size(finished, settings, lsp):
     poses, _ = prepare(open_lsp(lsp.path)[:7], settings.data.canvas)
-    state = best_state(finished, settings)
-    graph = graph_defs(partial(stage_network, settings, LSP, 1)).evaluate
+    variables = best(finished, settings)
+    graph = graph_defs(partial(stage_network, settings.stage(1), LSP.num_joints)).evaluate
     runs = []
     for size in (2, 7):
         sized = replace(settings, evaluation=replace(settings.evaluation, batch_size=size))
-        runs.append(Predictor(graph, 1, sized, LSP, sharding.device_mesh(joint=1))(state, poses))
+        predictor = Predictor(graph, sized.stage(1), sized, LSP, sharding.device_mesh(joint=1))
+        runs.append(predictor(variables, poses))
     np.testing.assert_allclose(runs[0].joints, runs[1].joints, atol=1e-3)
     np.testing.assert_allclose(runs[0].losses, runs[1].losses, rtol=1e-4)
 
 
-def best_state(workdir, settings):
-    build = partial(stage_network, settings, LSP, 1)
-    variables = best_variables(RunFolder(workdir), "stage_1", build)
-    return TrainState(np.zeros((), np.int32), *variables, None)
+def best(workdir, settings):
+    build = partial(stage_network, settings.stage(1), LSP.num_joints)
+    return best_variables(RunFolder(workdir), "stage_1", build)
 
 
 def test_a_loaded_model_predicts_in_the_images_own_pixels(finished, settings, lsp):
     records = open_lsp(lsp.path)[:3]
     poses, _ = prepare(records, settings.data.canvas)
-    graph = graph_defs(partial(stage_network, settings, LSP, 1)).evaluate
-    predictor = Predictor(graph, 1, settings, LSP, sharding.device_mesh(joint=1))
-    expected = predictor(best_state(finished, settings), poses).joints
+    graph = graph_defs(partial(stage_network, settings.stage(1), LSP.num_joints)).evaluate
+    predictor = Predictor(graph, settings.stage(1), settings, LSP, sharding.device_mesh(joint=1))
+    expected = predictor(best(finished, settings), poses).joints
     model = load(finished)
-    images = [np.asarray(decode(record.read(), record.name)) for record in records]
-    np.testing.assert_allclose(model.predict(images), expected, atol=1e-3)
-    assert model.predict([]).shape == (0, 14, 2)
+    images = [np.asarray(decode_rgb(record.read(), record.name)) for record in records]
+    found = model.predict(images)
+    np.testing.assert_allclose([pose.joints for pose in found], expected, atol=1e-3)
+    assert found[0].scales is None
+    assert model.predict([]) == []
     with pytest.raises(UserError, match=r"images\[0\]: float64"):
         model.predict([images[0] / 255.0])
-    with pytest.raises(UserError, match=r"boxes\[0\]: .* above 0"):
-        model.predict(images[:1], [(5.0, 5.0, 0.0, 3.0)])
+    with pytest.raises(UserError, match=r"boxes\[0\]: .* x0 < x1"):
+        model.predict(images[:1], [(5.0, 3.5, 5.0, 6.5)])
 
 
 def test_the_train_step_is_traced_once(settings, lsp):
@@ -225,7 +227,7 @@ def test_the_train_step_is_traced_once(settings, lsp):
         return train_step(state, batch, **keywords)
 
     everywhere = sharding.replicated(sharding.device_mesh())
-    build = partial(stage_network, settings, LSP, 1)
+    build = partial(stage_network, settings.stage(1), LSP.num_joints)
     optimizer = optax.adam(1e-3)
     state = create_state(build, optimizer, jax.random.key(0), everywhere)
     counted = partial(
@@ -238,7 +240,7 @@ def test_the_train_step_is_traced_once(settings, lsp):
     )
     plan = make_plan(settings.train, settings.evaluation.every, len(poses))
     batches = sharding.split(sharding.device_mesh(), axis=1)
-    call = make_train_call(counted, poses, "device", plan, 0, everywhere, batches)
+    call = make_train_call(counted, poses, "device", plan, [0], everywhere, batches)
     for done in range(0, 6, plan.steps_per_call):
         state, _ = call(state, done)
     assert int(state.step) == 6
@@ -253,7 +255,7 @@ def test_the_mean_pose_is_drawn_in_each_images_box(lsp):
         return Part(jax.tree.map(lambda array: array[first:last], poses), names[first:last])
 
     parts = Parts(part(0, 15), part(15, 20), part(20, 40), added=5)
-    images = [decode(record.read(), record.name).size for record in open_lsp(lsp.path)]
+    images = [decode_rgb(record.read(), record.name).size for record in open_lsp(lsp.path)]
     sizes = np.array(images, float)[:, None]  # [n, 1, 2]
     relative = ((lsp.joints + 0.5) / sizes)[:10].mean(0)
     np.testing.assert_allclose(mean_pose_joints(parts), relative * sizes[20:] - 0.5, atol=2e-3)

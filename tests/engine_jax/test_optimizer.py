@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from engine_jax.optimizer import OptimizerConfig, block_of, make_optimizer, observe_validation
+from engine_jax.optimizer import OptimizerConfig, block_of, make_optimizer, update_plateau
 from engine_jax.stacked import stacked
 
 ADAM = OptimizerConfig("adam", 0.1, "constant", 2, 0.9, 0.0)
@@ -57,7 +57,7 @@ def test_the_rate_falls_where_validation_stops_improving(stack):
     rates = []
     # Losses below 0 are losses too.
     for loss in (3.0, 2.0, 2.5, 2.0, -1.0, -1.1, -1.0, -1.0, -1.0, -1.0):
-        state = observe_validation(config, state, loss)
+        state = update_plateau(config, state, loss)
         updates, state = optimizer.update(params, state, params)
         assert updates["logits"].shape == params["logits"].shape
         rates.append(-float(updates["logits"].ravel()[0]))
@@ -67,7 +67,7 @@ def test_the_rate_falls_where_validation_stops_improving(stack):
 
 def test_other_schedules_hear_nothing_of_evaluations():
     state = make_optimizer(ADAM, 10).init(PARAMS)
-    assert observe_validation(ADAM, state, 1.0) is state
+    assert update_plateau(ADAM, state, 1.0) is state
 
 
 def test_blocks_have_rates_of_their_own():

@@ -1,28 +1,36 @@
 import numpy as np
 import pytest
 
-from engine_jax.order import epoch_order, largest_divisor, padded_batches, step_indices
+from engine_jax.order import (
+    epoch_order,
+    largest_divisor,
+    padded_batches,
+    shuffled,
+    step_indices,
+)
 from engine_jax.stream import stream
 
 
 def test_an_epoch_visits_no_sample_twice_and_differs_from_the_next():
-    first = step_indices(seed=3, step=0, count=4, size=21, batch_size=5)
+    first = step_indices(entropy=[3], step=0, count=4, size=21, batch_size=5)
     assert first.shape == (4, 5)
     assert len(set(first.ravel())) == 20
-    second = step_indices(seed=3, step=4, count=4, size=21, batch_size=5)
+    second = step_indices(entropy=[3], step=4, count=4, size=21, batch_size=5)
     assert not np.array_equal(first, second)
 
 
 def test_indices_depend_on_the_step_alone():
-    whole = step_indices(seed=1, step=8, count=4, size=20, batch_size=5)
-    parts = [step_indices(seed=1, step=8 + i, count=1, size=20, batch_size=5) for i in range(4)]
+    whole = step_indices(entropy=[1], step=8, count=4, size=20, batch_size=5)
+    parts = [
+        step_indices(entropy=[1], step=8 + i, count=1, size=20, batch_size=5) for i in range(4)
+    ]
     np.testing.assert_array_equal(whole, np.concatenate(parts))
-    np.testing.assert_array_equal(whole.ravel(), epoch_order(1, 2, 20))
+    np.testing.assert_array_equal(whole.ravel(), epoch_order([1], 2, 20))
 
 
 def test_a_call_stays_in_its_epoch():
     with pytest.raises(ValueError, match="beyond an epoch of 4"):
-        step_indices(seed=0, step=3, count=2, size=20, batch_size=5)
+        step_indices(entropy=[0], step=3, count=2, size=20, batch_size=5)
 
 
 def test_padded_batches_hold_every_sample_once():
@@ -38,6 +46,19 @@ def test_padded_batches_hold_every_sample_once():
 )
 def test_largest_divisor(number, limit, expected):
     assert largest_divisor(number, limit) == expected
+
+
+def test_shuffled_is_the_same_on_every_machine():
+    assert shuffled(6, 0).tolist() == [0, 3, 5, 1, 2, 4]
+    assert sorted(shuffled(100, 2**63 - 1)) == list(range(100))
+    assert shuffled(100, 1).tolist() != shuffled(100, 0).tolist()
+
+
+def test_several_orders_of_one_seed_are_drawn_one_after_the_other():
+    bits = np.random.Philox(3).random_raw(9)
+    for start in (0, 4):
+        order = shuffled(5, 3, start)
+        assert order.tolist() == np.argsort(bits[start : start + 5]).tolist()
 
 
 def test_a_stream_gathers_in_order_and_starts_anywhere():

@@ -14,6 +14,15 @@ METRICS = [metric for row in PANELS for metric in row]
 FLOOR = {"accuracy": 17.6, "recall": 29.6, "a": 5.0, "b": 18.1, "c": 66.3}
 
 
+@pytest.mark.parametrize(
+    ("length", "start", "end"),
+    [(7, "cracked", "cracked"), (6, "crack…", "…acked"), (2, "c…", "…d"), (1, "", "")],
+)
+def test_a_long_name_is_cut_at_one_end(length, start, end):
+    assert plots.shorten("cracked", length, keep="start") == start
+    assert plots.shorten("cracked", length) == end
+
+
 def test_loss_per_step_and_per_epoch():
     per_step, per_epoch = plots.loss_curves(some_history()).axes
     raw, mean = line_of(per_step, "as logged"), line_of(per_step, "mean of 2")

@@ -1,44 +1,104 @@
 import json
+from dataclasses import dataclass
+from typing import Literal
 
 import pytest
 
+from engine_jax.config import Location
 from engine_jax.errors import UserError
-from engine_jax.run_folder import RunFolder
+from engine_jax.run_folder import RunFolder, Schema
 from engine_jax.writer import MetricsWriter, read_metrics
 
-CONFIG = {"seed": 0, "data": {"dir": "x", "sizes": (1, 2)}}
+
+@dataclass(frozen=True)
+class Data:
+    dir: Location
+    sizes: tuple[int, ...]
 
 
-def test_the_same_config_resumes(tmp_path):
-    RunFolder(tmp_path / "run").start(CONFIG)
-    RunFolder(tmp_path / "run").start(CONFIG)
-    assert RunFolder(tmp_path / "run").read_config()["data"] == {"dir": "x", "sizes": [1, 2]}
+@dataclass(frozen=True)
+class Config:
+    task: Literal["toy"]
+    seed: int
+    data: Data
+
+
+@dataclass(frozen=True)
+class LaterConfig(Config):
+    speed: float = 2.0
+
+
+SCHEMA = Schema("toy", Config)
+RUN = Config("toy", 0, Data("x", (1, 2)))
+
+
+def test_the_same_config_resumes_wherever_the_data_lie(tmp_path):
+    RunFolder(tmp_path / "run").start(SCHEMA, RUN)
+    RunFolder(tmp_path / "run").start(SCHEMA, RUN)
+    RunFolder(tmp_path / "run").start(SCHEMA, Config("toy", 0, Data("elsewhere", (1, 2))))
+    assert RunFolder(tmp_path / "run").read_settings(SCHEMA) == RUN
 
 
 def test_another_config_is_refused_by_the_fields_that_differ(tmp_path):
-    RunFolder(tmp_path).start(CONFIG)
-    other = {"seed": 1, "data": {"dir": "y", "sizes": (1, 2)}, "new": 3}
+    RunFolder(tmp_path).start(SCHEMA, RUN)
     with pytest.raises(UserError) as error:
-        RunFolder(tmp_path).start(other)
+        RunFolder(tmp_path).start(SCHEMA, Config("toy", 1, Data("y", (1, 3))))
     message = str(error.value)
     assert "config.seed: 0 there, 1 here" in message
-    assert "config.data.dir: 'x' there, 'y' here" in message
-    assert "config.new: 'missing' there, 3 here" in message
-    assert "sizes" not in message
+    assert "config.data.sizes: (1, 2) there, (1, 3) here" in message
+    assert "config.data.dir" not in message
+
+
+def test_a_field_that_was_added_gets_its_default(tmp_path):
+    RunFolder(tmp_path).start(SCHEMA, RUN)
+    later = Schema("toy", LaterConfig)
+    assert RunFolder(tmp_path).read_settings(later) == LaterConfig("toy", 0, RUN.data, 2.0)
+    RunFolder(tmp_path).check(later, LaterConfig("toy", 0, RUN.data))
+    with pytest.raises(UserError, match=r"config\.speed: 2\.0 there, 3\.0 here"):
+        RunFolder(tmp_path).check(later, LaterConfig("toy", 0, RUN.data, 3.0))
+
+
+def test_an_older_format_is_upgraded_and_a_newer_one_refused(tmp_path):
+    old = {"task": "toy", "number": 7, "data": {"dir": "x", "sizes": [1, 2]}}
+    (tmp_path / "config.json").write_text(json.dumps(old))
+
+    def with_seed(config):
+        config["seed"] = config.pop("number")
+        return config
+
+    schema = Schema("toy", Config, (with_seed,))
+    expected = Config("toy", 7, RUN.data)
+    assert RunFolder(tmp_path).read_settings(schema) == expected
+    with pytest.raises(UserError, match="an unfinished run that an earlier version began"):
+        RunFolder(tmp_path).check(schema, expected)
+    RunFolder(tmp_path).write_results({})
+    RunFolder(tmp_path).check(schema, expected)
+
+    RunFolder(tmp_path / "new").start(schema, expected)
+    assert json.loads((tmp_path / "new" / "config.json").read_text())["format"] == 1
+    with pytest.raises(UserError, match="its format is 1, written by a newer version"):
+        RunFolder(tmp_path / "new").read_settings(SCHEMA)
+
+
+def test_a_run_of_another_task_says_so(tmp_path):
+    RunFolder(tmp_path).start(SCHEMA, RUN)
+    with pytest.raises(UserError, match="holds a run of the task 'toy'; accepted: 'pose'"):
+        RunFolder(tmp_path).read_settings(Schema("pose", Config))
 
 
 def test_a_folder_of_other_files_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(UserError, match="not a run's folder"):
-        RunFolder(tmp_path).start(CONFIG)
+        RunFolder(tmp_path).start(SCHEMA, RUN)
 
 
 def test_a_folder_without_a_run_or_with_a_broken_config_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no config\.json"):
-        RunFolder(tmp_path).read_config()
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match=r"config\.json: not JSON"):
-        RunFolder(tmp_path).read_config()
+        RunFolder(tmp_path).read_settings(SCHEMA)
+    for text, message in (("{", "not JSON"), ("[1]", "holds list; accepted: a JSON object")):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(UserError, match=rf"config\.json: {message}"):
+            RunFolder(tmp_path).read_settings(SCHEMA)
 
 
 def test_results_are_strict_json(tmp_path):

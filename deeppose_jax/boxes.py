@@ -1,0 +1,38 @@
+"""Boxes: corners (x0, y0, x1, y1) in pixels, in coordinates in which (0, 0) is the centre of the top left pixel.
+
+A pixel reaches half a pixel to every side of its centre, so that a whole image of w x h pixels is the box
+(-0.5, -0.5, w - 0.5, h - 0.5). The paper's b = (b_c, b_w, b_h) is a box's centre and size (DeepPose, section 3.1).
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from deeppose_jax import affine
+
+Box = tuple[float, float, float, float]
+
+
+def whole_image(width: float, height: float) -> Box:
+    """The box around all pixels of an image."""
+    return -0.5, -0.5, width - 0.5, height - 0.5
+
+
+def centre_and_size(
+    boxes: Float[Array, "*b 4"],
+) -> tuple[Float[Array, "*b 2"], Float[Array, "*b 2"]]:
+    """The paper's b_c, (x, y), and (b_w, b_h)."""
+    low, high = boxes[..., :2], boxes[..., 2:]
+    return (low + high) / 2, high - low
+
+
+def from_centre_and_size(
+    centre: Float[Array, "*b 2"], size: Float[Array, "*b #2"]
+) -> Float[Array, "*b 4"]:
+    """The inverse of `centre_and_size`."""
+    return jnp.concatenate([centre - size / 2, centre + size / 2], -1)
+
+
+def mapped(boxes: Float[Array, "*b k 4"], maps: Float[Array, "*b 2 3"]) -> Float[Array, "*b k 4"]:
+    """The images of boxes under maps that scale, mirror and shift, but don't rotate."""
+    ends = affine.apply(maps, boxes[..., :2]), affine.apply(maps, boxes[..., 2:])
+    return jnp.concatenate([jnp.minimum(*ends), jnp.maximum(*ends)], -1)

@@ -1,0 +1,90 @@
+"""The MATLAB files of Leeds Sports Pose and LSP Extended: joints.mat, and predictions of the same layout."""
+
+import io
+import struct
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float64
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+
+from engine_jax.errors import UserError, listed
+from engine_jax.image_files import READ_ERRORS
+
+Kind = Literal["lsp", "lspet"]
+
+_KINDS: dict[tuple[int, int], Kind] = {(3, 14): "lsp", (14, 3): "lspet"}
+# What scipy raises on bytes that aren't a complete MATLAB file of version 4 to 7: it doesn't check them first.
+_UNREADABLE = (
+    *(LookupError, OverflowError, TypeError, ValueError, MatReadError, struct.error),
+    *READ_ERRORS,
+)
+
+
+def read_array(path: Path | zipfile.Path, variable: str) -> Float64[np.ndarray, "a b c"]:
+    """A variable with three axes; a last axis of length 1, which MATLAB drops, is restored.
+
+    Raises:
+        UserError: the file isn't there or can't be read, or the variable isn't there or of another type or shape.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; expected a MATLAB file with `{variable}`")
+    try:
+        contents = loadmat(io.BytesIO(path.read_bytes()))
+    except _UNREADABLE as error:
+        raise UserError(
+            f"{path}: can't be read as a MATLAB file ({error}); accepted: versions up to 7, saved with -v7"
+        ) from error
+    names = sorted(name for name in contents if not name.startswith("__"))
+    if variable not in names:
+        raise UserError(f"{path}: no variable `{variable}`, found {listed(names) or 'none'}")
+    array = contents[variable]
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        kind = getattr(array, "dtype", type(array).__name__)
+        raise UserError(f"{path}: `{variable}` is of type {kind}; accepted: real numbers")
+    array = array[..., None] if array.ndim == 2 else array
+    if array.ndim != 3 or not array.size:
+        raise UserError(f"{path}: `{variable}` has shape {list(array.shape)}; accepted: three axes")
+    return array.astype(np.float64)
+
+
+def read_joints(path: Path | zipfile.Path) -> tuple[Kind, Float64[np.ndarray, "n 14 3"]]:
+    """Which of the two data sets a joints.mat belongs to, and each joint's x, y and flag.
+
+    x and y are MATLAB's, which start at 1. The flag, 0 or 1, marks occluded joints in LSP and labelled ones in LSP
+    Extended.
+
+    Raises:
+        UserError: as `read_array` does, or for other numbers than these.
+    """
+    joints = read_array(path, "joints")
+    kind = _KINDS.get(joints.shape[:2])
+    if kind is None:
+        raise UserError(
+            f"{path}: `joints` has shape {list(joints.shape)}; accepted: [3, 14, n] (LSP) or [14, 3, n] (LSP Extended)"
+        )
+    joints = joints.transpose((2, 1, 0) if kind == "lsp" else (2, 0, 1))
+    flags = joints[..., 2]
+    if not np.isin(flags, (0, 1)).all():
+        odd = flags[~np.isin(flags, (0, 1))][0]
+        meaning = "occluded" if kind == "lsp" else "labelled"
+        raise UserError(
+            f"{path}: the third number of a joint ({meaning}) is {odd}; accepted: 0 or 1"
+        )
+    return kind, joints
+
+
+def labelled_joints(kind: Kind, joints: Float64[np.ndarray, "n 14 3"]) -> Bool[np.ndarray, "n 14"]:
+    """Which joints have a position.
+
+    LSP labels every joint, the occluded ones too, except those at exactly (0, 0): that is outside MATLAB's image and
+    stands for a missing value in files of this layout. LSP Extended labels those with the flag 1, x > 0 and y > 0.
+    """
+    xy = joints[..., :2]
+    finite = np.isfinite(xy).all(-1)
+    if kind == "lsp":
+        return finite & (xy != 0).any(-1)
+    return finite & (joints[..., 2] == 1) & (xy > 0).all(-1)

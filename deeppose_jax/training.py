@@ -1,0 +1,180 @@
+"""Trains one stage of a run on the errors of the stage before it, and applies it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import optax
+
+from convnets_jax.transfer import check_blocks
+from deeppose_jax.config import PoseConfig, StageConfig
+from deeppose_jax.data.load import Parts
+from deeppose_jax.epoch_metrics import epoch_metrics, evaluated_sets
+from deeppose_jax.initial_weights import previous_weights, published_weights
+from deeppose_jax.mesh import batch_axes, state_sharding
+from deeppose_jax.predictor import Predictions, Predictor
+from deeppose_jax.previous_stage import MeasuredPoses, cached_poses, needs_training_poses
+from deeppose_jax.regressor import Regressor
+from deeppose_jax.stages import stage_network
+from deeppose_jax.train_step import joint_refiners_step, shared_refiner_step, train_step
+from engine_jax import sharding
+from engine_jax.experiment import Run
+from engine_jax.feed import Step, make_train_call
+from engine_jax.loop import Fit, TrainCall, fit
+from engine_jax.optimizer import make_optimizer, update_plateau
+from engine_jax.phases import Phase
+from engine_jax.plan import make_plan
+from engine_jax.randomness import entropy_for, key_for
+from engine_jax.stacked import stacked
+from engine_jax.state import (
+    TrainState,
+    Variables,
+    abstract_model,
+    create_state,
+    graph_defs,
+    variables_by_name,
+)
+
+
+@dataclass(frozen=True)
+class TrainedStage:
+    """A stage after its training.
+
+    Attributes:
+        config: of the stage.
+        fitted: result of training.
+        predictions: of its best variables, by the names of `evaluated_sets`.
+        measured: its poses whose errors the next stage is trained on; None for the last stage.
+    """
+
+    config: StageConfig
+    fitted: Fit
+    predictions: Mapping[str, Predictions]
+    measured: MeasuredPoses | None
+
+
+def train_stage(
+    run: Run[PoseConfig, Parts], number: int, before: Sequence[TrainedStage]
+) -> TrainedStage:
+    """Trains a stage, resuming if that was interrupted, and applies it.
+
+    Args:
+        run: what it is trained with.
+        number: of the stage, counted from 1.
+        before: the stages before it.
+
+    Raises:
+        UserError: when its checkpoint, or the weights that it should start with, are of another architecture, or the
+            loss is no longer finite.
+    """
+    settings, parts, seed = run.settings, run.parts, run.settings.seed
+    stage, skeleton = settings.stage(number), parts.skeleton
+    build = partial(stage_network, stage, skeleton.num_joints)
+    placed = state_sharding(stage, run.mesh)
+
+    def begin(phase: Phase) -> tuple[TrainState, TrainCall]:
+        optimizer = make_optimizer(stage.optimizer, phase.plan.steps, dict(stage.transfer.rates))
+        by_joint = stacked(optimizer) if stage.form == "per_joint" else optimizer
+        key = key_for(seed, phase.name, "parameters")
+        state = create_state(build, by_joint, key, placed, trained=phase.trained)
+        train_call = make_train_call(
+            _step(run, stage, phase, before, optimizer),
+            parts.train.poses,
+            settings.data.placement,
+            phase.plan,
+            entropy_for(seed, phase.name, "order"),
+            placed,
+            sharding.split(run.mesh, axis=1, over=batch_axes(stage)),
+        )
+        return state, train_call
+
+    def initialise(state: TrainState) -> TrainState:
+        if stage.from_previous:
+            names = state.variables.by_name()
+            taken = previous_weights(names, before[-1].fitted.best.by_name(), number)
+            return state.with_variables(taken)
+        if stage.model.weights:
+            return state.with_variables(published_weights(stage.model))
+        return state
+
+    predictor = Predictor(graph_defs(build).evaluate, stage, settings, skeleton, run.mesh)
+    sets = evaluated_sets(parts, settings)
+    previous = {key: before[-1].predictions[key].stage if before else None for key in sets}
+
+    def predictions(variables: Variables) -> dict[str, Predictions]:
+        return {key: predictor(variables, poses, previous[key]) for key, poses in sets.items()}
+
+    def evaluate(variables: Variables) -> dict[str, float]:
+        return epoch_metrics(predictions(variables), sets, skeleton)
+
+    plan = make_plan(stage.train, settings.evaluation.every, len(parts.train.poses), stage.field)
+    fitted = fit(
+        stage.transfer.phases(stage.name, plan),
+        begin,
+        evaluate,
+        run.folder,
+        initialise=initialise,
+        after_evaluation=partial(update_plateau, stage.optimizer),
+    )
+    found = predictions(fitted.best)
+    measured = None
+    if needs_training_poses(settings.refiner, number, settings.stages):
+        train = parts.train.poses
+        earlier = before[-1].measured.predicted if before and before[-1].measured else None
+        on_train = cached_poses(
+            run.folder.checkpoints / stage.name / "train_poses.npz",
+            lambda: predictor(fitted.best, train, earlier).stage,
+        )
+        measured = MeasuredPoses("training", on_train, train)
+    elif number < settings.stages:
+        measured = MeasuredPoses("validation", found["validation"].stage, sets["validation"])
+    return TrainedStage(stage, fitted, found, measured)
+
+
+def _step(
+    run: Run[PoseConfig, Parts],
+    stage: StageConfig,
+    phase: Phase,
+    before: Sequence[TrainedStage],
+    optimizer: optax.GradientTransformation,
+) -> Step:
+    """The stage's train step as a function of its state and a batch."""
+    settings, skeleton = run.settings, run.parts.skeleton
+    key = key_for(settings.seed, phase.name, "steps")
+    common = {"optimizer": optimizer, "settings": settings, "skeleton": skeleton, "key": key}
+    build = partial(stage_network, stage, skeleton.num_joints)
+    if stage.form == "regressor":
+        graphdef = graph_defs(build, phase.trained).train
+        return partial(train_step, graphdef=graphdef, trained=phase.trained, **common)
+    measured = before[-1].measured
+    assert measured is not None
+    observed = settings.refiner.displacements == "observed"
+    common["displacements"] = (
+        measured.observed(skeleton) if observed else measured.normals(skeleton)
+    )
+    if stage.form == "shared":
+        return partial(shared_refiner_step, graphdef=graph_defs(build).train, **common)
+    one = partial(Regressor, stage.model, 1)
+    return partial(joint_refiners_step, graphdef=graph_defs(one).train, mesh=run.mesh, **common)
+
+
+def check_stages(settings: PoseConfig, parts: Parts) -> None:
+    """Checks every stage before the first one is trained.
+
+    Raises:
+        UserError: when the training part has fewer images than a batch, a network can't be built, or a stage can't
+            start from the one before it or from its file of weights.
+    """
+    size, previous = len(parts.train.poses), None
+    for number in range(1, min(settings.stages, 3) + 1):  # All later ones are like the third.
+        stage = settings.stage(number)
+        plan = make_plan(stage.train, settings.evaluation.every, size, stage.field)
+        stage.transfer.phases(stage.name, plan)
+        model = abstract_model(partial(stage_network, stage, parts.skeleton.num_joints))
+        check_blocks(model, stage.transfer)
+        names = variables_by_name(model)
+        if stage.from_previous and previous is not None:
+            previous_weights(names, previous, number)
+        elif stage.model.weights and number == 2:
+            published_weights(stage.model)
+        previous = names

@@ -1,0 +1,122 @@
+"""What every task's training program does before and after training."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import jax
+from jax.sharding import Mesh
+
+from engine_jax.config import from_mapping
+from engine_jax.loop import Fit
+from engine_jax.run_folder import RunFolder, Schema
+
+
+class Sized(Protocol):
+    """Data in parts."""
+
+    def sizes(self) -> Mapping[str, int]:
+        """Images of each part."""
+        ...
+
+
+C = TypeVar("C")
+P = TypeVar("P", bound=Sized)
+
+_PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+@dataclass(frozen=True)
+class Experiment(Generic[C]):
+    """A run of a task, new, interrupted or finished.
+
+    Attributes:
+        schema: of the task.
+        settings: the run's configuration.
+        folder: the run's folder.
+        results: what results.json holds if the run is finished, else None.
+    """
+
+    schema: Schema[C]
+    settings: C
+    folder: RunFolder
+    results: dict[str, Any] | None
+
+    def start(self, title: str, parts: P, mesh: Mesh) -> "Run[C, P]":
+        """Begins or continues the run's folder, once its data are known to be usable.
+
+        Args:
+            title: what is trained on.
+            parts: the data.
+            mesh: the devices.
+        """
+        sizes = ", ".join(f"{size} {name}" for name, size in parts.sizes().items())
+        logging.info("%s: %s images", title, sizes)
+        self.folder.start(self.schema, self.settings)
+        return Run(self.settings, parts, mesh, self.folder)
+
+
+@dataclass(frozen=True)
+class Run(Generic[C, P]):
+    """What a run's networks are trained with.
+
+    Attributes:
+        settings: the run's configuration.
+        parts: the data to train on, to choose parameters by, and to test on.
+        mesh: the devices.
+        folder: the run's folder.
+    """
+
+    settings: C
+    parts: P
+    mesh: Mesh
+    folder: RunFolder
+
+
+def open_experiment(
+    schema: Schema[C], config: Mapping[str, Any], workdir: str | Path
+) -> Experiment[C]:
+    """Checks a configuration and the folder that its run is in, or will be in.
+
+    Raises:
+        UserError: a value that isn't accepted, or a folder that holds something else.
+    """
+    settings = from_mapping(schema.config, config)
+    folder = RunFolder(workdir)
+    folder.check(schema, settings)
+    results = folder.read_results()
+    if results is not None:
+        logging.info("%s: this run is finished", folder.path)
+    return Experiment(schema, settings, folder, results)
+
+
+def provenance(settings: Any) -> dict[str, Any]:
+    """The part of results.json on what produced it: configuration, seed, device and versions."""
+    return {
+        "task": settings.task,
+        "preset": settings.preset,
+        "seed": settings.seed,
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "versions": {package: version(package) for package in _PACKAGES},
+    }
+
+
+def training_summary(fitted: Fit, networks: int = 1) -> dict[str, Any]:
+    """The part of results.json on how a network was trained; of several side by side, `parameters` is one's."""
+    return {
+        "parameters": fitted.best.parameter_count // networks,
+        "epochs": fitted.epochs,
+        "best_epoch": fitted.best_epoch,
+        "seconds": round(fitted.seconds, 1),
+        "images_per_second": round(fitted.images_per_second, 1),
+    }
+
+
+def log_report(folder: RunFolder, *tables: str) -> None:
+    """Prints a finished run's tables, and where its results and pictures are."""
+    for table in tables:
+        logging.info("\n%s", table)
+    logging.info("\nresults in %s, pictures in %s", folder.path / "results.json", folder.plots)

@@ -1,0 +1,131 @@
+"""What `predict` of every task's model takes, and the frame of every task's prediction program."""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from engine_jax.errors import UserError
+from engine_jax.image_files import image_paths, read_rgb
+from engine_jax.images import UnreadableError, as_rgb
+
+T = TypeVar("T")
+
+# A uint8 RGB array [h, w, 3], an image of Pillow's, or the path of an image file.
+AnyImage: TypeAlias = np.ndarray | Image.Image | str | Path
+
+# Limits on what a program passes to `predict` at once: images, and pixels of all images together.
+_BATCH, _PIXELS = 32, 2**25
+
+
+def rgb_arrays(images: AnyImage | Sequence[AnyImage]) -> list[np.ndarray]:
+    """Images of any of the accepted kinds as uint8 arrays [h, w, 3]; a single image is a list of one.
+
+    Raises:
+        UserError: an array of another shape or type, or a file that can't be read as an image.
+    """
+    single = isinstance(images, (str, Path, Image.Image)) or (
+        isinstance(images, np.ndarray) and images.ndim == 3
+    )
+    listed = [images] if single else images
+    return [_rgb_array(image, f"images[{i}]") for i, image in enumerate(listed)]  # pyright: ignore[reportArgumentType]
+
+
+def _rgb_array(image: AnyImage, name: str) -> np.ndarray:
+    if isinstance(image, (str, Path)):
+        return np.asarray(read_rgb(Path(image).read_bytes, str(image)))
+    if isinstance(image, Image.Image):
+        try:
+            return np.asarray(as_rgb(image))
+        except ValueError as error:
+            raise UserError(f"{name}: {error}") from error
+    array = np.asarray(image)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or not array.size:
+        raise UserError(
+            f"{name}: {array.dtype} {array.shape}; accepted: uint8 [h, w, 3], a PIL image, or a path"
+        )
+    return array
+
+
+def prediction_parser(program: str, description: str) -> argparse.ArgumentParser:
+    """The command line of a program that applies a finished run to images."""
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
+    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER")
+    parser.add_argument("--workdir", required=True, help="the folder of a finished run")
+    parser.add_argument("--out", required=True, help="the folder to write to")
+    parser.add_argument(
+        "--skip-unreadable", action="store_true", help="report and leave out what can't be read"
+    )
+    return parser
+
+
+def predict_files(
+    args: argparse.Namespace,
+    load: Callable[[str], T],
+    predict: Callable[[T, list[np.ndarray]], Sequence[Any]],
+    write: Callable[[T, np.ndarray, Any, Path], dict[str, Any]],
+    header: Callable[[T], Mapping[str, Any]] = lambda model: {},
+) -> list[dict[str, Any]]:
+    """Reads images, applies a model to them in batches, and writes predictions.json.
+
+    Args:
+        args: of `prediction_parser`.
+        load: makes the model of a run's folder.
+        predict: applies it to some images.
+        write: writes what belongs to one image to files whose names begin with a path, and returns its entry.
+        header: what predictions.json holds beside the entries.
+
+    Returns:
+        The entries.
+
+    Raises:
+        UserError: no images, an unreadable one unless these are skipped, or what `load` and `predict` raise.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    paths = image_paths(args.images)
+    model = load(args.workdir)
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    entries: list[dict[str, Any]] = []
+    with tqdm(total=len(paths), unit="image", disable=None) as bar:
+        for batch in _batches(_read(paths, args.skip_unreadable, bar)):
+            found = predict(model, [image for _, image in batch])
+            for (path, image), prediction in zip(batch, found, strict=True):
+                stem = out / f"{len(entries) + 1:05d}_{path.stem}"
+                entries.append({"file": str(path), **write(model, image, prediction, stem)})
+                bar.update()
+    written = {**header(model), "predictions": entries}
+    (out / "predictions.json").write_text(json.dumps(written, indent=2) + "\n")
+    return entries
+
+
+def _read(paths: Sequence[Path], skip: bool, bar: tqdm) -> Iterator[tuple[Path, np.ndarray]]:
+    for path in paths:
+        try:
+            yield path, np.asarray(read_rgb(path.read_bytes, str(path)))
+        except UnreadableError as error:
+            if not skip:
+                raise
+            bar.write(f"left out: {error}", file=sys.stderr)
+            bar.update()
+
+
+def _batches(
+    images: Iterable[tuple[Path, np.ndarray]],
+) -> Iterator[list[tuple[Path, np.ndarray]]]:
+    batch, pixels = [], 0
+    for path, image in images:
+        batch.append((path, image))
+        pixels += image.shape[0] * image.shape[1]
+        if len(batch) == _BATCH or pixels >= _PIXELS:
+            yield batch
+            batch, pixels = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,35 @@
+"""Skeletons that contradict themselves."""
+
+from dataclasses import replace
+
+import pytest
+
+from deeppose_jax.skeleton import LSP, Stick
+
+
+def swapped(changes):
+    return tuple(changes.get(i, partner) for i, partner in enumerate(LSP.swap))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"swap": LSP.swap[:-1]}, r"swap: .*swap\[swap\[i\]\] is i"),
+        ({"swap": swapped({0: 4})}, r"swap: .*swap\[swap\[i\]\] is i"),
+        ({"swap": swapped({12: 14})}, r"swap: .*accepted: indices of 14 joints, 0 to 13"),
+        ({"swap": swapped({12: -2})}, r"swap: .*0 to 13"),
+        ({"torso": (9, 14)}, r"torso: \(9, 14\); accepted: indices of 14 joints, 0 to 13"),
+        ({"limbs": ((0, 14, "left"),)}, r"limbs: \[0, 14\]"),
+        ({"sticks": (Stick("torso", (2, 3), (8, 14)),)}, r"sticks: \[2, 3, 8, 14\]"),
+        ({"joint_groups": {"head": (12, 20)}}, r"joint_groups: \[12, 20\]"),
+    ],
+)
+def test_skeletons_that_contradict_themselves_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(LSP, **changes)
+
+
+def test_the_torsos_diagonals_are_mirror_images():
+    left_to_right, right_to_left = LSP.torso_diagonals
+    assert [LSP.joints[i] for i in left_to_right] == ["left_shoulder", "right_hip"]
+    assert [LSP.joints[i] for i in right_to_left] == ["right_shoulder", "left_hip"]

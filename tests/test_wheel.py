@@ -1,0 +1,181 @@
+"""The wheel in a fresh environment: its modules, README's Python examples and short runs, far from the repository."""
+
+import ast
+import builtins
+import gzip
+import json
+import re
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from PIL import Image
+
+from tests.convnets_jax.make_torchvision_references import NAMES
+from tests.deeppose_jax.runs import ROOT, environment
+
+# One epoch of the demos in seconds: what `deeppose-jax train` gets beside --config.
+SHORT = {
+    "pose": (
+        "--config.stages=1",
+        "--config.data.train=32",
+        "--config.data.validation=8",
+        "--config.data.test=8",
+        "--config.data.canvas=48",
+        "--config.model.input_size=32",
+        "--config.model.compact.widths=(8,8,8)",
+        "--config.model.compact.out_channels=8",
+        "--config.train.epochs=1",
+        "--config.evaluation.bootstrap=20",
+    ),
+    "anomaly": (
+        "--config.method=reconstruction",
+        "--config.data.train=10",
+        "--config.data.test=2",
+        "--config.model.input_size=32",
+        "--config.model.layers=((4,2,4),(4,2,8))",
+        "--config.model.bottleneck=6",
+        "--config.train.epochs=1",
+        "--config.train.batch_size=4",
+        "--config.evaluation.batch_size=4",
+        "--config.evaluation.bootstrap=20",
+    ),
+    "classify": (
+        "--config.data.rendered=60",
+        "--config.data.size=32",
+        "--config.model.input_size=24",
+        "--config.train.epochs=1",
+        "--config.train.batch_size=8",
+        "--config.evaluation.batch_size=8",
+        "--config.evaluation.bootstrap=20",
+    ),
+}
+# What examples use without saying where it comes from.
+PRESUMED = {"images": "np.zeros((1, 64, 64, 3), np.float32)"}
+
+
+def run(*command, cwd):
+    """Standard output of a program that sees neither the repository nor PYTHONPATH."""
+    variables = {name: value for name, value in environment().items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [*map(str, command)], cwd=cwd, env=variables, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=ROOT)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def programs(wheel, tmp_path_factory):
+    """The folder of `python` and `deeppose-jax` in a new environment: the wheel, and this environment's libraries."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=True)
+    found = folder / ("Scripts" if sys.platform == "win32" else "bin")
+    run(found / "python", "-m", "pip", "install", "--no-deps", "--no-index", wheel, cwd=folder)
+    site = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site_packages = Path(run(found / "python", "-c", site, cwd=folder).strip())
+    # Folders that a .pth file names aren't searched for .pth files, so that an editable install stays unseen.
+    libraries = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    (site_packages / "libraries.pth").write_text("\n".join(libraries))
+    return found
+
+
+@pytest.fixture(scope="module")
+def demo(programs, tmp_path_factory):
+    """A function that gives the folder of a task's demo, trained by the command for an epoch."""
+    folder = tmp_path_factory.mktemp("demos")
+
+    @cache
+    def trained(task):
+        run(programs / "deeppose-jax", "train", f"--config={task}:demo", *SHORT[task], cwd=folder)
+        return folder / "runs" / f"{task}-demo"
+
+    return trained
+
+
+def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    packages = {"anomaly_jax", "classify_jax", "convnets_jax", "deeppose_jax", "engine_jax"}
+    found = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
+    assert found == {*packages, "launch_jax"}
+    assert all(name.endswith(".py") or ".dist-info/" in name for name in names)
+    configs = {f"launch_jax/configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
+    assert configs == {name for name in names if name.startswith("launch_jax/configs/")}
+
+
+def test_every_module_is_imported_from_the_wheel(wheel, programs, tmp_path):
+    paths = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".py")]
+    modules = [path[: -len(".py")].removesuffix("/__init__").replace("/", ".") for path in paths]
+    program = "; ".join(
+        (
+            "import importlib, json",
+            f"files = [importlib.import_module(name).__file__ for name in {modules}]",
+            "print(json.dumps(files))",
+        )
+    )
+    files = json.loads(run(programs / "python", "-c", program, cwd=tmp_path))
+    assert len(files) == len(paths) > 100
+    assert all(Path(file).is_relative_to(programs.parent) for file in files)
+
+
+@pytest.mark.parametrize("task", SHORT)
+def test_the_command_trains(task, demo):
+    results = json.loads((demo(task) / "results.json").read_text())
+    assert (results["task"], results["preset"]) == (task, "demo")
+
+
+def test_the_command_predicts(programs, demo, tmp_path):
+    Image.new("RGB", (70, 90)).save(tmp_path / "photo.png")
+    arguments = ("--workdir", demo("pose"), "photo.png", "--out", "found")
+    run(programs / "deeppose-jax", "predict-pose", *arguments, cwd=tmp_path)
+    found = json.loads((tmp_path / "found" / "predictions.json").read_text())["predictions"]
+    assert [prediction["file"] for prediction in found] == ["photo.png"]
+
+
+def examples():
+    """README's blocks of Python."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
+    return [pytest.param(block, id=f"{i}: {block.split()[1]}") for i, block in enumerate(blocks)]
+
+
+def undefined(block):
+    """Names that a program reads and defines nowhere."""
+    used, defined = set(), set(dir(builtins))
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else defined).add(node.id)
+        elif isinstance(node, ast.alias):
+            defined.add(node.asname or node.name.partition(".")[0])
+    return used - defined
+
+
+def write_weights(path):
+    """torchvision's state dict of the network that the file is called after, of zeros."""
+    shapes = json.loads(gzip.decompress(NAMES.read_bytes()))[path.stem]
+    safetensors.numpy.save_file({name: np.zeros(shape) for name, shape in shapes.items()}, path)
+
+
+@pytest.mark.parametrize("block", examples())
+def test_an_example_of_the_readme_runs(block, programs, demo, tmp_path):
+    for task in re.findall(r'"runs/(\w+)-demo"', block):
+        shutil.copytree(demo(task), tmp_path / "runs" / f"{task}-demo")
+    for name in re.findall(r'"(\w+\.pth)"', block):
+        write_weights(tmp_path / name)
+    for name in re.findall(r'"(\w+\.(?:jpg|png))"', block):
+        Image.new("RGB", (70, 90), "gray").save(tmp_path / name)
+    presumed = [f"{name} = {value}" for name, value in PRESUMED.items() if name in undefined(block)]
+    (tmp_path / "example.py").write_text("\n".join(("import numpy as np", *presumed, block)))
+    run(programs / "python", "example.py", cwd=tmp_path)
