@@ -103,9 +103,9 @@ def test_shapes_that_do_not_fit_are_refused():
     ("fields", "message"),
     [
         ({"widths": ()}, "widths is"),
-        ({"widths": (8, 8), "blocks": (1,)}, "each stage"),
-        ({"widths": (8, 0), "blocks": (1, 1)}, "width below 1"),
-        ({"widths": (8, 8), "blocks": (1, -1)}, "blocks below 0"),
+        ({"widths": (8, 8), "blocks": (1,)}, "blocks is"),
+        ({"widths": (8, 0), "blocks": (1, 1)}, "widths is .*: use 1 or more"),
+        ({"widths": (8, 8), "blocks": (1, -1)}, "blocks is .*: use 0 or more"),
     ],
 )
 def test_configs_are_checked(fields, message):

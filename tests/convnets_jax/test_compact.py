@@ -81,10 +81,10 @@ def test_other_arrays_are_a_users_error(shape):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"widths": (32,), "blocks": (1,)}, "widths is .* at least two stages"),
-        ({"blocks": (1, 1)}, "blocks is .* each of the 4 widths"),
-        ({"out_channels": 0}, "width below 1"),
-        ({"out_blocks": -1}, "blocks below 0"),
+        ({"widths": (32,), "blocks": (1,)}, "widths is .* two stages or more"),
+        ({"blocks": (1, 1)}, "blocks is .* each of 4 widths"),
+        ({"out_channels": 0}, "out_channels is 0: use 1 or more"),
+        ({"out_blocks": -1}, "out_blocks is -1: use 0 or more"),
     ],
 )
 def test_a_config_that_cannot_be_built_says_why(changes, message):
