@@ -82,9 +82,10 @@ def _set_none(config: ConfigDict, argument: str) -> bool:
     *path, last = name.lstrip("-").split(".")
     if text != "None" or not path or path[0] != "config":
         return False
+    group: Any = config
     for part in path[1:]:
-        config = config[part]
-    if config.get_type(last) is str:
+        group = group[part]
+    if group.get_type(last) is str:
         return False
-    config[last] = None
+    group[last] = None
     return True
