@@ -6,13 +6,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, UInt8
 
 from engine_jax.errors import UserError
 from engine_jax.randomness import root_key
 
 
-def chunk_keys(key: PRNGKeyArray, first: Array, chunk: int) -> PRNGKeyArray:
+def chunk_keys(key: PRNGKeyArray, first: Array, chunk: int) -> Key[Array, " chunk"]:
     """The random keys [chunk] of items `first`, `first` + 1, ... of the series of a key."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(chunk))
 

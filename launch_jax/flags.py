@@ -1,6 +1,7 @@
 """The training program's flags, by absl and ml_collections, checked first where their own errors don't help."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
