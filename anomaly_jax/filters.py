@@ -18,8 +18,8 @@ def uniform(window: int) -> Float[np.ndarray, " w"]:
 
 def separable(
     x: Float[Array, "n h w *c"], weights: Float[np.ndarray, " k"]
-) -> Float[Array, "n h' w' *c"]:
-    """Filters along height and width, at the positions where the window lies inside: h' = h - k + 1, w' = w - k + 1.
+) -> Float[Array, "n h-k+1 w-k+1 *c"]:
+    """Filters along height and width, at the positions where the window lies inside.
 
     Each axis is multiplied by a matrix with the weights along its diagonals. Although most entries are 0, this is
     several times faster on CPU than a convolution or a sum of shifted slices, forward and backward.
@@ -30,7 +30,9 @@ def separable(
     return jnp.einsum("ij,nhj...->nhi...", across, x, precision="highest")
 
 
-def reflect(x: Float[Array, "n h w *c"], radius: int) -> Float[Array, "n h'' w'' *c"]:
+def reflect(
+    x: Float[Array, "n h w *c"], radius: int
+) -> Float[Array, "n h+2*{radius} w+2*{radius} *c"]:
     """Pads height and width by reflection, with the edge pixel repeated, by `radius` pixels on each side."""
     pad = [(0, 0), (radius, radius), (radius, radius), *[(0, 0)] * (x.ndim - 3)]
     return jnp.pad(x, pad, mode="symmetric")

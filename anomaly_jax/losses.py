@@ -111,7 +111,7 @@ def _checked(
 
 def _similarity(
     x: Float[Array, "b h w c"], y: Float[Array, "b h w c"], window: int, kind: Window
-) -> Float[Array, "b h' w' c"]:
+) -> Float[Array, "b h-{window}+1 w-{window}+1 c"]:
     """SSIM of all windows inside the images.
 
     Written with p = x + y and q = x - y, for which mp^2 - mq^2 = 4 mx my, mp^2 + mq^2 = 2 (mx^2 + my^2), and likewise

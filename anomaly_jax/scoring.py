@@ -131,7 +131,7 @@ def image_score(
 
 def resize_map(
     anomaly_map: Float[Array, "h w"] | Float[np.ndarray, "h w"], shape: tuple[int, int]
-) -> Float[np.ndarray, "h' w'"]:
+) -> Float[np.ndarray, "{shape[0]} {shape[1]}"]:
     """Resizes a map to an image's own size (h', w'): bilinear, with anti-aliasing when it shrinks.
 
     Runs on the host: images come in any size, and on a device each new size would be compiled.

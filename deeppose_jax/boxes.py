@@ -26,7 +26,7 @@ def centre_and_size(
 
 
 def from_centre_and_size(
-    centre: Float[Array, "*b 2"], size: Float[Array, "*b #2"]
+    centre: Float[Array, "*b 2"], size: Float[Array, "*#b #2"]
 ) -> Float[Array, "*b 4"]:
     """The inverse of `centre_and_size`."""
     return jnp.concatenate([centre - size / 2, centre + size / 2], -1)

@@ -91,7 +91,7 @@ def observed_displacements(
     true: Float[np.ndarray, "n k 2"],
     labelled: Bool[np.ndarray, "n k"],
     skeleton: Skeleton,
-    floor: float | Float[np.ndarray, " n"],
+    floor: float | Float[np.ndarray, "*#n"],
 ) -> ObservedDisplacements:
     """The displacements of a stage's predictions.
 
@@ -124,7 +124,7 @@ def fit_normals(
     true: Float[np.ndarray, "n k 2"],
     labelled: Bool[np.ndarray, "n k"],
     skeleton: Skeleton,
-    floor: float | Float[np.ndarray, " n"],
+    floor: float | Float[np.ndarray, "*#n"],
 ) -> Displacements:
     """Fits the normal distributions of DeepPose, section 3.2, to a stage's predictions.
 
@@ -163,7 +163,7 @@ def simulate(
     labelled: Bool[Array, "n k"],
     displacements: Displacements | ObservedDisplacements,
     skeleton: Skeleton,
-    floor: float | Float[Array, " n"],
+    floor: float | Float[Array, "*#n"],
     flipped: Bool[Array, " n"] | None = None,
 ) -> tuple[Float[Array, "n k 2"], Float[Array, "n k"]]:
     """Draws what the previous stage might have predicted; works inside jit.

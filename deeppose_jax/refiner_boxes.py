@@ -28,7 +28,7 @@ SMALLEST_DIAM = 0.1
 def diam(
     joints: Float[ArrayLike, "*b k 2"],
     skeleton: Skeleton,
-    floor: float | Float[ArrayLike, "*b"],
+    floor: float | Float[ArrayLike, "*#b"],
     labelled: Bool[ArrayLike, "*b k"] | None = None,
 ) -> Float[Array, "*b"]:
     """diam(y): the mean distance between opposing torso joints, `skeleton.torso` and its mirror image.

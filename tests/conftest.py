@@ -1,11 +1,17 @@
 import os
 from pathlib import Path
 
+import jaxtyping
 import pytest
+
+from tests import array_types
 
 # Compilation is most of what the tests take, and LLVM's optimisations are most of that; here and in
 # the programs that tests start.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+PACKAGES = ("anomaly_jax", "classify_jax", "convnets_jax", "deeppose_jax", "engine_jax")
+jaxtyping.install_import_hook(PACKAGES, f"{array_types.__name__}.checked")
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +23,11 @@ def real_data() -> Path:
             "REAL_DATA is unset: set it to a folder that holds lsp/, lspet/, mvtec/ and published/"
         )
     return Path(folder)
+
+
+@pytest.fixture
+def unchecked_shapes():
+    """Leaves arrays of wrong shapes to the functions' own checks."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -194,7 +194,7 @@ def stamp(u: Float[Array, "n"]) -> Defect:
     )
 
 
-def _unit(angle: Array) -> Float[Array, "2"]:
+def _unit(angle: Float[Array, "*n"]) -> Float[Array, "2 *n"]:
     return jnp.stack([jnp.cos(angle), jnp.sin(angle)])
 
 

@@ -81,7 +81,8 @@ def test_a_quarter_turn_takes_the_x_axis_to_the_y_axis(size):
 
 
 @pytest.mark.parametrize(
-    ("angle", "zoom", "shift"), [(0.3, 1.0, (0, 0)), (-1.1, 1.4, (2.5, -4)), (2.0, 0.6, (-3, 1.25))]
+    ("angle", "zoom", "shift"),
+    [(0.3, 1.0, (0.0, 0.0)), (-1.1, 1.4, (2.5, -4.0)), (2.0, 0.6, (-3, 1.25))],
 )
 def test_geometry_is_scipy_s(angle, zoom, shift):
     image = images(1)[0]

@@ -250,6 +250,7 @@ def test_the_published_layers_take_two_sizes():
         AutoencoderConfig.published(64)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize("shape", [(1, 64, 64, 3), (1, 32, 32, 1), (32, 32, 3), (1, 32, 16, 3)])
 def test_images_of_another_shape_are_refused(shape):
     with pytest.raises(UserError, match=r"takes images \[b, 32, 32, 3\], it got an array of shape"):

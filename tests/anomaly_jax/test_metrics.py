@@ -362,6 +362,7 @@ def test_no_result_is_nan_or_out_of_range(maps, masks, good):
             assert value is None or value in counts or 0 <= value <= 1
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -144,6 +144,7 @@ def test_names_stay_apart_however_many_columns(thresholds):
     assert right.width * figure.get_figwidth() >= images.SMALLEST - 1e-6
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [

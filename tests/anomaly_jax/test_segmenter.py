@@ -91,6 +91,7 @@ def test_it_sees_image_and_reconstruction_each_for_itself():
     assert np.abs(first - same).max() > 0.1
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_shapes_that_do_not_fit_are_refused():
     model = Segmenter(SMALL, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="must be of one shape"):
@@ -146,6 +147,7 @@ def test_focal_stays_finite_where_the_network_is_sure(gamma):
     np.testing.assert_allclose(gradient[0, 0, :2], 0, atol=1e-6)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_focal_refuses_other_shapes():
     with pytest.raises(ValueError, match="one shape"):
         focal(jnp.zeros((2, 4, 4)), jnp.zeros((2, 4, 5)))

@@ -30,7 +30,8 @@ def test_false_positive_rates_by_hand():
     assert (good >= thresholds.from_false_positive_rate(good, 0.049)).sum() == 0
     assert thresholds.from_false_positive_rate(good, 0) == np.nextafter(np.float32(19), np.inf)
     assert thresholds.from_false_positive_rate(good, 1) == 0
-    assert (np.arange(100) >= thresholds.from_false_positive_rate(np.arange(100), 0.29)).sum() == 29
+    hundred = np.arange(100.0)
+    assert (hundred >= thresholds.from_false_positive_rate(hundred, 0.29)).sum() == 29
 
 
 def test_tied_scores_are_left_on_the_good_side():

@@ -57,6 +57,7 @@ def test_a_score_counts_each_class():
     assert set(found["intervals"]) == {"top1_error", "top5_error"}
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     ("probabilities", "labels"),
     [

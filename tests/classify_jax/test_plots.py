@@ -27,6 +27,7 @@ def test_accuracies_are_what_the_errors_leave():
         accuracy_curves([{"epoch": 1, "train/loss": 1.0}])
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_the_confusion_matrix_shows_counts_in_rows_of_true_classes():
     figure = confusion(np.array([[8, 2, 0], [0, 0, 0], [1, 0, 3]]), NAMES)
     ax = figure.axes[0]
@@ -40,6 +41,7 @@ def test_the_confusion_matrix_shows_counts_in_rows_of_true_classes():
         confusion(np.eye(2), NAMES)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_examples_say_what_is_predicted_and_what_is_true():
     probabilities = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]])
     images = (255 * random(2, 8, 8, 3)).astype(np.uint8)
@@ -51,6 +53,7 @@ def test_examples_say_what_is_predicted_and_what_is_true():
         examples(images, probabilities, np.array([0]), NAMES, "Title")
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_filters_are_grey_where_weights_are_zero():
     kernel = np.zeros((3, 3, 3, 14))
     kernel[0, 0, 0, 1] = -2.0

@@ -31,6 +31,7 @@ def test_the_box_becomes_the_unit_square_about_zero():
     np.testing.assert_allclose(codec.encode(corners, box), expected)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize("shape", [(4,), (3, 4), (2, 3)])
 def test_shapes_that_do_not_belong_together_are_refused(shape):
     with pytest.raises(ValueError, match="don't fit"):

@@ -285,6 +285,7 @@ def test_eight_devices_split_the_images():
     assert run.returncode == 0, run.stderr
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     ("canvases", "boxes", "options", "message"),
     [

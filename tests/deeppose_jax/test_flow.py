@@ -80,6 +80,7 @@ def test_a_flow_learns_a_density():
     assert losses[-1] < entropy + 0.2 * (best_normal - entropy)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_points_of_another_dimension_are_refused():
     with pytest.raises(ValueError, match=r"points are \[\*b, 2\], not \(4, 3\)"):
         RealNVP(1, 2, rngs=nnx.Rngs(0)).log_prob(jnp.zeros((4, 3)))

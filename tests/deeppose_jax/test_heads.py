@@ -237,6 +237,7 @@ def test_unlabelled_joints_give_no_loss_and_no_gradient_whatever_they_hold(kind)
         assert (np.asarray(leaf[:, 0]) != 0).all()
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     ("kind", "joints", "scales", "target", "labelled"),
     [

@@ -283,6 +283,7 @@ def test_mean_pose_is_over_labelled_joints():
     np.testing.assert_array_equal(metrics.mean_pose(joints, labelled), [[2, 3], [np.nan] * 2])
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -114,6 +114,7 @@ def test_crops_are_bytes_or_floats_up_to_one():
         draw_crops(crops=values / 127.5 - 1)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     ("name", "array"),
     [
@@ -214,6 +215,7 @@ def test_a_large_cloud_is_thinned():
     np.testing.assert_array_equal(shown[[0, -1]], clouds[0][[0, -1]])
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_clouds_that_cannot_be_drawn_are_an_error():
     means, covariances = some_normals()
     points = np.zeros((5, 2))

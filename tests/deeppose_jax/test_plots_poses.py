@@ -69,6 +69,7 @@ def test_captions_stay_apart(n, columns):
         assert max(ax.get_position().x1 for ax in figure.axes) == pytest.approx(1 - min(left))
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_grids_refuse_what_they_cannot_draw():
     images, poses, known = some_images(2), some_poses(2), np.ones((2, 14), bool)
     with pytest.raises(ValueError, match="no images"):
@@ -152,7 +153,9 @@ def test_poses_are_drawn_alike_each_time(kind, tmp_path):
 
     def draw() -> Figure:
         if kind == "grid":
-            return plots.pose_grid(some_images(7), *[some_poses(7)] * 2, np.ones((7, 14)), LSP, "")
+            return plots.pose_grid(
+                some_images(7), *[some_poses(7)] * 2, np.ones((7, 14), bool), LSP, ""
+            )
         return plots.stages_row(some_images(2), true, [true] * 3, known, LSP, "Stages")
 
     assert_drawn_alike(draw, tmp_path)
