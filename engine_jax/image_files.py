@@ -16,6 +16,7 @@ from PIL import Image
 
 from engine_jax.errors import UserError
 from engine_jax.images import UnreadableError, decode_rgb
+from engine_jax.paths import user_path
 
 T = TypeVar("T")
 
@@ -64,16 +65,16 @@ def image_paths(arguments: Sequence[str]) -> list[Path]:
     """
     paths = []
     for argument in arguments:
-        path = Path(argument)
+        path = user_path(argument)
+        if not os.path.lexists(path):
+            raise UserError(f"{path}: no such file or folder")
         if path.is_dir():
             inside = images_in(path)
             if not inside:
                 raise UserError(f"{path}: no images here; accepted: {', '.join(SUFFIXES)}")
             paths += inside
-        elif path.is_file():
-            paths.append(path)
         else:
-            raise UserError(f"{path}: no such file or folder")
+            paths.append(path)
     return paths
 
 

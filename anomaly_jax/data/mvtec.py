@@ -22,6 +22,7 @@ from typing import Literal
 from anomaly_jax.data.image_set import GOOD
 from engine_jax.errors import UserError, listed
 from engine_jax.image_files import READ_ERRORS, SUFFIXES, is_image, natural_order
+from engine_jax.paths import read_file, user_path
 
 Read = Callable[[], bytes]
 Files = dict[str, Read]  # by file name, or by path below the root
@@ -94,7 +95,7 @@ def open_mvtec(path: str | Path) -> list[Record]:
         UserError: no such layout, more than one category, no good training images, no test images,
             a mask without its image, or an image without its mask among others that have one.
     """
-    path = Path(path)
+    path = user_path(path)
     folders = _category(path)
     others = sorted(set(_named(folders, "train")) - {GOOD})
     if others:
@@ -214,7 +215,7 @@ def _folder(path: Path) -> Files:
     below = "" if (path / "train").is_dir() else "*/"
     patterns = ["*", "train/*", *(f"{below}{part}/*/*" for part in _PARTS)]
     found = [file for pattern in patterns for file in path.glob(pattern)]
-    return {file.relative_to(path).as_posix(): file.read_bytes for file in found}
+    return {file.relative_to(path).as_posix(): partial(read_file, file) for file in found}
 
 
 def _zip(path: Path) -> Files:

@@ -9,11 +9,13 @@ WebP; other files, hidden ones (._a.jpg) and a Mac's __MACOSX folder are passed 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from engine_jax.errors import UserError, listed
 from engine_jax.image_files import SUFFIXES, images_in, is_hidden
+from engine_jax.paths import read_file, user_path
 
 Split = Literal["train", "validation", "test"]
 
@@ -55,7 +57,7 @@ def open_folder(path: str | Path) -> list[Record]:
         UserError: no such folder, fewer than two class folders, one without images, or one in validation or test
             that isn't in train.
     """
-    path = Path(path)
+    path = user_path(path)
     if not path.is_dir():
         raise UserError(f"{path}: no such folder; accepted: {_LAYOUT}")
     if not _folders(path / "train"):
@@ -106,7 +108,7 @@ def _classes(root: Path, above: Path, split: Split | None) -> list[Record]:
         if not files:
             raise UserError(f"{folder}: no images of this class; accepted: {', '.join(SUFFIXES)}")
         records += [
-            Record(file.relative_to(root).as_posix(), folder.name, split, file.read_bytes)
+            Record(file.relative_to(root).as_posix(), folder.name, split, partial(read_file, file))
             for file in files
         ]
     class_names(records, str(above))

@@ -16,6 +16,7 @@ import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,7 @@ import numpy as np
 
 from deeppose_jax.data.mat_files import Kind, labelled_joints, read_joints
 from engine_jax.errors import UserError, listed
+from engine_jax.paths import read_file, user_path
 
 Labels = Literal["PC", "OC"]
 Folder = Path | zipfile.Path
@@ -107,7 +109,7 @@ def open_folder(
         UserError: nothing usable there, or more than one data set, or not the one that was asked
         for.
     """
-    source = _find(Path(path), kind)
+    source = _find(user_path(path), kind)
     if labels == "OC" and source.kind == "lsp":
         source = _observer_centric(source)
     elif labels != "PC":
@@ -118,7 +120,7 @@ def open_folder(
     return source.kind, [
         Record(
             image.name,
-            image.read_bytes,
+            partial(read_file, image) if isinstance(image, Path) else image.read_bytes,
             source.joints[i, :, :2] - 1,  # MATLAB's pixels start at 1.
             labelled[i],
             flags[i] if source.kind == "lsp" else None,
