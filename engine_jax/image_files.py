@@ -50,7 +50,10 @@ def natural_order(path: PurePath) -> tuple:
     return numbers, path.name
 
 
-def images_in(folder: Path) -> list[Path]:
+F = TypeVar("F", Path, zipfile.Path)
+
+
+def images_in(folder: F) -> list[F]:
     """The images right in a folder, in the natural order of their names."""
     return sorted(
         (file for file in folder.iterdir() if is_image(PurePath(file.name))), key=natural_order
