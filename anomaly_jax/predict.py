@@ -153,9 +153,9 @@ def parser() -> argparse.ArgumentParser:
     """The program's command line."""
     command = prediction_parser("anomaly_jax.predict", (__doc__ or "").splitlines()[0])
     command.add_argument(
-        "--threshold", type=float, help="for pixels; default: the run's, from good images"
+        "--threshold", type=cli.finite, help="for pixels; default: the run's, from good images"
     )
-    command.add_argument("--image-threshold", type=float, help="for image scores, likewise")
+    command.add_argument("--image-threshold", type=cli.finite, help="for image scores, likewise")
     return command
 
 

@@ -1,5 +1,6 @@
 """Classification networks by name."""
 
+import logging
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any
@@ -30,8 +31,9 @@ class ModelConfig:
     Attributes:
         name: one of `convnets_jax.create`, or "resnet10_narrow", which is small enough for a CPU.
         input_size: height and width of its input in pixels.
-        weights: torchvision's weights for the features to start training from, a .safetensors or .pth file; "" for
-            random ones.
+        weights: torchvision's weights to start training from, a .safetensors or .pth file; "" for random ones. All
+            layers of the network are taken from it but those of the classes, which are new; of a file of features
+            alone, the features.
         head: widths of new hidden layers on the averaged features, instead of the network's own classifier; () keeps
             the latter.
         dtype: of activations; "auto" is bfloat16 on accelerators and float32 on CPU.
@@ -67,14 +69,24 @@ def build(config: ModelConfig, num_classes: int, *, rngs: nnx.Rngs) -> nnx.Modul
 
 
 def published_weights(config: ModelConfig) -> dict[str, jax.Array]:
-    """The arrays of `config.weights` by their names in the network, of its features.
+    """The arrays of `config.weights` by their names in the network.
 
     Raises:
         UserError: when the file can't be read, or holds another architecture.
     """
-    features: Any = build(config, 2, rngs=nnx.Rngs(0)).features  # pyright: ignore[reportAttributeAccessIssue]
-    torchvision.load(features, config.weights)
-    return {f"features.{name}": array for name, array in variables_by_name(features).items()}
+    model = abstract_model(partial(build, config, 2))  # classes: any number
+    _load(model, config)
+    named = variables_by_name(model)
+    return {name: array for name, array in named.items() if isinstance(array, jax.Array)}
+
+
+def _load(model: Any, config: ModelConfig) -> list[str]:
+    """Sets the arrays of a network that the file of weights has, and returns the names of its other parts."""
+    if config.head:
+        torchvision.load(model.features, config.weights)
+        return ["head", "logits"]
+    parts = ("hidden", "auxiliary")
+    return torchvision.load(model, config.weights, new_logits=True, optional=parts)
 
 
 def all_logits(
@@ -90,12 +102,19 @@ def check_network(config: ModelConfig, transfer: TransferConfig) -> None:
     """Checks that the network takes images of this size and has the named blocks, and that its weights can be read.
 
     Raises:
-        UserError: usually because the images are too small for its strides.
+        UserError: usually because the images are too small for its strides; or because layers that the file of weights
+            lacks would be frozen with random weights.
     """
     model: Any = abstract_model(partial(build, config, 2))  # classes: any number
     check_blocks(model, transfer)
     if config.weights:
-        torchvision.load(model.features, config.weights)
+        new = _load(model, config)
+        logging.info("%s: all weights but those of %s", config.weights, ", ".join(new))
+        if frozen := [block for block in new if not transfer.trains(block)]:
+            raise UserError(
+                f"config.transfer.train: {transfer.train} would freeze {', '.join(frozen)} with random weights, which "
+                f"{config.weights} doesn't have; accepted: {(*transfer.train, *frozen)}"
+            )
     model.eval()
     image = jax.ShapeDtypeStruct((1, config.input_size, config.input_size, 3), jnp.float32)
     try:

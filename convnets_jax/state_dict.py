@@ -21,6 +21,7 @@ import safetensors
 import safetensors.numpy
 
 from engine_jax.errors import UserError
+from engine_jax.paths import user_path
 
 _ZIP_START = b"PK\x03\x04"
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
@@ -76,7 +77,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
     Raises UserError for a file that is missing, damaged, of another format, or has anything but named tensors in it.
     """
-    path = Path(path)
+    path = user_path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file; give a .safetensors or .pth file of weights")
     with path.open("rb") as file:

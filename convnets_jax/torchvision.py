@@ -33,7 +33,13 @@ _LEAVES = {  # torch's name -> ours: of a convolution or a linear layer, of a ba
 _LISTED = 4  # tensors of each kind that an error names
 
 
-def load(model: nnx.Module, path: str | Path, *, new_logits: bool = False) -> None:
+def load(
+    model: nnx.Module,
+    path: str | Path,
+    *,
+    new_logits: bool = False,
+    optional: tuple[str, ...] = (),
+) -> list[str]:
     """Sets a module's arrays to those of torchvision's model of the same name.
 
     If the file's tensors and the module's arrays don't match one to one, UserError lists those without a partner and
@@ -45,8 +51,14 @@ def load(model: nnx.Module, path: str | Path, *, new_logits: bool = False) -> No
             in the file are ignored.
         path: a `.safetensors` file, or a `.pth` file of a state dict, whose pickled code isn't executed.
         new_logits: leave the last layer, and those of auxiliary classifiers, as they are, for a new set of classes.
+        optional: parts of the model, such as "hidden", that stay as they are if the file has nothing of them.
+
+    Returns:
+        The names of the layers and parts that stay as they are.
     """
-    assign(model, state_dict.read(path), new_logits=new_logits, source=str(path))
+    return assign(
+        model, state_dict.read(path), new_logits=new_logits, optional=optional, source=str(path)
+    )
 
 
 def assign(
@@ -54,8 +66,9 @@ def assign(
     tensors: Mapping[str, np.ndarray | jax.Array],
     *,
     new_logits: bool = False,
+    optional: tuple[str, ...] = (),
     source: str = "the state dict",
-) -> None:
+) -> list[str]:
     """`load` for a state dict in memory, with torch's names; `source` is its name in errors."""
     names = _names(model)
     state = nnx.to_flat_state(nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat)))
@@ -82,6 +95,15 @@ def assign(
             continue
         value = _from_torch(tensor, names.flattened.get(module))
         values.append((path, variable.replace(jnp.asarray(value, variable.dtype))))
+    untouched = dict.fromkeys(
+        place.rpartition(".")[0] for place in ours if new_logits and _is_last(place)
+    )
+    for part in optional:
+        inside = {place for place in ours if place.startswith(f"{part}.")}
+        inside = {place for place in inside if not names.ignores(place, new_logits)}
+        if inside and inside <= missing:
+            missing -= inside
+            untouched[part] = None
     absent = [f"{place} {_text(_torch_shape(ours[place][1].shape))}" for place in sorted(missing)]
     problems = {
         "of another shape": list(misfits.values()),
@@ -90,7 +112,7 @@ def assign(
     }
     if any(problems.values()):
         listed = "; ".join(f"{what}: {_list(found)}" for what, found in problems.items() if found)
-        of_classes = all("logits" in place.split(".") for place in misfits)
+        of_classes = all(map(_is_last, misfits))
         hint = (
             "" if unexpected or absent or not of_classes else "; new_logits=True leaves these out"
         )
@@ -98,6 +120,12 @@ def assign(
             f"{source}: not the weights of this {type(model).__name__}; tensors {listed}{hint}"
         )
     nnx.update(model, nnx.from_flat_state(values))
+    return list(untouched)
+
+
+def _is_last(place: str) -> bool:
+    """Whether a place is in the layer of the classes, or that of an auxiliary classifier."""
+    return "logits" in place.split(".")
 
 
 def _from_torch(tensor, flattened: tuple[int, int, int] | None):
@@ -148,7 +176,7 @@ class _Names:
         return (
             not place.startswith(self.prefix)
             or place.startswith(self.without)
-            or (new_logits and "logits" in place.split("."))
+            or (new_logits and _is_last(place))
         )
 
 

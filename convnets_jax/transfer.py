@@ -32,8 +32,9 @@ class TransferConfig:
     A block is named by its place in the network, as in "features.stages.3"; "" is the whole network.
 
     Attributes:
-        train: the blocks that are trained. The others are frozen: their parameters don't change and have no optimiser
-            state, and their batch norms keep the running statistics.
+        train: the blocks that are trained, besides layers named "logits": those of the classes, of auxiliary
+            classifiers too, are new and so always trained. The others are frozen: their parameters don't change and
+            have no optimiser state, and their batch norms keep the running statistics.
         thaw_after_epochs: epochs after which all blocks are trained; None keeps them frozen.
         thaw_after_steps: the same in optimiser steps, instead of `thaw_after_epochs`.
         rates: factors of the learning rate, as (block, factor); that of the longest name that fits counts, 1 elsewhere.
@@ -56,6 +57,10 @@ class TransferConfig:
                 f"config.transfer.thaw_after_epochs: {self.thaw_after_epochs} of {epochs} epochs; "
                 "accepted: less than config.train.epochs, or None to keep the blocks frozen"
             )
+
+    def trains(self, block: str) -> bool:
+        """Whether a block's parameters are trained from the first step on."""
+        return _is_trained(block, self.train)
 
     @property
     def thaws(self) -> bool:
@@ -109,9 +114,13 @@ def trained_by(blocks: tuple[str, ...]) -> filterlib.Filter:
 
     def chosen(path: tuple[Any, ...], value: Any) -> bool:
         del value
-        return block_of(".".join(map(str, path)), blocks) is not None
+        return _is_trained(".".join(map(str, path)), blocks)
 
     return nnx.All(nnx.Param, chosen)
+
+
+def _is_trained(name: str, blocks: tuple[str, ...]) -> bool:
+    return "logits" in name.split(".") or block_of(name, blocks) is not None
 
 
 def check_blocks(model: nnx.Module, config: TransferConfig, field: str = "config.transfer") -> None:

@@ -17,6 +17,7 @@ of the images. Without it the floor is left out.
 import argparse
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from engine_jax import cli
 from engine_jax.errors import UserError
 from engine_jax.image_files import images_in, read_bytes
 from engine_jax.images import read_image, upright_size
+from engine_jax.paths import read_file, user_path
 
 
 def load_joints(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -48,10 +50,10 @@ def load_joints(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def load_predictions(path: Path, chosen: slice, total: int) -> np.ndarray:
-    """Reads `pred` [2, 14, n]; returns the chosen images' poses, [m, 14, 2].
+    """Reads `pred` [2, 14, n]; returns the chosen images' poses, [m, 14, 2], with NaN for joints that aren't finite.
 
     Raises:
-        UserError: when the file can't be read, or has another number of poses, or joints that aren't finite.
+        UserError: when the file can't be read, or has another number of poses.
     """
     array = read_array(path, "pred")
     if array.shape[:2] != (2, LSP.num_joints):
@@ -65,11 +67,7 @@ def load_predictions(path: Path, chosen: slice, total: int) -> np.ndarray:
         raise UserError(f"{path}: pred has {len(pred)} poses; accepted are {accepted}")
     if len(pred) != wanted:
         pred = pred[chosen]
-    bad = np.argwhere(~np.isfinite(pred).all(-1))
-    if len(bad):
-        image, joint = bad[0][0] + chosen.start + 1, LSP.joints[bad[0][1]]
-        raise UserError(f"{path}: pred's {joint} of image {image} is not a finite number")
-    return pred
+    return np.where(np.isfinite(pred).all(-1, keepdims=True), pred, np.nan)
 
 
 def parse_images(text: str | None, total: int) -> slice:
@@ -150,7 +148,7 @@ def image_sizes(folder: Path, count: int) -> np.ndarray:
     if len(files) != count:
         raise UserError(f"{folder}: {len(files)} images, but --joints has {count} poses")
     return np.array(
-        [read_image(read_bytes(f.read_bytes, str(f)), str(f), upright_size) for f in files]
+        [read_image(read_bytes(partial(read_file, f), str(f)), str(f), upright_size) for f in files]
     )
 
 
@@ -160,6 +158,7 @@ def main(args: argparse.Namespace) -> None:
     joints, labelled = load_joints(args.joints)
     chosen = parse_images(args.images, len(joints))
     pred = load_predictions(args.predictions, chosen, len(joints))
+    missing = int(np.isnan(pred).any(-1).sum())
     if args.observer_centric:
         pred = observer_centric(pred, LSP)
 
@@ -172,12 +171,15 @@ def main(args: argparse.Namespace) -> None:
         floor = score(mean_pose_predictions(joints, labelled, sizes, chosen))
     image_range = f"{chosen.start + 1}:{chosen.stop}"
     if args.json:
-        about = {"labels": args.labels, "image_range": image_range}
+        about = {"labels": args.labels, "image_range": image_range, "missing_joints": missing}
         print(json.dumps({**about, **result, "mean_pose": floor}, indent=2, allow_nan=False))
         return
     labels = {"PC": "person-centric", "OC": "observer-centric", None: "not stated (--labels)"}
     print(f"{args.predictions}: images {image_range} ({result['images']})")
-    print(f"labels: {args.joints}, {labels[args.labels]}\n")
+    print(f"labels: {args.joints}, {labels[args.labels]}")
+    if missing:
+        print(f"{missing} of {pred[..., 0].size} predicted joints are missing and count as misses")
+    print()
     print(score_table(result, floor))
     if floor is None:
         print("mean-pose floor: left out; it takes the images' sizes (--image-folder)")
@@ -190,8 +192,8 @@ def parser() -> argparse.ArgumentParser:
         description="PCP and PDJ of predicted poses on Leeds Sports Pose or LSP Extended.",
     )
     add = result.add_argument
-    add("--joints", type=Path, required=True, help="the data set's joints.mat")
-    add("--predictions", type=Path, required=True, help=".mat file with pred [2, 14, n]")
+    add("--joints", type=user_path, required=True, help="the data set's joints.mat")
+    add("--predictions", type=user_path, required=True, help=".mat file with pred [2, 14, n]")
     add("--images", metavar="FIRST:LAST", help="from 1, both included (default: all)")
     add("--labels", choices=("PC", "OC"), help="convention of --joints; printed with the scores")
     add(
@@ -201,7 +203,7 @@ def parser() -> argparse.ArgumentParser:
         "model against observer-centric joints",
     )
     add("--thresholds", default="0.1,0.2,0.5", help="of PDJ (default: %(default)s)")
-    add("--image-folder", type=Path, help="the data set's images, for the mean-pose floor")
+    add("--image-folder", type=user_path, help="the data set's images, for the mean-pose floor")
     add("--json", action="store_true", help="print JSON and nothing else")
     return result
 

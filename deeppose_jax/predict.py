@@ -34,6 +34,7 @@ from engine_jax.run_folder import RunFolder
 from engine_jax.state import graph_defs
 
 _BATCH = 32  # images a call, at most
+_LARGEST_BOX = 10  # times the image's longer side
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ class PoseModel:
                 training on LSP.
 
         Raises:
-            UserError: an array of another shape or type, a file that can't be read, or a box without extent.
+            UserError: an array of another shape or type, a file that can't be read, or a box that is empty, outside of
+                its image, or more than ten times as large.
         """
         arrays = rgb_arrays(images)
         if boxes is None:
@@ -131,15 +133,27 @@ class PoseModel:
         """The images' canvases [n, c, c, 3] with the boxes on them [n, 4], and the maps back to the images."""
         canvases, regions, maps = [], [], []
         for i, (image, box) in enumerate(zip(images, boxes, strict=True)):
-            if not (box[2] > box[0] and box[3] > box[1]):
-                raise UserError(
-                    f"boxes[{i}]: {box}; accepted: (x0, y0, x1, y1) with x0 < x1 and y0 < y1"
-                )
+            _check_box(box, image, f"boxes[{i}]")
             pixels, to_image = place(Image.fromarray(image), box, self.settings.data.canvas)
             canvases.append(pixels)
             regions.append(box_on_canvas(box, to_image))
             maps.append(to_image)
         return (np.stack(canvases), np.array(regions, np.float32)), np.stack(maps)
+
+
+def _check_box(box: Box, image: np.ndarray, name: str) -> None:
+    """Raises a UserError if a box is empty, shows nothing of its image, or is far larger than it."""
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = box
+    most = _LARGEST_BOX * max(width, height)
+    if not (x1 > x0 and y1 > y0):
+        raise UserError(f"{name}: {box}; accepted: (x0, y0, x1, y1) with x0 < x1 and y0 < y1")
+    if not (x1 - x0 <= most and y1 - y0 <= most):
+        raise UserError(
+            f"{name}: {box}; accepted: at most {most} pixels, {_LARGEST_BOX} times the longer side of the image"
+        )
+    if not (x1 > -0.5 and y1 > -0.5 and x0 < width - 0.5 and y0 < height - 0.5):
+        raise UserError(f"{name}: {box} is outside of its image, {width}x{height} pixels")
 
 
 def _in_image(
@@ -213,11 +227,9 @@ def _overlay(image: np.ndarray, joints: np.ndarray, skeleton: Skeleton) -> Figur
 def _box(text: str) -> Box:
     """x0,y0,x1,y1 on the command line."""
     try:
-        x0, y0, x1, y1 = (float(part) for part in text.split(","))
-    except ValueError:
+        x0, y0, x1, y1 = (cli.finite(part) for part in text.split(","))
+    except (ValueError, argparse.ArgumentTypeError):
         raise argparse.ArgumentTypeError(f"{text!r}; accepted: x0,y0,x1,y1 in pixels") from None
-    if not (x1 > x0 and y1 > y0):
-        raise argparse.ArgumentTypeError(f"{text!r} is empty; accepted: x0 < x1 and y0 < y1")
     return x0, y0, x1, y1
 
 
@@ -227,6 +239,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--box",
         type=_box,
+        action=cli.Once,
         help="x0,y0,x1,y1 of the person, for all images; default: the whole image",
     )
     return command

@@ -18,6 +18,7 @@ from deeppose_jax.regressor import Regressor
 from deeppose_jax.stages import stage_network
 from deeppose_jax.train_step import joint_refiners_step, shared_refiner_step, train_step
 from engine_jax import sharding
+from engine_jax.errors import UserError, listed
 from engine_jax.experiment import Run
 from engine_jax.feed import Step, make_train_call
 from engine_jax.loop import Fit, TrainCall, fit
@@ -175,6 +176,14 @@ def check_stages(settings: PoseConfig, parts: Parts) -> None:
         names = variables_by_name(model)
         if stage.from_previous and previous is not None:
             previous_weights(names, previous, number)
-        elif stage.model.weights and number == 2:
-            published_weights(stage.model)
+        elif stage.model.weights and number <= 2:
+            taken = published_weights(stage.model)
+            frozen = [
+                name for name in names if name not in taken and not stage.transfer.trains(name)
+            ]
+            if frozen:
+                raise UserError(
+                    f"config.transfer.train: {stage.transfer.train} would freeze {frozen[0]} with random weights, "
+                    f"which {stage.model.weights} doesn't have; accepted: blocks that hold {listed(frozen)} too"
+                )
         previous = names

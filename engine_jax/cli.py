@@ -1,8 +1,10 @@
 """How every command line program of this project starts, and how it ends on an error."""
 
 import argparse
+import math
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from engine_jax.errors import UserError
 
@@ -34,5 +36,44 @@ def guard(program: Callable[[], None], *, debug: bool) -> None:
 def run(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
     """Parses the command line, adds --debug to it, and runs `main` under `guard`."""
     parser.add_argument("--debug", action="store_true", help="show tracebacks of user errors")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args(_joined(sys.argv[1:]))
     guard(lambda: main(args), debug=args.debug)
+
+
+def finite(text: str) -> float:
+    """A finite number on a command line.
+
+    Raises:
+        argparse.ArgumentTypeError: any other text.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r}; accepted: a finite number")
+    return value
+
+
+class Once(argparse.Action):
+    """Stores a flag's value, and refuses the flag a second time."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"argument {option_string}: given twice; accepted: once, for all images")
+        setattr(namespace, self.dest, values)
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """The arguments with a flag and its negative value as one: of --box -5,0,9,9 argparse takes both for flags."""
+    joined: list[str] = []
+    for argument in arguments:
+        if (
+            joined
+            and re.match(r"-([\d.]|inf|nan)", argument)
+            and re.fullmatch(r"--[\w-]+", joined[-1])
+        ):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined

@@ -16,6 +16,7 @@ from PIL import Image
 
 from engine_jax.errors import UserError
 from engine_jax.images import UnreadableError, decode_rgb
+from engine_jax.paths import user_path
 
 T = TypeVar("T")
 
@@ -49,7 +50,10 @@ def natural_order(path: PurePath) -> tuple:
     return numbers, path.name
 
 
-def images_in(folder: Path) -> list[Path]:
+F = TypeVar("F", Path, zipfile.Path)
+
+
+def images_in(folder: F) -> list[F]:
     """The images right in a folder, in the natural order of their names."""
     return sorted(
         (file for file in folder.iterdir() if is_image(PurePath(file.name))), key=natural_order
@@ -64,16 +68,16 @@ def image_paths(arguments: Sequence[str]) -> list[Path]:
     """
     paths = []
     for argument in arguments:
-        path = Path(argument)
+        path = user_path(argument)
+        if not os.path.lexists(path):
+            raise UserError(f"{path}: no such file or folder")
         if path.is_dir():
             inside = images_in(path)
             if not inside:
                 raise UserError(f"{path}: no images here; accepted: {', '.join(SUFFIXES)}")
             paths += inside
-        elif path.is_file():
-            paths.append(path)
         else:
-            raise UserError(f"{path}: no such file or folder")
+            paths.append(path)
     return paths
 
 

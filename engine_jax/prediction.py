@@ -1,10 +1,11 @@
 """What `predict` of every task's model takes, and the frame of every task's prediction program."""
 
 import argparse
-import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -15,6 +16,8 @@ from tqdm import tqdm
 from engine_jax.errors import UserError
 from engine_jax.image_files import image_paths, read_rgb
 from engine_jax.images import UnreadableError, as_rgb
+from engine_jax.paths import make_folder, read_file, user_path
+from engine_jax.run_folder import write_json
 
 T = TypeVar("T")
 
@@ -23,6 +26,9 @@ AnyImage: TypeAlias = np.ndarray | Image.Image | str | Path
 
 # Limits on what a program passes to `predict` at once: images, and pixels of all images together.
 _BATCH, _PIXELS = 32, 2**25
+_NAME = (
+    200  # bytes of an image's name in the names of what is written for it; file systems take 255
+)
 
 
 def rgb_arrays(images: AnyImage | Sequence[AnyImage]) -> list[np.ndarray]:
@@ -40,7 +46,7 @@ def rgb_arrays(images: AnyImage | Sequence[AnyImage]) -> list[np.ndarray]:
 
 def _rgb_array(image: AnyImage, name: str) -> np.ndarray:
     if isinstance(image, (str, Path)):
-        return np.asarray(read_rgb(Path(image).read_bytes, str(image)))
+        return np.asarray(read_rgb(partial(read_file, user_path(image)), str(image)))
     if isinstance(image, Image.Image):
         try:
             return np.asarray(as_rgb(image))
@@ -91,28 +97,33 @@ def predict_files(
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     paths = image_paths(args.images)
     model = load(args.workdir)
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
+    out = make_folder(args.out, "--out")
     entries: list[dict[str, Any]] = []
-    with tqdm(total=len(paths), unit="image", disable=None) as bar:
-        for batch in _batches(_read(paths, args.skip_unreadable, bar)):
-            found = predict(model, [image for _, image in batch])
-            for (path, image), prediction in zip(batch, found, strict=True):
-                stem = out / f"{len(entries) + 1:05d}_{path.stem}"
-                entries.append({"file": str(path), **write(model, image, prediction, stem)})
-                bar.update()
-    written = {**header(model), "predictions": entries}
-    (out / "predictions.json").write_text(json.dumps(written, indent=2) + "\n")
+    try:
+        with tqdm(total=len(paths), unit="image", disable=None) as bar:
+            for batch in _batches(_read(paths, args.skip_unreadable, bar)):
+                found = predict(model, [image for _, image in batch])
+                for (path, image), prediction in zip(batch, found, strict=True):
+                    stem = out / f"{len(entries) + 1:05d}_{_shortened(path.stem)}"
+                    entries.append({"file": str(path), **write(model, image, prediction, stem)})
+                    bar.update()
+    finally:  # Whatever ends the loop, what was predicted until then is kept.
+        write_json(out / "predictions.json", {**header(model), "predictions": entries})
     return entries
+
+
+def _shortened(stem: str) -> str:
+    """The start of a file's name that leaves room for what is written before and after it."""
+    return os.fsencode(stem)[:_NAME].decode(errors="ignore")
 
 
 def _read(paths: Sequence[Path], skip: bool, bar: tqdm) -> Iterator[tuple[Path, np.ndarray]]:
     for path in paths:
         try:
-            yield path, np.asarray(read_rgb(path.read_bytes, str(path)))
+            yield path, np.asarray(read_rgb(partial(read_file, path), str(path)))
         except UnreadableError as error:
             if not skip:
-                raise
+                raise UserError(f"{error}; --skip-unreadable leaves such files out") from error
             bar.write(f"left out: {error}", file=sys.stderr)
             bar.update()
 

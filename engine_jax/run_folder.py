@@ -11,6 +11,7 @@ import jax
 
 from engine_jax.config import differences, from_mapping, to_mapping
 from engine_jax.errors import UserError
+from engine_jax.paths import user_path
 
 C = TypeVar("C")
 
@@ -45,7 +46,7 @@ class RunFolder:
     """`config.json`, `metrics.jsonl`, `checkpoints/`, `results.json`, `plots/`, `predictions/`, `log.txt`."""
 
     def __init__(self, path: Path | str):
-        self.path = Path(path)
+        self.path = user_path(path)
         self.checkpoints = self.path / "checkpoints"
         self.plots = self.path / "plots"
         self.predictions = self.path / "predictions"

@@ -21,7 +21,9 @@ from typing import Literal
 
 from anomaly_jax.data.image_set import GOOD
 from engine_jax.errors import UserError, listed
-from engine_jax.image_files import READ_ERRORS, SUFFIXES, is_image, natural_order
+from engine_jax.file_tree import names_below, open_zip, warn_of_unused
+from engine_jax.image_files import READ_ERRORS, SUFFIXES, is_hidden, is_image, natural_order
+from engine_jax.paths import read_file, user_path
 
 Read = Callable[[], bytes]
 Files = dict[str, Read]  # by file name, or by path below the root
@@ -94,11 +96,8 @@ def open_mvtec(path: str | Path) -> list[Record]:
         UserError: no such layout, more than one category, no good training images, no test images,
             a mask without its image, or an image without its mask among others that have one.
     """
-    path = Path(path)
-    folders = _category(path)
-    others = sorted(set(_named(folders, "train")) - {GOOD})
-    if others:
-        logger.warning("%s: not used in training: train/%s", path, ", train/".join(others))
+    path = user_path(path)
+    root, folders, names = _category(path)
     records = [
         Record(f"{_TRAIN}/{name}", "train", GOOD, read) for name, read in folders[_TRAIN].items()
     ]
@@ -124,6 +123,15 @@ def open_mvtec(path: str | Path) -> list[Record]:
             Record(f"test/{defect}/{name}", "test", defect, images[name], masks.get(name))
             for name in images
         ]
+    masks = {
+        f"{name}/{mask}"
+        for name in folders
+        if name.startswith("ground_truth/")
+        for mask in folders[name]
+    }
+    warn_of_unused(
+        f"{path}/{root}" if root else path, names, masks | {record.name for record in records}
+    )
     return records
 
 
@@ -164,8 +172,13 @@ def _named(folders: dict[str, Files], part: str) -> list[str]:
     return [name.partition("/")[2] for name in folders if name.startswith(f"{part}/")]
 
 
-def _category(path: Path) -> dict[str, Files]:
-    """The images of the only category at `path`, by folder ("test/crack") and file name, in natural order."""
+def _category(path: Path) -> tuple[str, dict[str, Files], list[str]]:
+    """The only category at `path`.
+
+    Returns:
+        Its place below `path`; its images, by folder ("test/crack") and file name, in natural order; and the names of
+        all files that are there.
+    """
     if not path.exists():
         raise UserError(f"{path}: not found; expected a folder or archive with {_LAYOUT}")
     read_all = _folder if path.is_dir() else _zip if zipfile.is_zipfile(path) else _tar
@@ -185,7 +198,14 @@ def _category(path: Path) -> dict[str, Files]:
     if len(found) > 1:
         names = ", ".join(root or "." for root in found)
         raise UserError(f"{path}: holds {len(found)} categories ({names}); expected one")
-    return dict(roots[found[0]])
+    root = found[0]
+    if path.is_dir():
+        names = names_below(path / root, 3)
+    else:
+        above = f"{root}/" if root else ""
+        inside = (name.removeprefix(above) for name in files if name.startswith(above))
+        names = [name for name in inside if not any(map(is_hidden, PurePosixPath(name).parts))]
+    return root, dict(roots[root]), names
 
 
 def _root(name: str) -> str | None:
@@ -214,14 +234,11 @@ def _folder(path: Path) -> Files:
     below = "" if (path / "train").is_dir() else "*/"
     patterns = ["*", "train/*", *(f"{below}{part}/*/*" for part in _PARTS)]
     found = [file for pattern in patterns for file in path.glob(pattern)]
-    return {file.relative_to(path).as_posix(): file.read_bytes for file in found}
+    return {file.relative_to(path).as_posix(): partial(read_file, file) for file in found}
 
 
 def _zip(path: Path) -> Files:
-    try:
-        archive = zipfile.ZipFile(path)
-    except READ_ERRORS as error:
-        raise UserError(f"{path}: can't be read as a zip archive ({error})") from error
+    archive = open_zip(path)
     names = [name for name in archive.namelist() if not name.endswith("/")]
     return {name: partial(archive.read, name) for name in names}
 

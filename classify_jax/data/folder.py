@@ -3,8 +3,9 @@
     DIR/<class>/*.png                                            the parts are drawn at random
     DIR/train/<class>/*.png, DIR/val/<class>, DIR/test/<class>   the parts are these
 
-In the second form, val and test may be missing; a missing part is drawn from train. Images are PNG, JPEG, BMP, TIFF or
-WebP; other files, hidden ones (._a.jpg) and a Mac's __MACOSX folder are passed over.
+or a zip archive of either, with or without one more folder around. In the second form, val and test may be missing; a
+missing part is drawn from train. Images are PNG, JPEG, BMP, TIFF or WebP; a warning says what else there is, hidden
+files (._a.jpg) and a Mac's __MACOSX folder excepted.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +14,16 @@ from pathlib import Path
 from typing import Literal
 
 from engine_jax.errors import UserError, listed
-from engine_jax.image_files import SUFFIXES, images_in, is_hidden
+from engine_jax.file_tree import (
+    Folder,
+    folders_in,
+    names_below,
+    open_root,
+    reader,
+    warn_of_unused,
+)
+from engine_jax.image_files import SUFFIXES, images_in
+from engine_jax.paths import user_path
 
 Split = Literal["train", "validation", "test"]
 
@@ -22,8 +32,11 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _FOLDERS: dict[str, Split] = {
     "train": "train",
     "val": "validation",
+    "valid": "validation",
     "validation": "validation",
+    "dev": "validation",
     "test": "test",
+    "testing": "test",
 }
 _LAYOUT = "DIR/<class>/*.png or DIR/train/<class>/*.png"
 
@@ -55,20 +68,25 @@ def open_folder(path: str | Path) -> list[Record]:
         UserError: no such folder, fewer than two class folders, one without images, or one in validation or test
             that isn't in train.
     """
-    path = Path(path)
-    if not path.is_dir():
-        raise UserError(f"{path}: no such folder; accepted: {_LAYOUT}")
-    if not _folders(path / "train"):
-        return _classes(path, path, None)
-    records, seen = [], {}
-    for folder, split in _FOLDERS.items():
-        if not _folders(path / folder):
-            continue
-        if split in seen:
-            raise UserError(f"{path}: holds {seen[split]} and {folder}; accepted: one of the two")
-        seen[split] = folder
-        records += _classes(path, path / folder, split)
-    check_classes(records, str(path))
+    path = user_path(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such folder or zip archive; accepted: {_LAYOUT}")
+    root = _inner(open_root(path))
+    if not _folders(root, "train"):
+        records = _classes(root, "", None)
+    else:
+        records, seen = [], {}
+        for folder, split in _FOLDERS.items():
+            if not _folders(root, folder):
+                continue
+            if split in seen:
+                raise UserError(
+                    f"{root}: holds {seen[split]} and {folder}; accepted: one of the two"
+                )
+            seen[split] = folder
+            records += _classes(root, folder, split)
+        check_classes(records, str(root))
+    warn_of_unused(root, names_below(root, 4), {record.name for record in records})
     return records
 
 
@@ -95,25 +113,32 @@ def class_names(records: Sequence[Record], where: str) -> tuple[str, ...]:
     return names
 
 
-def _classes(root: Path, above: Path, split: Split | None) -> list[Record]:
-    """The records of the class folders in `above`."""
-    folders = _folders(above)
+def _inner(root: Folder) -> Folder:
+    """`root`, or the only folder in it if that one holds folders too."""
+    folders = folders_in(root)
+    if len(folders) == 1 and folders[0].name not in _FOLDERS and folders_in(folders[0]):
+        return folders[0]
+    return root
+
+
+def _classes(root: Folder, part: str, split: Split | None) -> list[Record]:
+    """The records of the class folders in a part's folder, "" for the root itself."""
+    folders = _folders(root, part)
     if not folders:
-        raise UserError(f"{above}: no class folders here; accepted: {_LAYOUT}")
+        raise UserError(f"{root}: no class folders here; accepted: {_LAYOUT}")
     records = []
     for folder in folders:
         files = images_in(folder)
         if not files:
             raise UserError(f"{folder}: no images of this class; accepted: {', '.join(SUFFIXES)}")
+        above = f"{part}/{folder.name}" if part else folder.name
         records += [
-            Record(file.relative_to(root).as_posix(), folder.name, split, file.read_bytes)
-            for file in files
+            Record(f"{above}/{file.name}", folder.name, split, reader(file)) for file in files
         ]
-    class_names(records, str(above))
+    class_names(records, f"{root}/{part}" if part else str(root))
     return records
 
 
-def _folders(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return []
-    return sorted(p for p in path.iterdir() if p.is_dir() and not is_hidden(p.name))
+def _folders(root: Folder, part: str) -> list[Folder]:
+    folder = root / part if part else root
+    return folders_in(folder) if folder.is_dir() else []

@@ -13,7 +13,6 @@ Estimation" (BMVC 2010) and "Learning Effective Human Pose Estimation from Inacc
 """
 
 import re
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +22,10 @@ import numpy as np
 
 from deeppose_jax.data.mat_files import Kind, labelled_joints, read_joints
 from engine_jax.errors import UserError, listed
+from engine_jax.file_tree import Folder, names_below, open_root, reader, warn_of_unused
+from engine_jax.paths import user_path
 
 Labels = Literal["PC", "OC"]
-Folder = Path | zipfile.Path
-
 TITLES: dict[Kind, str] = {"lsp": "LSP", "lspet": "LSP Extended"}
 ARCHIVES = ("lsp_dataset.zip", "lsp_dataset_original.zip", "lspet_dataset.zip")
 OBSERVER_CENTRIC = ("joints_observer_centric.mat", "LSP-joints-OC.mat")
@@ -107,7 +106,7 @@ def open_folder(
         UserError: nothing usable there, or more than one data set, or not the one that was asked
         for.
     """
-    source = _find(Path(path), kind)
+    source = _find(user_path(path), kind)
     if labels == "OC" and source.kind == "lsp":
         source = _observer_centric(source)
     elif labels != "PC":
@@ -118,7 +117,7 @@ def open_folder(
     return source.kind, [
         Record(
             image.name,
-            image.read_bytes,
+            reader(image),
             source.joints[i, :, :2] - 1,  # MATLAB's pixels start at 1.
             labelled[i],
             flags[i] if source.kind == "lsp" else None,
@@ -131,11 +130,11 @@ def _find(path: Path, kind: Kind | None) -> _Source:
     """The data set at `path`, or the only fitting one below it: unpacked folders go first."""
     if not path.exists():
         raise UserError(f"{path}: not found; expected a folder or zip with LSP or LSP Extended")
-    root: Folder = path if path.is_dir() else _open_zip(path)
+    root = open_root(path)
     found = [_read(folder) for folder in _with_joints(root)]
     fitting = [source for source in found if kind in (None, source.kind)]
     if not fitting and path.is_dir():
-        archives = [_open_zip(path / name) for name in ARCHIVES if (path / name).is_file()]
+        archives = [open_root(path / name) for name in ARCHIVES if (path / name).is_file()]
         found += [_read(folder) for archive in archives for folder in _with_joints(archive)]
         fitting = [source for source in found if kind in (None, source.kind)]
     if not found:
@@ -161,13 +160,6 @@ def _with_joints(root: Folder) -> list[Folder]:
     return sorted((child for child in below if (child / "joints.mat").is_file()), key=str)
 
 
-def _open_zip(path: Path) -> zipfile.Path:
-    try:
-        return zipfile.Path(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: neither a folder nor a readable zip archive ({error})") from error
-
-
 def _read(folder: Folder) -> _Source:
     kind, joints = read_joints(folder / "joints.mat")
     return _Source(kind, folder, joints)
@@ -191,8 +183,8 @@ def _observer_centric(source: _Source) -> _Source:
 def _images(source: _Source) -> list[Folder]:
     """The images in the order of the joints: the i-th is numbered i, from 1."""
     folder = source.folder / "images"
-    if not folder.is_dir():
-        raise UserError(f"{source.folder}: no folder images/ beside joints.mat")
+    if not folder.is_dir():  # As in the high-resolution LSP Extended.
+        folder = source.folder
     numbered: dict[int, Folder] = {}
     for file in folder.iterdir():
         if match := _IMAGE_NAME.fullmatch(file.name):
@@ -201,6 +193,10 @@ def _images(source: _Source) -> list[Folder]:
                 raise UserError(f"{folder}: {file.name} and {numbered[number].name} share a number")
             numbered[number] = file
     count = len(source.joints)
+    if not numbered:
+        raise UserError(
+            f"{source.folder}: no images imN.jpg or .png in images/ or beside joints.mat"
+        )
     if len(numbered) != count:
         raise UserError(
             f"{folder}: {len(numbered)} images named imN.jpg or .png, but joints.mat has {count} "
@@ -209,4 +205,8 @@ def _images(source: _Source) -> list[Folder]:
     missing = sorted(set(range(1, count + 1)) - numbered.keys())
     if missing:
         raise UserError(f"{folder}: no image numbered {missing[0]}; expected 1 to {count}")
-    return [numbered[number] for number in range(1, count + 1)]
+    images = [numbered[number] for number in range(1, count + 1)]
+    above = "" if folder == source.folder else "images/"
+    used = {f"{above}{image.name}" for image in images} | {"joints.mat", *OBSERVER_CENTRIC}
+    warn_of_unused(source.folder, names_below(source.folder, 2), used)
+    return images

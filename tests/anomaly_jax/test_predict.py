@@ -112,6 +112,9 @@ def test_errors_are_one_line(run, images, tmp_path, monkeypatch, capsys):
     assert "no such file or folder" in error("/nowhere", "--workdir", run)
     assert "not a run's folder" in error(images, "--workdir", tmp_path)
     assert "broken.png: can't be read" in error(broken, "--workdir", run)
+    nan = (images, "--workdir", run, "--out", tmp_path, "--threshold", "nan")
+    assert call(monkeypatch, *nan) == 2
+    assert "--threshold: 'nan'; accepted: a finite number" in capsys.readouterr().err
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "no images here" in error(empty, "--workdir", run)

@@ -1,5 +1,6 @@
 import argparse
 import logging
+import zipfile
 
 import numpy as np
 import pytest
@@ -161,3 +162,43 @@ def test_rendered_parts_are_disjoint():
     images = np.concatenate([parts.train.images, parts.validation.images, parts.test.images])
     assert len({image.tobytes() for image in images}) == 40
     assert parts.validation.names[0] == "arrow 20"
+
+
+def zipped(folder, archive, separator="/"):
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                name = path.relative_to(folder.parent).as_posix().replace("/", separator)
+                file.writestr(zipfile.ZipInfo(name), path.read_bytes())
+    return archive
+
+
+def test_archives_and_one_more_folder_around_are_the_same_as_the_folder(tmp_path):
+    folder = image_folder(
+        tmp_path / "around/pets", {"train/a": 2, "train/b": 12, "val/a": 1, "val/b": 1}
+    )
+    expected = [(r.name, r.label, r.split, r.read()) for r in open_folder(folder)]
+    places = (
+        folder.parent,
+        zipped(folder, tmp_path / "pets.zip"),
+        zipped(folder, tmp_path / "windows.zip", "\\"),
+    )
+    for place in places:
+        assert [(r.name, r.label, r.split, r.read()) for r in open_folder(place)] == expected
+    (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04")
+    with pytest.raises(UserError, match=r"cut\.zip: neither a folder nor a readable zip"):
+        open_folder(tmp_path / "cut.zip")
+
+
+def test_what_is_not_used_is_named_with_its_number(tmp_path, caplog):
+    counts = {"train/a": 2, "train/b": 2, "dev/a": 1, "dev/b": 1, "extra/a": 3}
+    folder = image_folder(tmp_path / "pets", counts | {"train/a/deeper": 2})
+    (folder / "train/b/photo.heic").write_bytes(b"")
+    for passed_over in ("readme.txt", ".hidden", "train/b/Thumbs.db", "train/b/._0.png"):
+        (folder / passed_over).write_bytes(b"")
+    records = open_folder(folder)
+    assert [record.split for record in records] == 4 * ["train"] + 2 * ["validation"]
+    assert caplog.messages == [
+        f"{folder}: 6 files are not used: 3 .png in extra/a, 2 .png in train/a/deeper, "
+        "1 .heic in train/b"
+    ]

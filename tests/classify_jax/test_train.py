@@ -1,27 +1,27 @@
 import json
+import re
 import sys
 from functools import partial
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import safetensors.numpy
 from flax import nnx
 from PIL import Image
 
-from classify_jax import load, predict, training
+from classify_jax import load, networks, predict, training
 from classify_jax.config import ClassificationConfig
 from classify_jax.data import fit
 from classify_jax.data.load import load_parts
-from classify_jax.networks import build
+from classify_jax.networks import ModelConfig, build
 from classify_jax.predictor import Predictor
 from classify_jax.report import first_kernel
 from classify_jax.train import train_and_evaluate
 from classify_jax.train_step import Batch, train_step
 from classify_jax.views import views
-from convnets_jax import torchvision
 from engine_jax import cli, sharding
 from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
@@ -29,7 +29,7 @@ from engine_jax.loop import best_variables
 from engine_jax.phases import history
 from engine_jax.plan import make_plan
 from engine_jax.run_folder import RunFolder
-from engine_jax.state import create_state, graph_defs
+from engine_jax.state import abstract_model, create_state, graph_defs, variables_by_name
 from engine_jax.writer import read_metrics
 from tests.classify_jax.image_folder import image_folder
 from tests.classify_jax.settings import shrink, tiny_config
@@ -156,11 +156,25 @@ def test_a_folder_of_two_classes_with_class_weights(tmp_path):
     assert results["floor"]["top1_error"] == pytest.approx(2 / 6)  # always a cat
 
 
-def ones(features, path):
-    """Stands for published weights: every array is 1."""
-    assert path == "weights.pth"
-    state = nnx.state(features, nnx.Any(nnx.Param, nnx.BatchStat))
-    nnx.update(features, jax.tree.map(jnp.ones_like, state))
+def ones_file(path):
+    """Weights of the tiny network, with torchvision's names of a ResNet; every number is 1."""
+    features = abstract_model(
+        lambda rngs: build(ModelConfig(networks.NARROW), 2, rngs=rngs)
+    ).features
+    theirs = {"kernel": "weight", "scale": "weight", "bias": "bias"}
+    theirs |= {"mean": "running_mean", "var": "running_var"}
+    tensors = {}
+    for name, array in variables_by_name(features).items():
+        *place, leaf = name.split(".")
+        module = re.sub(r"stages\.(\d)\.blocks", lambda m: f"layer{int(m[1]) + 1}", ".".join(place))
+        module = module.replace("norm", "bn").replace("shortcut.conv", "downsample.0")
+        module = module.replace("shortcut.bn", "downsample.1")
+        module = {"conv": "conv1", "bn": "bn1"}.get(module, module)
+        tensors[f"{module}.{theirs[leaf]}"] = np.ones(
+            [array.shape[i] for i in ((3, 2, 0, 1) if array.ndim == 4 else (0,))], np.float32
+        )
+    safetensors.numpy.save_file(tensors, path)
+    return str(path)
 
 
 def arrays_of(workdir, phase, settings):
@@ -173,10 +187,9 @@ def arrays_of(workdir, phase, settings):
     return {name: np.asarray(array) for name, array in found.items()}
 
 
-def test_a_frozen_network_keeps_the_weights_it_was_given(tmp_path, monkeypatch):
-    monkeypatch.setattr(torchvision, "load", ones)
+def test_a_frozen_network_keeps_the_weights_it_was_given(tmp_path):
     config = tiny_config(
-        model__weights="weights.pth",
+        model__weights=ones_file(tmp_path / "ones.safetensors"),
         transfer__train=("features.stages.3", "head", "logits"),
         model__head=(6,),
         train__epochs=1,

@@ -100,7 +100,7 @@ def _shapes(name, num_classes=NUM_CLASSES):
     return model
 
 
-def _tensors(model_name, num_classes=NUM_CLASSES):
+def torchvision_tensors(model_name, num_classes=NUM_CLASSES):
     shapes = _names(model_name)
     last = [name for name, shape in shapes.items() if shape[:1] == [1000]]
     shapes |= {name: [num_classes, *shapes[name][1:]] for name in last}
@@ -109,7 +109,7 @@ def _tensors(model_name, num_classes=NUM_CLASSES):
 
 def _loaded(name):
     model = _shapes(name)
-    torchvision.assign(model, _tensors(name))
+    torchvision.assign(model, torchvision_tensors(name))
     return model
 
 
@@ -155,7 +155,7 @@ def _arrays(module):
 def test_features_alone_pass_over_the_classifier():
     whole = _loaded("small_densenet")
     features = nnx.eval_shape(lambda: DenseNetFeatures(whole.config, rngs=_rngs()))
-    torchvision.assign(features, _tensors("small_densenet"))
+    torchvision.assign(features, torchvision_tensors("small_densenet"))
     jax.tree.map(np.testing.assert_array_equal, _arrays(features), _arrays(whole.features))
 
 
@@ -164,7 +164,7 @@ def test_new_logits_leave_the_last_layer_for_other_classes():
     model = nnx.eval_shape(lambda: DenseNet(config, rngs=_rngs()))
     model.logits = nnx.Linear(136, 3, rngs=nnx.Rngs(0))
     before = _arrays(model.logits)
-    tensors = _tensors("small_densenet")
+    tensors = torchvision_tensors("small_densenet")
     message = r"classifier\.weight \[10, 136\], not \[3, 136\], classifier\.bias .*new_logits=True"
     with pytest.raises(UserError, match=message):
         torchvision.assign(model, tensors)
@@ -189,7 +189,9 @@ def test_weights_of_another_architecture_list_names_and_shapes():
     model = _loaded("small_densenet")
     before = _arrays(model)
     with pytest.raises(UserError) as caught:
-        torchvision.assign(model, _tensors("small_bottleneck_resnet"), source="resnet.pth")
+        torchvision.assign(
+            model, torchvision_tensors("small_bottleneck_resnet"), source="resnet.pth"
+        )
     message = str(caught.value)
     assert message.startswith(
         "resnet.pth: not the weights of this DenseNet; tensors without a place"
@@ -222,7 +224,7 @@ def test_weights_of_another_architecture_list_names_and_shapes():
 )
 def test_every_tensor_is_used_once(change, message):
     model = _shapes("small_densenet")
-    tensors = _tensors("small_densenet")
+    tensors = torchvision_tensors("small_densenet")
     change(tensors)
     with pytest.raises(UserError, match=message):
         torchvision.assign(model, tensors)
@@ -236,7 +238,7 @@ def test_networks_that_torchvision_lacks(name):
 
 
 def test_load_reads_a_file(tmp_path):
-    tensors = _tensors("small_densenet")
+    tensors = torchvision_tensors("small_densenet")
     safetensors.numpy.save_file(tensors, tmp_path / "w.safetensors")
     model, expected = _shapes("small_densenet"), _loaded("small_densenet")
     torchvision.load(model, tmp_path / "w.safetensors")

@@ -106,6 +106,32 @@ def test_a_zip_and_a_folder_above_are_the_same_as_the_folder(tmp_path, above):
         np.testing.assert_array_equal(stack(other, "joints"), stack(plain, "joints"))
 
 
+def test_images_may_be_beside_joints_mat_and_names_may_have_backslashes(tmp_path):
+    folder = tiny_lsp(tmp_path / "lsp")
+    expected = [record.read() for record in open_lsp(folder.path)]
+    archive = tmp_path / "windows.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(folder.path.rglob("*.*")):
+            name = path.relative_to(tmp_path).as_posix().replace("/", "\\")
+            file.writestr(zipfile.ZipInfo(name), path.read_bytes())
+    assert [record.read() for record in open_lsp(archive)] == expected
+    for image in (folder.path / "images").iterdir():
+        image.rename(folder.path / image.name)
+    (folder.path / "images").rmdir()
+    assert [record.read() for record in open_lsp(folder.path)] == expected
+
+
+def test_what_is_not_used_is_named_with_its_number(tmp_path, caplog):
+    folder = tiny_lsp(tmp_path / "lsp").path
+    (folder / "visualized").mkdir()
+    for name in ("visualized/im0001.jpg", "images/im0001.gif", "README.txt", "._joints.mat"):
+        (folder / name).write_bytes(b"")
+    open_lsp(folder)
+    assert caplog.messages == [
+        f"{folder}: 2 files are not used: 1 .gif in images, 1 .jpg in visualized"
+    ]
+
+
 def test_open_folder_tells_the_two_apart(tmp_path):
     lsp, extended = tiny_lsp(tmp_path / "a"), tiny_lsp_extended(tmp_path / "b")
     assert open_folder(lsp.path)[0] == "lsp"
@@ -175,7 +201,7 @@ def broken(folder: Path, how: str) -> Path:
         ("missing", "elsewhere: not found; expected a folder or zip"),
         ("empty", r"no joints\.mat, .* found nothing"),
         ("no joints", r"no joints\.mat, .* found images, joints_observer_centric\.mat"),
-        ("no images", "no folder images/"),
+        ("no images", r"no images imN\.jpg or \.png in images/ or beside joints\.mat"),
         ("fewer images", r"5 images named .* joints\.mat has 6 poses"),
         ("a gap", "no image numbered 3; expected 1 to 6"),
         ("shape", r"shape \[3, 13, 6\]; accepted: \[3, 14, n\] \(LSP\)"),

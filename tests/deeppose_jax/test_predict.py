@@ -71,6 +71,9 @@ def test_bad_input_gets_one_line(run, images, tmp_path, monkeypatch, capsys):
         ((empty, "--workdir", run), "empty: no images here; accepted: .png"),
         ((broken, "--workdir", run), "broken.png"),
         ((good, "--workdir", tmp_path), "not a run's folder"),
+        ((good, "--workdir", run, "--box", "-50,-50,-10,-10"), "is outside of its image"),
+        ((good, "--workdir", run, "--box", "5,0,5,9"), "accepted: (x0, y0, x1, y1) with x0 < x1"),
+        ((good, "--workdir", run, "--box", "0,0,9e9,9"), "10 times the longer side of the image"),
     ):
         assert call(monkeypatch, *arguments, "--out", tmp_path / "out") == 1
         error = capsys.readouterr().err

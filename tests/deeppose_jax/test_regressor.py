@@ -1,11 +1,13 @@
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import safetensors.numpy
 from flax import nnx
 
 from convnets_jax import torchvision, zoo
@@ -13,9 +15,11 @@ from convnets_jax.resnet import ResNetConfig, ResNetFeatures
 from deeppose_jax import LSP, Regressor
 from deeppose_jax.initial_weights import published_weights
 from deeppose_jax.stages import stage_network
+from deeppose_jax.training import check_stages
 from engine_jax import sharding
 from engine_jax.errors import UserError
 from engine_jax.state import create_state
+from tests.convnets_jax.test_torchvision import torchvision_tensors
 from tests.deeppose_jax.settings import TORSO, settings, tiny
 
 DEEPPOSE = replace(settings("report").model, dtype="float32")
@@ -141,3 +145,14 @@ def test_weights_of_a_file_are_put_into_every_backbone(form, top_down, monkeypat
             np.testing.assert_array_equal(new, old)
     whole = nnx.eval_shape(lambda: small("", rngs=nnx.Rngs(0)))
     assert loaded == len(jax.tree.leaves(nnx.state(whole)))
+
+
+def test_parts_that_a_file_of_weights_lacks_are_not_frozen(tmp_path):
+    path = tmp_path / "resnet18.safetensors"
+    safetensors.numpy.save_file(torchvision_tensors("resnet18", 1000), path)
+    parts = SimpleNamespace(train=SimpleNamespace(poses=range(20)), skeleton=TORSO)
+    changes = {"model__backbone": "resnet18", "model__weights": str(path), "stages": 1}
+    changes |= {"model__dtype": "float32", "train__batch_size": 4}
+    check_stages(tiny(**changes, transfer__train=("head",)), parts)
+    with pytest.raises(UserError, match=r"transfer\.train: .* would freeze head.* random weights"):
+        check_stages(tiny(**changes, transfer__train=("backbone.stages.3",)), parts)

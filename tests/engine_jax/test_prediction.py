@@ -1,5 +1,6 @@
 import argparse
 import json
+import os
 
 import numpy as np
 import pytest
@@ -86,9 +87,57 @@ def test_a_few_large_images_make_a_batch(files, tmp_path, monkeypatch):
 
 def test_an_unreadable_file_stops_or_is_left_out(files, tmp_path, capsys):
     files[2].write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"2\.png: can't be read as an image"):
+    with pytest.raises(UserError, match=r"2\.png: can't be read as an image.*--skip-unreadable"):
         predict_files(arguments(tmp_path, files), lambda workdir: [], predict, write)
     skipped = arguments(tmp_path, files, skip_unreadable=True)
     entries = predict_files(skipped, lambda workdir: [], predict, write)
     assert [entry["file"] for entry in entries] == [str(f) for f in files if f != files[2]]
     assert "left out: " in capsys.readouterr().err
+
+
+def test_what_is_no_file_is_left_out_and_the_others_are_done(files, tmp_path, capsys):
+    inside = tmp_path / "images"
+    inside.mkdir()
+    files[0].rename(inside / "10.png")
+    (inside / "1.png").symlink_to("nowhere")
+    (inside / "2.png").symlink_to("2.png")
+    (inside / "3.png").mkdir()
+    os.mkfifo(inside / "4.png")
+    (inside / "5.png").symlink_to("/dev/zero")
+    for left_behind in ("._a.png", "Thumbs.db"):
+        (inside / left_behind).write_bytes(b"")
+    skipped = arguments(tmp_path, [inside], skip_unreadable=True)
+    (entry,) = predict_files(skipped, lambda workdir: [], predict, write)
+    assert entry["file"] == str(inside / "10.png")
+    lines = [line for line in capsys.readouterr().err.splitlines() if "left out: " in line]
+    reasons = ("a broken link, to nowhere", "2.png", "a folder", "neither a file", "neither a file")
+    assert len(lines) == len(reasons)
+    assert all(reason in line for reason, line in zip(reasons, lines, strict=True))
+    with pytest.raises(UserError, match=r"1\.png: can't be read \(a broken link, to nowhere\)"):
+        predict_files(arguments(tmp_path, [inside / "1.png"]), lambda workdir: [], predict, write)
+
+
+def test_long_names_and_names_that_are_not_utf_8_are_shortened(tmp_path):
+    names = [b"\xff\xfe.png", ("ä" * 124).encode() + b".png"]
+    for name in names:
+        Image.fromarray(PIXELS).save(os.path.join(os.fsencode(tmp_path), name), format="PNG")
+    predict_files(arguments(tmp_path, [tmp_path]), lambda workdir: [], predict, write)
+    written = sorted(os.listdir(tmp_path / "out"))
+    assert written == ["00001_" + "ä" * 100 + ".png", "00002_.png", "predictions.json"]
+
+
+def test_what_was_predicted_before_an_error_is_kept(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(prediction, "_BATCH", 2)
+    files[3].write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"3\.png"):
+        predict_files(arguments(tmp_path, files), lambda workdir: [], predict, write)
+    written = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [entry["file"] for entry in written["predictions"]] == list(map(str, files[:2]))
+
+
+def test_an_output_that_is_no_folder_is_named(files, tmp_path):
+    for out in (files[0], files[0] / "below"):
+        with pytest.raises(UserError, match=f"--out={out}: can't be made"):
+            predict_files(
+                arguments(tmp_path, files[1:], out=str(out)), lambda workdir: [], predict, write
+            )

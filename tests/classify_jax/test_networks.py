@@ -1,0 +1,87 @@
+"""Published weights in classification networks: every layer that a file has, and nothing random that is frozen."""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+from flax import nnx
+
+from classify_jax.networks import ModelConfig, build, check_network, published_weights
+from convnets_jax.transfer import TransferConfig, trained_by
+from engine_jax.errors import UserError
+from engine_jax.state import abstract_model, variables_by_name
+from tests.convnets_jax.test_torchvision import torchvision_tensors
+
+LOGITS_ONLY = TransferConfig(train=("logits",))
+
+
+def weights_file(folder, name, keep=lambda name: True):
+    """A file of seeded tensors with torchvision's names and shapes, of 1000 classes."""
+    tensors = {key: value for key, value in torchvision_tensors(name, 1000).items() if keep(key)}
+    path = folder / f"{name}.safetensors"
+    safetensors.numpy.save_file(tensors, path)
+    return ModelConfig(name, 224, str(path), (), "float32"), tensors
+
+
+def fingerprints(arrays):
+    """Which numbers there are, whatever the order of axes."""
+    return sorted((array.size, float(np.abs(array).sum(dtype=np.float64))) for array in arrays)
+
+
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [
+        ("vgg16", r"classifier\.6\."),
+        ("alexnet", r"classifier\.6\."),
+        ("googlenet", r"fc\.|aux\d\.fc2\."),
+    ],
+)
+def test_every_layer_of_a_file_but_the_last_is_taken(name, last, tmp_path):
+    config, tensors = weights_file(tmp_path, name)
+    found = published_weights(config)
+    expected = [
+        tensor
+        for key, tensor in tensors.items()
+        if not re.match(last, key) and not key.endswith("num_batches_tracked")
+    ]
+    np.testing.assert_allclose(
+        fingerprints(map(np.asarray, found.values())), fingerprints(expected), rtol=1e-6
+    )
+    model = abstract_model(lambda rngs: build(config, 7, rngs=rngs))
+    new = variables_by_name(model).keys() - found.keys()
+    assert {key.rpartition(".")[0].rpartition(".")[2] for key in new} == {"logits"}
+    trained = nnx.state(model, trained_by(LOGITS_ONLY.train))
+    names = {".".join(map(str, path)) for path, _ in nnx.to_flat_state(trained)}
+    assert names == new  # What is random is trained, and nothing else.
+    check_network(config, LOGITS_ONLY)
+
+
+def test_layers_that_a_file_lacks_are_not_frozen(tmp_path, caplog):
+    config, tensors = weights_file(tmp_path, "alexnet", lambda key: key.startswith("features."))
+    assert len(published_weights(config)) == len(tensors) == 10
+    message = r"would freeze hidden with random weights.*accepted: \('logits', 'hidden'\)"
+    with pytest.raises(UserError, match=message):
+        check_network(config, LOGITS_ONLY)
+    with caplog.at_level("INFO"):
+        check_network(config, TransferConfig(train=("logits", "hidden")))
+    assert "all weights but those of logits, hidden" in caplog.text
+
+
+def test_a_file_with_half_of_a_part_is_refused(tmp_path):
+    config, _ = weights_file(tmp_path, "alexnet", lambda key: not key.startswith("classifier.4"))
+    with pytest.raises(UserError, match=r"missing: hidden\.1\.bias"):
+        published_weights(config)
+
+
+def test_a_new_head_takes_the_features(tmp_path):
+    config, tensors = weights_file(tmp_path, "resnet18")
+    config = ModelConfig("resnet18", 64, config.weights, (16,), "float32")
+    found = published_weights(config)
+    assert all(name.startswith("features.") for name in found)
+    arrays = [t for key, t in tensors.items() if "num_batches" not in key and key[:3] != "fc."]
+    assert len(found) == len(arrays)
+    assert all(isinstance(array, jax.Array) for array in found.values())
+    with pytest.raises(UserError, match=r"would freeze head with random weights"):
+        check_network(config, LOGITS_ONLY)

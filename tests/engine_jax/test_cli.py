@@ -1,0 +1,47 @@
+import argparse
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine_jax import cli
+from engine_jax.errors import UserError
+from engine_jax.paths import user_path
+
+
+def values(monkeypatch, *arguments):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--threshold", type=cli.finite)
+    parser.add_argument("--box", action=cli.Once)
+    parser.add_argument("rest", nargs="*")
+    found = []
+    monkeypatch.setattr(sys, "argv", ["program", *arguments])
+    cli.run(found.append, parser)
+    return found[0]
+
+
+def test_negative_values_follow_their_flag_with_a_space_or_an_equals_sign(monkeypatch):
+    for box in (("--box", "-5,0,50,60"), ("--box=-5,0,50,60",)):
+        found = values(monkeypatch, "a.png", *box, "--threshold", "-.5", "b.png")
+        assert (found.box, found.threshold, found.rest) == ("-5,0,50,60", -0.5, ["a.png", "b.png"])
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999", "high"])
+def test_numbers_that_are_not_finite_are_refused(monkeypatch, capsys, text):
+    with pytest.raises(SystemExit):
+        values(monkeypatch, "--threshold", text)
+    assert f"--threshold: {text!r}; accepted: a finite number" in capsys.readouterr().err
+
+
+def test_a_flag_for_all_images_is_given_once(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        values(monkeypatch, "--box=1", "--box=2")
+    assert "--box: given twice" in capsys.readouterr().err
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert user_path("~/run") == Path("/home/someone/run")
+    assert user_path("a/~/run") == Path("a/~/run")
+    with pytest.raises(UserError, match="~nobody_of_this_name/run"):
+        user_path("~nobody_of_this_name/run")
