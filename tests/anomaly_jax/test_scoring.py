@@ -100,6 +100,7 @@ def test_image_scores():
     np.testing.assert_allclose(scoring.image_score(values, "top", part=1), [149.5, 449.5])
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_unknown_kinds_and_other_shapes_are_refused():
     x, y = pairs()
     with pytest.raises(ValueError, match="kind: 'l1'; accepted: absolute, squared, ssim"):
