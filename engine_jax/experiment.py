@@ -87,9 +87,13 @@ def open_experiment(
     settings = from_mapping(schema.config, config)
     folder = RunFolder(workdir)
     folder.check(schema, settings)
-    results = folder.read_results()
-    if results is not None:
-        logging.info("%s: this run is finished", folder.path)
+    results = None
+    try:
+        results = folder.read_results()
+    except UserError as error:
+        logging.warning("%s; the results are computed again", error)
+    if results is not None and not redraw:
+        logging.info("%s: this run is finished; --redraw draws its pictures again", folder.path)
     return Experiment(schema, settings, folder, results)
 
 

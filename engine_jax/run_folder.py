@@ -9,10 +9,15 @@ from typing import Any, Generic, TypeVar
 
 import jax
 
+from engine_jax import lock
 from engine_jax.config import differences, from_mapping, to_mapping
-from engine_jax.errors import UserError
+from engine_jax.errors import UserError, reason
+from engine_jax.files import check_folder, make_folder, write_file
 
 C = TypeVar("C")
+
+# What is in a folder whose run was killed before config.json was written.
+_BEGUN = (lock.NAME, "config.partial")
 
 # Turns a stored configuration of one format into the next format.
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
@@ -56,8 +61,12 @@ class RunFolder:
 
         Raises:
             UserError: when it holds a run of another configuration (naming the fields that differ), an unfinished run
-                of an older format, or other files.
+                of an older format, or other files; when another process is running there; or when the path can't be
+                a folder.
         """
+        if not check_folder(self.path):
+            return
+        lock.check(self.path)
         if (self.path / "config.json").exists():
             stored = self.read_settings(schema)
             if differing := differences(stored, settings):
@@ -70,25 +79,33 @@ class RunFolder:
                     f"{self.path}: an unfinished run that an earlier version began, whose random numbers were others; "
                     "give another --workdir to train it anew"
                 )
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif any(path.name not in _BEGUN for path in self.path.iterdir()):
             raise UserError(
                 f"{self.path}: exists and is not a run's folder (no config.json); "
                 "give another --workdir"
             )
 
     def start(self, schema: Schema[C], settings: C) -> None:
-        """Writes config.json, unless the run is resumed, and begins or continues log.txt.
+        """Locks the folder, writes config.json, unless the run is resumed, and begins or continues log.txt.
 
         Raises:
-            UserError: as `check` does.
+            UserError: as `check` does, or when the folder can't be written to.
         """
         self.check(schema, settings)
         if jax.process_index():
             return  # One of several hosts writes.
-        self.plots.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
+        lock.acquire(self.path)
+        self.check(schema, settings)  # Another process may have begun in between.
         if not (self.path / "config.json").exists():
             write_json(self.path / "config.json", {"format": schema.format, **to_mapping(settings)})
-        handler = logging.FileHandler(self.path / "log.txt")
+        make_folder(self.plots)
+        try:
+            handler = _LogFile(self.path / "log.txt")
+        except OSError as error:
+            raise UserError(
+                f"{self.path / 'log.txt'}: can't be written ({reason(error)})"
+            ) from error
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.getLogger().addHandler(handler)
 
@@ -103,13 +120,19 @@ class RunFolder:
             raise UserError(
                 f"{self.path}: holds a run of the task {task!r}; accepted: {schema.task!r}"
             )
-        if (stored := config.pop("format", 0)) not in range(schema.format + 1):
+        stored, name = config.pop("format", 0), self.path / "config.json"
+        if type(stored) is not int or stored < 0:
+            raise UserError(f"{name}: format is {stored!r}; accepted: a number from 0")
+        if stored > schema.format:
             raise UserError(
                 f"{self.path}: its format is {stored!r}, written by a newer version; accepted: up to {schema.format}"
             )
-        for upgrade in schema.upgrades[stored:]:
-            config = upgrade(config)
-        return from_mapping(schema.config, config, f"{self.path / 'config.json'}: config")
+        try:
+            for upgrade in schema.upgrades[stored:]:
+                config = upgrade(config)
+        except (AttributeError, LookupError, TypeError) as error:
+            raise UserError(f"{name}: damaged, of format {stored} ({error!r})") from error
+        return from_mapping(schema.config, config, f"{name}: config")
 
     def _format(self) -> int:
         return self._read_config().get("format", 0)
@@ -120,9 +143,18 @@ class RunFolder:
         )
 
     def read_results(self) -> dict[str, Any] | None:
-        """results.json, or None while the run is unfinished."""
+        """results.json, or None while the run is unfinished.
+
+        Raises:
+            UserError: when it holds no results.
+        """
         path = self.path / "results.json"
-        return read_json(path) if path.exists() else None
+        if not path.exists():
+            return None
+        results = read_json(path)
+        if missing := [name for name in ("task", "versions") if not results.get(name)]:
+            raise UserError(f"{path}: damaged (no {missing[0]})")
+        return results
 
     def read_finished(self) -> dict[str, Any]:
         """results.json.
@@ -139,21 +171,28 @@ class RunFolder:
         write_json(self.path / "results.json", results)
 
 
+class _LogFile(logging.FileHandler):
+    """A log that a full disk cuts short, without a word: training goes on for as long as it can."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        del record
+
+
 def read_json(path: Path, missing: str | None = None) -> dict[str, Any]:
     """Reads a JSON object; a UserError names the file when it is missing or holds anything else."""
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise UserError(missing or f"{path}: no such file") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({reason(error)})") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON ({reason(error)})") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds {type(value).__name__}; accepted: a JSON object")
     return value
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes a JSON file whole or not at all, so that a killed run leaves no half file."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
-    partial.replace(path)
+    """Writes a JSON file whole or not at all."""
+    write_file(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
