@@ -84,7 +84,7 @@ def steps(folder: Path) -> list[int]:
     """The steps of the complete checkpoints in a folder, the newest first; none where there is no such folder."""
     if not folder.is_dir():
         return []
-    return sorted((int(path.name) for path in folder.iterdir() if path.name.isdecimal()))[::-1]
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())[::-1]
 
 
 def discard_after(folder: Path, step: int) -> None:
@@ -202,7 +202,9 @@ def _entries(sealed: Any) -> dict[str, checksums.Entry] | None:
 def _damage(path: Path) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # Damaged files make orbax and tensorstore raise all kinds of errors.
+    except (
+        Exception
+    ) as error:  # Damaged files make orbax and tensorstore raise all kinds of errors.
         raise DamagedError(f"{path}: this checkpoint is damaged ({reason(error)})") from error
 
 

@@ -48,7 +48,9 @@ def check_folder(path: Path) -> bool:
         found = path.stat().st_mode
     except FileNotFoundError:
         if path.is_symlink():
-            raise UserError(f"{path}: is a link to {os.readlink(path)}, which isn't there") from None
+            raise UserError(
+                f"{path}: is a link to {os.readlink(path)}, which isn't there"
+            ) from None
         above = path.absolute().parent
         if above != path.absolute():
             check_folder(above)

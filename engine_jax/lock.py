@@ -1,8 +1,8 @@
 """A lock on a run's folder, which the system releases when the process that holds it ends, however it ends."""
 
 import errno
+import os
 from pathlib import Path
-from typing import IO
 
 from engine_jax.errors import UserError, reason
 
@@ -13,8 +13,8 @@ except ImportError:  # Windows
 
 NAME = "lock"
 
-# Locks that this process holds, by file.
-_held: dict[Path, IO[bytes]] = {}
+# File descriptors of the locks that this process holds.
+_held: dict[Path, int] = {}
 
 
 def acquire(folder: Path) -> None:
@@ -27,7 +27,7 @@ def acquire(folder: Path) -> None:
     if path in _held:
         return
     try:
-        file = path.open("ab")
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise UserError(f"{path}: can't be written ({reason(error)})") from error
     try:
@@ -35,7 +35,7 @@ def acquire(folder: Path) -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
-            file.close()
+            os.close(file)
             raise UserError(
                 f"{folder}: another process is running here; wait for its end or give another --workdir"
             ) from None
@@ -44,8 +44,9 @@ def acquire(folder: Path) -> None:
 
 def release(folder: Path) -> None:
     """Unlocks a folder that this process has locked."""
-    if file := _held.pop((folder / NAME).resolve(), None):
-        file.close()
+    file = _held.pop((folder / NAME).resolve(), None)
+    if file is not None:
+        os.close(file)
 
 
 def check(folder: Path) -> None:

@@ -192,7 +192,7 @@ def _resumed(folder: RunFolder, part: Path, first: TrainState) -> tuple[TrainSta
         part / "last", lambda step: checkpoint.restore(part / "last", like, step, optional)
     )
     if restored is None:
-        if folder.read_results() is not None:
+        if folder.finished:
             raise UserError(f"{part / 'last'}: no complete checkpoint here")
         if folder.metrics.exists() and read_metrics(folder.metrics, part.name):
             logging.info("%s: was stopped before its first checkpoint; starts again", part.name)
@@ -280,12 +280,10 @@ def _after(progress: Mapping[str, Any], **seconds: float) -> dict[str, Any]:
     return {**progress, **{name: progress[name] + value for name, value in seconds.items()}}
 
 
-def _judged(
-    progress: Mapping[str, Any], step: int, loss: float
-) -> tuple[dict[str, Any], bool]:
+def _judged(progress: Mapping[str, Any], step: int, loss: float) -> tuple[dict[str, Any], bool]:
     """The progress after an evaluation, and whether that was the best one so far."""
     improved = bool(loss < progress["best_loss"])
-    changed = {"evaluated_step": np.asarray(step, np.int64)}
+    changed: dict[str, Any] = {"evaluated_step": np.asarray(step, np.int64)}
     if improved:
         changed["best_loss"] = np.asarray(loss, np.float64)
         changed["best_step"] = np.asarray(step, np.int64)

@@ -1,6 +1,7 @@
 """What `predict` of every task's model takes, and the frame of every task's prediction program."""
 
 import argparse
+import io
 import json
 import logging
 import sys
@@ -13,6 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from engine_jax.errors import UserError
+from engine_jax.files import make_folder, write_file
 from engine_jax.image_files import image_paths, read_rgb
 from engine_jax.images import UnreadableError, as_rgb
 
@@ -92,7 +94,7 @@ def predict_files(
     paths = image_paths(args.images)
     model = load(args.workdir)
     out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     entries: list[dict[str, Any]] = []
     with tqdm(total=len(paths), unit="image", disable=None) as bar:
         for batch in _batches(_read(paths, args.skip_unreadable, bar)):
@@ -102,8 +104,15 @@ def predict_files(
                 entries.append({"file": str(path), **write(model, image, prediction, stem)})
                 bar.update()
     written = {**header(model), "predictions": entries}
-    (out / "predictions.json").write_text(json.dumps(written, indent=2) + "\n")
+    write_file(out / "predictions.json", json.dumps(written, indent=2) + "\n")
     return entries
+
+
+def save_image(image: Image.Image, path: Path) -> None:
+    """Writes a PNG file, whole or not at all."""
+    png = io.BytesIO()
+    image.save(png, "PNG")
+    write_file(path, png.getvalue())
 
 
 def _read(paths: Sequence[Path], skip: bool, bar: tqdm) -> Iterator[tuple[Path, np.ndarray]]:

@@ -55,6 +55,7 @@ class RunFolder:
         self.plots = self.path / "plots"
         self.predictions = self.path / "predictions"
         self.metrics = self.path / "metrics.jsonl"
+        self._log: logging.Handler | None = None
 
     def check(self, schema: Schema[C], settings: C) -> None:
         """Makes sure that the folder is free, or holds a run of this very configuration.
@@ -74,7 +75,7 @@ class RunFolder:
                     f"{self.path}: holds a run of another config ({'; '.join(differing)}); "
                     "give the same config to resume it, or another --workdir"
                 )
-            if self._format() < schema.format and self.read_results() is None:
+            if self._format() < schema.format and not self.finished:
                 raise UserError(
                     f"{self.path}: an unfinished run that an earlier version began, whose random numbers were others; "
                     "give another --workdir to train it anew"
@@ -101,13 +102,21 @@ class RunFolder:
             write_json(self.path / "config.json", {"format": schema.format, **to_mapping(settings)})
         make_folder(self.plots)
         try:
-            handler = _LogFile(self.path / "log.txt")
+            self._log = _LogFile(self.path / "log.txt")
         except OSError as error:
             raise UserError(
                 f"{self.path / 'log.txt'}: can't be written ({reason(error)})"
             ) from error
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logging.getLogger().addHandler(handler)
+        self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logging.getLogger().addHandler(self._log)
+
+    def stop(self) -> None:
+        """Ends what `start` began: the log, and the lock."""
+        if self._log is not None:
+            logging.getLogger().removeHandler(self._log)
+            self._log.close()
+            self._log = None
+        lock.release(self.path)
 
     def read_settings(self, schema: Schema[C]) -> C:
         """The configuration that this folder's run was started with.
@@ -152,9 +161,17 @@ class RunFolder:
         if not path.exists():
             return None
         results = read_json(path)
-        if missing := [name for name in ("task", "versions") if not results.get(name)]:
+        if missing := [name for name in ("task", "seed") if name not in results]:
             raise UserError(f"{path}: damaged (no {missing[0]})")
         return results
+
+    @property
+    def finished(self) -> bool:
+        """Whether results.json holds results."""
+        try:
+            return self.read_results() is not None
+        except UserError:
+            return False
 
     def read_finished(self) -> dict[str, Any]:
         """results.json.
@@ -174,7 +191,7 @@ class RunFolder:
 class _LogFile(logging.FileHandler):
     """A log that a full disk cuts short, without a word: training goes on for as long as it can."""
 
-    def handleError(self, record: logging.LogRecord) -> None:
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         del record
 
 

@@ -89,9 +89,10 @@ def _row(line: bytes) -> dict[str, Any] | None:
         return None
     if not (isinstance(row, dict) and isinstance(row.get("part"), str)):
         return None
-    numbers = (value for name, value in row.items() if name != "part")
-    known = {"step", "epoch"} <= row.keys()
-    return row if known and all(type(value) in (int, float) for value in numbers) else None
+    if not all(type(row.get(name)) in (int, float) for name in ("step", "epoch")):
+        return None
+    values = (value for name, value in row.items() if name != "part")
+    return row if all(value is None or type(value) in (int, float) for value in values) else None
 
 
 def _event_writer(folder: Path, step: int) -> Any:
