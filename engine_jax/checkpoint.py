@@ -109,14 +109,14 @@ def restore(folder: Path, like: T, step: int, optional: Collection[str] = ()) ->
         UserError: when it is not there, or holds another architecture.
     """
     path = folder.absolute() / str(step)
-    shapes, entries = _open(path)
+    held, entries = _open(path)
     wanted = _flatten(like)
     abstract = {
         name: _abstract(leaf)
         for name, leaf in wanted.items()
-        if name in shapes or name not in optional
+        if name in held or name not in optional
     }
-    _check_architecture(path, shapes, {name: tuple(leaf.shape) for name, leaf in abstract.items()})
+    _check_architecture(path, held, abstract)
     arrays = _load(path, abstract, entries)
     found = [arrays.get(name, leaf) for name, leaf in wanted.items()]
     return jax.tree.unflatten(jax.tree.structure(like), found)
@@ -125,10 +125,11 @@ def restore(folder: Path, like: T, step: int, optional: Collection[str] = ()) ->
 def restore_leaf(folder: Path, name: str, step: int) -> np.ndarray:
     """Reads one array of a checkpoint; raises as `restore` does."""
     path = folder.absolute() / str(step)
-    shapes, entries = _open(path)
-    if name not in shapes:
+    held, entries = _open(path)
+    if name not in held:
         raise DamagedError(f"{path}: this checkpoint is damaged (it lacks {name})")
-    abstract = {other: np.empty(()) if other == name else ... for other in shapes}
+    abstract: dict[str, Any] = dict.fromkeys(held, ...)
+    abstract[name] = np.empty(held[name].shape, held[name].dtype)
     return np.asarray(_load(path, abstract, entries)[name])
 
 
@@ -163,17 +164,17 @@ def newest(folder: Path, read: Callable[[int], T]) -> T | None:
     return None
 
 
-def _open(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, checksums.Entry] | None]:
-    """A checkpoint's shapes by name, and what its arrays should be; None if it is of a version without checksums."""
+def _open(path: Path) -> tuple[dict[str, Any], dict[str, checksums.Entry] | None]:
+    """A checkpoint's shapes and types by name, and what its arrays should be; None before there were checksums."""
     if not path.is_dir():
         raise UserError(f"{path}: no complete checkpoint here")
     with _damage(path):
         metadata = ocp.metadata(str(path))
-        shapes = {name: tuple(leaf.shape) for name, leaf in metadata.metadata.items()}
+        held = dict(metadata.metadata)
         entries = _entries(metadata.custom_metadata)
-        if entries is not None and {n: tuple(e[1]) for n, e in entries.items()} != shapes:
+        if entries is not None and {n: tuple(e[1]) for n, e in entries.items()} != _shapes(held):
             raise ValueError("the shapes of its arrays have changed")
-    return shapes, entries
+    return held, entries
 
 
 def _load(
@@ -190,7 +191,7 @@ def _load(
 
 def _entries(sealed: Any) -> dict[str, checksums.Entry] | None:
     """What the checkpoint's arrays should be; None for one of a version that did not keep checksums."""
-    if sealed is None:
+    if not sealed:
         return None
     entries = checksums.unseal(sealed)
     if entries is None:
@@ -202,15 +203,12 @@ def _entries(sealed: Any) -> dict[str, checksums.Entry] | None:
 def _damage(path: Path) -> Iterator[None]:
     try:
         yield
-    except (
-        Exception
-    ) as error:  # Damaged files make orbax and tensorstore raise all kinds of errors.
+    except Exception as error:  # Orbax and tensorstore raise all kinds of errors.
         raise DamagedError(f"{path}: this checkpoint is damaged ({reason(error)})") from error
 
 
-def _check_architecture(
-    path: Path, found: Mapping[str, tuple[int, ...]], asked: Mapping[str, tuple[int, ...]]
-) -> None:
+def _check_architecture(path: Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    found, asked = _shapes(held), _shapes(wanted)
     differing = [
         f"{name} is {found.get(name, 'missing')} there, {asked.get(name, 'missing')} in the model"
         for name in sorted(found.keys() | asked.keys())
@@ -221,6 +219,10 @@ def _check_architecture(
         raise UserError(
             f"{path}: checkpoint of another architecture ({'; '.join(differing[:3])}{more})"
         )
+
+
+def _shapes(leaves: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(leaf.shape) for name, leaf in leaves.items()}
 
 
 def _flatten(tree: Any) -> dict[str, Any]:

@@ -67,7 +67,8 @@ class RunFolder:
         """
         if not check_folder(self.path):
             return
-        lock.check(self.path)
+        if jax.process_index() == 0:  # Of several hosts one holds the lock.
+            lock.check(self.path)
         if (self.path / "config.json").exists():
             stored = self.read_settings(schema)
             if differing := differences(stored, settings):

@@ -70,7 +70,7 @@ def test_another_architecture_is_refused_by_name_and_shape(tmp_path):
 def test_readers_change_nothing_and_make_no_folders(tmp_path):
     saved(tmp_path / "run", (1, 1.0))
     unfinished = tmp_path / "run" / "2.orbax-checkpoint-tmp"
-    unfinished.mkdir()
+    shutil.copytree(tmp_path / "run" / "1", unfinished)
     before = sorted(tmp_path.rglob("*"))
     assert read_newest(tmp_path / "none") is None
     read_newest(tmp_path / "run")
