@@ -36,11 +36,11 @@ class Checkpoints:
 
     def __init__(self, folder: Path):
         self.folder = folder.absolute()
+        self._remove_unfinished()
         with self._named_errors():
             self._checkpointer = ocp.training.Checkpointer(
                 str(self.folder),
                 preservation_policy=ocp.training.preservation_policies.LatestN(_KEPT),  # pyright: ignore[reportArgumentType]
-                cleanup_tmp_directories=True,
             )
 
     def __enter__(self) -> "Checkpoints":
@@ -75,9 +75,14 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # What orbax and tensorstore raise isn't documented.
+            self._remove_unfinished()
+            raise UserError(f"{self.folder}: can't be written ({reason(error)})") from error
+
+    def _remove_unfinished(self) -> None:
+        """Removes what a killed run, or a full disk, left; nobody takes it for a checkpoint."""
+        if jax.process_index() == 0:
             for unfinished in self.folder.glob("*.orbax-checkpoint-tmp*"):
                 shutil.rmtree(unfinished, ignore_errors=True)
-            raise UserError(f"{self.folder}: can't be written ({reason(error)})") from error
 
 
 def steps(folder: Path) -> list[int]:
