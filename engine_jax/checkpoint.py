@@ -138,6 +138,11 @@ def restore_leaf(folder: Path, name: str, step: int) -> np.ndarray:
     return np.asarray(_load(path, abstract, entries)[name])
 
 
+def names(folder: Path, step: int) -> list[str]:
+    """The names of a checkpoint's arrays; raises as `restore` does."""
+    return list(_open(folder.absolute() / str(step))[0])
+
+
 def newest(folder: Path, read: Callable[[int], T]) -> T | None:
     """What `read` makes of the newest checkpoint, or of the one before it if that is damaged, which a warning says.
 
