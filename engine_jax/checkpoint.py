@@ -2,6 +2,8 @@
 
 import logging
 import shutil
+import sys
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,8 @@ from engine_jax.errors import UserError, reason
 T = TypeVar("T")
 
 _KEPT = 2  # checkpoints of a folder; the one before the newest is there in case that one is damaged
+# Seconds after an error in which the other arrays, read at the same time, raise theirs where nobody catches them.
+_OTHERS = 0.5
 
 
 class DamagedError(UserError):
@@ -180,6 +184,8 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, checksums.Entry] | None
         raise UserError(f"{path}: no complete checkpoint here")
     with _damage(path):
         metadata = ocp.metadata(str(path))
+        if metadata.metadata is None:
+            raise ValueError("its list of arrays can't be read")
         held = dict(metadata.metadata)
         entries = _entries(metadata.custom_metadata)
         if entries is not None and {n: tuple(e[1]) for n, e in entries.items()} != _shapes(held):
@@ -211,10 +217,19 @@ def _entries(sealed: Any) -> dict[str, checksums.Entry] | None:
 
 @contextmanager
 def _damage(path: Path) -> Iterator[None]:
+    """Inside, all errors are a checkpoint's damage, and what libraries print about it is left out."""
+    logger, hook = logging.getLogger("absl"), sys.unraisablehook
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    sys.unraisablehook = lambda unraisable: None
     try:
         yield
     except Exception as error:  # Orbax and tensorstore raise all kinds of errors.
+        time.sleep(_OTHERS)
         raise DamagedError(f"{path}: this checkpoint is damaged ({reason(error)})") from error
+    finally:
+        logger.setLevel(level)
+        sys.unraisablehook = hook
 
 
 def _check_architecture(path: Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ import logging
 import random
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -97,20 +97,32 @@ TEXTS: dict[str, Damage] = {
 }
 
 
-def run(tries: int = 20, seed: int = 0) -> list[str]:
+FILES = ("config.json", "metrics.jsonl", "results.json", "log.txt")
+
+
+def run(
+    tries: int = 20,
+    kinds: Collection[str] = tuple(DAMAGES),
+    files: Collection[str] = FILES,
+    seed: int = 0,
+) -> list[str]:
     """Tries each damage on `tries` files of checkpoints, and each on the other files; returns the failures."""
     logging.disable(logging.CRITICAL)
     chance, failures, counted = random.Random(seed), [], {}
     try:
         with tempfile.TemporaryDirectory() as name:
             case = _Case(Path(name))
-            for kind, damage in DAMAGES.items():
+            for kind in kinds:
                 for _ in range(tries):
                     for what, check in (("loaded", case.load), ("resumed", case.resume)):
                         _count(
-                            counted, failures, f"checkpoints, {what}", kind, check(damage, chance)
+                            counted,
+                            failures,
+                            f"checkpoints, {what}",
+                            kind,
+                            check(DAMAGES[kind], chance),
                         )
-            for file in ("config.json", "metrics.jsonl", "results.json", "log.txt"):
+            for file in files:
                 for kind, damage in (DAMAGES | TEXTS).items():
                     found = case.other_file(file, damage, chance)
                     _count(counted, failures, "other files", f"{file}, {kind}", found)
