@@ -37,8 +37,10 @@ def launch(program: str, arguments: Sequence[str]) -> None:
     """Runs the experiment that the arguments describe."""
     flags = parse(program, arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for library in ("absl", "jax", "orbax", "grain"):
+    for library in ("jax", "orbax", "grain"):
         logging.getLogger(library).setLevel(logging.ERROR)
+    # By it orbax writes the tracebacks of errors that it raises as well.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
 
     import jax
 
