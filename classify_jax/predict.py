@@ -98,7 +98,7 @@ def load(workdir: str | Path) -> Classifier:
     """
     folder = RunFolder(workdir)
     settings = folder.read_settings(SCHEMA)
-    classes = folder.read_finished().get("classes")
+    classes: Any = folder.read_finished().get("classes")
     named = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
     if not (named and len(set(classes)) == len(classes) > 0):
         raise UserError(f"{folder.path / 'results.json'}: damaged (its classes are {classes!r})")

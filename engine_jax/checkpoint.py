@@ -5,7 +5,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,15 +48,18 @@ class Checkpoints:
             )
 
     def __enter__(self) -> "Checkpoints":
+        self._quiet = ExitStack()
+        self._quiet.enter_context(_late_errors_ignored())
         return self
 
     def __exit__(self, kind: object, *exc: object) -> None:
-        try:
-            with self._named_errors():
-                self._checkpointer.close()
-        except UserError:
-            if kind is None:
-                raise  # Else it is a consequence of the error that is on its way.
+        with self._quiet:
+            try:
+                with self._named_errors():
+                    self._checkpointer.close()
+            except UserError:
+                if kind is None:
+                    raise  # Else it is a consequence of the error that is on its way.
 
     def save(self, step: int, tree: Any) -> None:
         """Begins to write a checkpoint, which replaces one of the same step."""
@@ -79,6 +82,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # What orbax and tensorstore raise isn't documented.
+            time.sleep(_OTHERS)
             self._remove_unfinished()
             raise UserError(f"{self.folder}: can't be written ({reason(error)})") from error
 
@@ -218,18 +222,38 @@ def _entries(sealed: Any) -> dict[str, checksums.Entry] | None:
 @contextmanager
 def _damage(path: Path) -> Iterator[None]:
     """Inside, all errors are a checkpoint's damage, and what libraries print about it is left out."""
-    logger, hook = logging.getLogger("absl"), sys.unraisablehook
+    logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
-    sys.unraisablehook = lambda unraisable: None
     try:
-        yield
+        with _late_errors_ignored():
+            yield
     except Exception as error:  # Orbax and tensorstore raise all kinds of errors.
-        time.sleep(_OTHERS)
         raise DamagedError(f"{path}: this checkpoint is damaged ({reason(error)})") from error
     finally:
         logger.setLevel(level)
-        sys.unraisablehook = hook
+
+
+@contextmanager
+def _late_errors_ignored() -> Iterator[None]:
+    """Inside, after an error, nothing is printed of the arrays that were read or written at the same time.
+
+    Tensorstore reports them to an event loop that the first error has closed.
+    """
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            before(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    except Exception:
+        time.sleep(_OTHERS)
+        raise
+    finally:
+        sys.unraisablehook = before
 
 
 def _check_architecture(path: Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

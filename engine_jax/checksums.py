@@ -20,7 +20,7 @@ def describe(array: Any) -> Entry:
     ):
         array = multihost_utils.process_allgather(array, tiled=True)
     values = np.ascontiguousarray(array)
-    crc = zlib.crc32(memoryview(values.reshape(-1).view(np.uint8)))
+    crc = zlib.crc32(values.reshape(-1).view(np.uint8).data)
     return [str(values.dtype), list(np.shape(array)), crc]
 
 

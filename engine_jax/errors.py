@@ -1,5 +1,7 @@
 """The error that a user can do something about, and what its message is made of."""
 
+import errno
+import os
 from collections.abc import Sequence
 
 
@@ -22,4 +24,8 @@ def reason(error: BaseException, most: int = 160) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = " ".join(str(error).split()) or type(error).__name__
+    # Libraries bury these among the names of their own temporary files.
+    for refusal in map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)):
+        if refusal in text:
+            return refusal
     return text if len(text) <= most else f"{text[: most - 1]}…"
