@@ -1,5 +1,6 @@
 """Checkpoints of a run: the last states to resume from, and the best ones to use. The one importer of orbax."""
 
+import gc
 import logging
 import shutil
 import sys
@@ -21,6 +22,7 @@ T = TypeVar("T")
 _KEPT = 2  # checkpoints of a folder; the one before the newest is there in case that one is damaged
 # Seconds after an error in which the other arrays, read at the same time, raise theirs where nobody catches them.
 _OTHERS = 0.5
+_LATE = ("Event loop is closed", "Encountered error while reading array")
 
 
 class DamagedError(UserError):
@@ -243,7 +245,7 @@ def _late_errors_ignored() -> Iterator[None]:
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
-        if "Event loop is closed" not in str(unraisable.exc_value):
+        if not any(text in str(unraisable.exc_value) for text in _LATE):
             before(unraisable)
 
     sys.unraisablehook = hook
@@ -251,6 +253,7 @@ def _late_errors_ignored() -> Iterator[None]:
         yield
     except Exception:
         time.sleep(_OTHERS)
+        gc.collect()  # Of what was not awaited.
         raise
     finally:
         sys.unraisablehook = before
