@@ -42,6 +42,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path):
         self.folder = folder.absolute()
+        self._saving = None
         self._remove_unfinished()
         with self._named_errors():
             self._checkpointer = ocp.training.Checkpointer(
@@ -57,6 +58,7 @@ class Checkpoints:
     def __exit__(self, kind: object, *exc: object) -> None:
         with self._quiet:
             try:
+                self.wait()
                 with self._named_errors():
                     self._checkpointer.close()
             except UserError:
@@ -70,13 +72,16 @@ class Checkpoints:
         # A save that overwrites the step which is still being written would pull its files away.
         self.wait()
         with self._named_errors():
-            self._checkpointer.save_async(
+            self._saving = self._checkpointer.save_async(
                 step, arrays, custom_metadata=sealed, force=True, overwrite=True
             )
 
     def wait(self) -> None:
         """Returns when all that was saved is on disk."""
+        saving, self._saving = self._saving, None
         with self._named_errors():
+            if saving is not None:
+                saving.result()  # Ends the thread and the sockets that belong to a save.
             self._checkpointer.wait()
 
     @contextmanager

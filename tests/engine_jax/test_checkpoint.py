@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import jax
@@ -58,6 +59,16 @@ def test_the_two_newest_are_kept_and_a_step_can_be_written_again(tmp_path):
     saved(tmp_path, (1, 1.0), (2, 2.0), (3, 3.0), (3, 4.0))
     np.testing.assert_array_equal(read_newest(tmp_path)["x"], np.full(3, 4.0))
     assert checkpoint.steps(tmp_path) == [3, 2]
+
+
+def test_a_save_leaves_no_file_open(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        counts = []
+        for step in range(4):
+            checkpoints.save(step, {"x": jnp.zeros(3)})
+            checkpoints.wait()
+            counts.append(len(os.listdir("/proc/self/fd")))
+    assert counts[-1] == counts[1]
 
 
 def test_another_architecture_is_refused_by_name_and_shape(tmp_path):
