@@ -5,7 +5,7 @@ python -m anomaly_jax.predict --workdir RUN IMAGE_OR_FOLDER... --out DIR [--thre
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,19 @@ from anomaly_jax.data.pixels import fit
 from anomaly_jax.detector import Detector
 from anomaly_jax.predictor import detect_step
 from anomaly_jax.scoring import Prediction, decide, resize_map
-from anomaly_jax.thresholds import Thresholds
+from anomaly_jax.thresholds import GOOD_ONLY, Thresholds
 from anomaly_jax.training import NAME
 from engine_jax import cli
 from engine_jax.batches import fitting_batch_size, map_batches
+from engine_jax.errors import UserError
 from engine_jax.loop import best_variables
-from engine_jax.prediction import AnyImage, predict_files, prediction_parser, rgb_arrays
+from engine_jax.prediction import (
+    AnyImage,
+    predict_files,
+    prediction_parser,
+    rgb_arrays,
+    save_image,
+)
 from engine_jax.run_folder import RunFolder
 from engine_jax.state import Variables, graph_defs
 
@@ -92,10 +99,26 @@ def load(workdir: str | Path) -> AnomalyModel:
     """
     folder = RunFolder(workdir)
     settings = folder.read_settings(SCHEMA)
-    thresholds = Thresholds(**folder.read_finished()["thresholds"]["good_only"])
+    thresholds = _thresholds(folder)
     build = partial(Detector, settings.detector)
     variables = best_variables(folder, NAME, build, stack=settings.members)
     return AnomalyModel(settings, thresholds, graph_defs(build).evaluate, variables)
+
+
+def _thresholds(folder: RunFolder) -> Thresholds:
+    """The thresholds from good images that results.json holds."""
+    stored = folder.read_finished().get("thresholds")
+    chosen = stored.get(GOOD_ONLY) if isinstance(stored, dict) else None
+    names = {field.name for field in fields(Thresholds)}
+    if not (
+        isinstance(chosen, dict)
+        and chosen.keys() == names
+        and all(value is None or type(value) in (int, float) for value in chosen.values())
+    ):
+        raise UserError(
+            f"{folder.path / 'results.json'}: damaged (thresholds.{GOOD_ONLY} is {chosen!r})"
+        )
+    return Thresholds(**chosen)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -127,12 +150,12 @@ def _write_image(
     scale = 2 * (
         model.thresholds.pixel or 0.5
     )  # One scale for all images, with the threshold in its middle.
-    _heat(image, prediction.anomaly_map / scale).save(f"{stem}_heat.png")
+    save_image(_heat(image, prediction.anomaly_map / scale), Path(f"{stem}_heat.png"))
     mask = prediction.pred_mask
     if mask is not None:
-        Image.fromarray(mask).save(f"{stem}_mask.png")
+        save_image(Image.fromarray(mask), Path(f"{stem}_mask.png"))
     if prediction.spread is not None and prediction.spread.any():
-        _heat(image, prediction.spread / scale).save(f"{stem}_spread.png")
+        save_image(_heat(image, prediction.spread / scale), Path(f"{stem}_spread.png"))
     return {
         "pred_score": prediction.pred_score,
         "pred_label": prediction.pred_label,

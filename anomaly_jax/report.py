@@ -14,13 +14,13 @@ from anomaly_jax.data.image_set import GOOD
 from anomaly_jax.data.load import Part, Parts
 from anomaly_jax.groups import GroupedScores, count_groups
 from anomaly_jax.predictor import Detections
+from anomaly_jax.thresholds import GOOD_ONLY
 from anomaly_jax.training import NAME, TrainedDetector
-from engine_jax.experiment import Run, log_report, provenance, training_summary
+from engine_jax.experiment import Run, log_report, provenance, training_summary, write_results
+from engine_jax.pictures import drawing
 from engine_jax.plots import loss_curves, save
 from engine_jax.run_folder import RunFolder
 from engine_jax.writer import read_metrics
-
-GOOD_ONLY = "good_only"  # the name of the thresholds from good images, in results.json
 
 _SHOWN = 4  # images of each defect in its picture
 _PIXELS = 200_000  # of each histogram
@@ -61,11 +61,11 @@ def write_report(run: Run[AnomalyConfig, Parts], trained: TrainedDetector) -> di
         },
     }
     if jax.process_index() == 0:  # Every process predicts; one of them draws and writes.
+        write_results(folder, results)
         _write_history(folder, settings, [*grouped.defects_with_masks], fitted.best_epoch)
         _write_rankings(folder, grouped)
         _write_histograms(folder, parts, trained, score)
         _write_detections(folder, parts.test, found, pixel)
-        folder.write_results(results)
         rankings = tables.ranking_table(results, GOOD_ONLY)
         log_report(folder, rankings, tables.accuracy_table(results, [*pixel]))
     return results
@@ -75,19 +75,21 @@ def _write_history(
     folder: RunFolder, settings: AnomalyConfig, defects: list[str], best_epoch: float
 ) -> None:
     """The loss, and recall, precision and accuracy of each defect, by epoch."""
-    history = read_metrics(folder.metrics, NAME)
-    save(loss_curves(history), folder.plots / "loss.png")
+    with drawing(folder.plots / "loss.png") as path:
+        save(loss_curves(read_metrics(folder.metrics, NAME)), path)
     if defects:
-        grid = [f"{t:g}" for t in settings.thresholds.grid]
-        figure = plots.accuracies_by_epoch(history, defects, grid, best_epoch)
-        save(figure, folder.plots / "accuracies.png")
+        with drawing(folder.plots / "accuracies.png") as path:
+            history = read_metrics(folder.metrics, NAME)
+            grid = [f"{t:g}" for t in settings.thresholds.grid]
+            save(plots.accuracies_by_epoch(history, defects, grid, best_epoch), path)
 
 
 def _write_rankings(folder: RunFolder, grouped: GroupedScores) -> None:
     """ROC, per-region overlap and precision-recall of each defect's pixels, and of all."""
     if defects := grouped.defects_with_masks:
-        counts = {"all": grouped.all.pixel, **{name: g.pixel for name, g in defects.items()}}
-        save(plots.ranking_curves(counts), folder.plots / "curves.png")
+        with drawing(folder.plots / "curves.png") as path:
+            counts = {"all": grouped.all.pixel, **{name: g.pixel for name, g in defects.items()}}
+            save(plots.ranking_curves(counts), path)
 
 
 def _write_histograms(
@@ -111,12 +113,11 @@ def _write_histograms(
             GOOD_ONLY: getattr(trained.good_only, level),
             "oracle": score[f"{level}_oracle"]["threshold"],
         }
-        sampled = {
-            side: {name: _sample(scores) for name, scores in of.items()}
-            for side, of in groups.items()
-        }
-        figure = plots.score_histograms(sampled["good"], sampled["faulty"], _known(lines), level)
-        save(figure, folder.plots / f"{level}_scores.png")
+        good, faulty = (
+            {name: _sample(scores) for name, scores in of.items()} for of in groups.values()
+        )
+        with drawing(folder.plots / f"{level}_scores.png") as path:
+            save(plots.score_histograms(good, faulty, _known(lines), level), path)
 
 
 def _write_detections(
@@ -126,16 +127,17 @@ def _write_detections(
     test = part.images
 
     def write(chosen: np.ndarray, title: str, name: str) -> None:
-        figure = plots.detections(
-            test.images[chosen],
-            found.reconstructions[chosen],
-            found.maps[chosen],
-            [test.masks[i] if test.labelled[i] else None for i in chosen],
-            thresholds,
-            [_caption(part.names[i]) for i in chosen],
-            title,
-        )
-        save(figure, folder.plots / name)
+        with drawing(folder.plots / name) as path:
+            figure = plots.detections(
+                test.images[chosen],
+                found.reconstructions[chosen],
+                found.maps[chosen],
+                [test.masks[i] if test.labelled[i] else None for i in chosen],
+                thresholds,
+                [_caption(part.names[i]) for i in chosen],
+                title,
+            )
+            save(figure, path)
 
     first = []
     for kind, name in enumerate(test.defect_names):

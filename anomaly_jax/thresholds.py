@@ -11,6 +11,8 @@ from jaxtyping import Float
 
 from anomaly_jax.curves import finite_scores
 
+GOOD_ONLY = "good_only"  # the name of the thresholds from good images, in results.json
+
 
 @dataclass(frozen=True)
 class Thresholds:

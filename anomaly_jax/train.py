@@ -13,12 +13,15 @@ from engine_jax.plan import make_plan
 from engine_jax.sharding import batch_mesh
 
 
-def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path) -> dict[str, Any]:
+def train_and_evaluate(
+    config: Mapping[str, Any], workdir: str | Path, redraw: bool = False
+) -> dict[str, Any]:
     """Runs the experiment in `workdir`, resuming it if it was interrupted.
 
     Args:
         config: the values of configs/anomaly.py.
         workdir: the run's folder.
+        redraw: draw the pictures of a finished run again.
 
     Returns:
         What results.json holds.
@@ -26,12 +29,12 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path) -> dict[s
     Raises:
         UserError: for input that can't be used.
     """
-    experiment = open_experiment(SCHEMA, config, workdir)
+    experiment = open_experiment(SCHEMA, config, workdir, redraw)
     if experiment.results is not None:
         return experiment.results
     settings = experiment.settings
     mesh = batch_mesh(settings.train.batch_size, settings.evaluation.batch_size)
     parts = load_parts(settings.data, settings.model.input_size, settings.seed)
     plan = make_plan(settings.train, settings.evaluation.every, len(parts.train.images))
-    run = experiment.start(settings.data.name, parts, mesh)
-    return write_report(run, train_detector(run, plan))
+    with experiment.started(settings.data.name, parts, mesh) as run:
+        return write_report(run, train_detector(run, plan))

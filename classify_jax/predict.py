@@ -23,6 +23,7 @@ from classify_jax.training import NAME
 from classify_jax.views import views
 from engine_jax import cli
 from engine_jax.batches import fitting_batch_size
+from engine_jax.errors import UserError
 from engine_jax.loop import best_variables
 from engine_jax.prediction import AnyImage, predict_files, prediction_parser, rgb_arrays
 from engine_jax.run_folder import RunFolder
@@ -97,7 +98,10 @@ def load(workdir: str | Path) -> Classifier:
     """
     folder = RunFolder(workdir)
     settings = folder.read_settings(SCHEMA)
-    classes = folder.read_finished()["classes"]
+    classes: Any = folder.read_finished().get("classes")
+    named = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    if not (named and len(set(classes)) == len(classes) > 0):
+        raise UserError(f"{folder.path / 'results.json'}: damaged (its classes are {classes!r})")
     network = partial(build, settings.model, len(classes))
     trained = settings.transfer.trained_at_end
     variables = best_variables(folder, NAME, network, trained=trained)

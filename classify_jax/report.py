@@ -14,8 +14,9 @@ from classify_jax.data.load import Parts
 from classify_jax.predictor import Outputs
 from classify_jax.training import NAME, TrainedClassifier
 from classify_jax.views import views
-from engine_jax.experiment import Run, log_report, provenance, training_summary
+from engine_jax.experiment import Run, log_report, provenance, training_summary, write_results
 from engine_jax.phases import history
+from engine_jax.pictures import drawing
 from engine_jax.plots import loss_curves, save
 from engine_jax.run_folder import RunFolder
 from engine_jax.state import Variables
@@ -51,14 +52,15 @@ def write_report(
         "floor": _errors(np.tile(parts.train.counts / len(parts.train), (len(test), 1)), test),
     }
     if jax.process_index() == 0:  # Every process predicts; one of them draws and writes.
+        write_results(folder, results)
         _write_history(folder, settings, fitted.best_epoch)
         _write_examples(folder, test, found)
-        matrix = np.array(results["confusion"])
-        save(plots.confusion(matrix, test.class_names), folder.plots / "confusion.png")
+        with drawing(folder.plots / "confusion.png") as path:
+            save(plots.confusion(np.array(results["confusion"]), test.class_names), path)
         kernel = first_kernel(fitted.best)
         if kernel is not None:
-            save(plots.filters(kernel), folder.plots / "filters.png")
-        folder.write_results(results)
+            with drawing(folder.plots / "filters.png") as path:
+                save(plots.filters(kernel), path)
         log_report(folder, tables.error_table(results), tables.class_table(results))
     return results
 
@@ -77,9 +79,11 @@ def _errors(probabilities: np.ndarray, part: ImageSet) -> Mapping[str, float | N
 
 def _write_history(folder: RunFolder, settings: ClassificationConfig, best_epoch: float) -> None:
     """The loss and the errors by epoch."""
-    rows = history(folder.metrics, settings.transfer.phase_names(NAME))
-    save(loss_curves(rows), folder.plots / "loss.png")
-    save(plots.accuracy_curves(rows, best_epoch), folder.plots / "accuracy.png")
+    names = settings.transfer.phase_names(NAME)
+    with drawing(folder.plots / "loss.png") as path:
+        save(loss_curves(history(folder.metrics, names)), path)
+    with drawing(folder.plots / "accuracy.png") as path:
+        save(plots.accuracy_curves(history(folder.metrics, names), best_epoch), path)
 
 
 def _write_examples(folder: RunFolder, test: ImageSet, found: Outputs) -> None:
@@ -92,7 +96,9 @@ def _write_examples(folder: RunFolder, test: ImageSet, found: Outputs) -> None:
         ("wrong", f"{len(wrong)} of {len(test)} test images are wrong; the surest ones", sure),
     ):
         chosen = chosen[:_SHOWN]
-        if len(chosen):
+        if not len(chosen):
+            continue
+        with drawing(folder.plots / f"{name}.png") as path:
             figure = plots.examples(
                 test.images[chosen],
                 found.probabilities[chosen],
@@ -100,4 +106,4 @@ def _write_examples(folder: RunFolder, test: ImageSet, found: Outputs) -> None:
                 test.class_names,
                 title,
             )
-            save(figure, folder.plots / f"{name}.png")
+            save(figure, path)

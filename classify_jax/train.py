@@ -15,12 +15,15 @@ from engine_jax.plan import make_plan
 from engine_jax.sharding import batch_mesh
 
 
-def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path) -> dict[str, Any]:
+def train_and_evaluate(
+    config: Mapping[str, Any], workdir: str | Path, redraw: bool = False
+) -> dict[str, Any]:
     """Runs the experiment in `workdir`, resuming it if it was interrupted.
 
     Args:
         config: the values of configs/classify.py.
         workdir: the run's folder.
+        redraw: draw the pictures of a finished run again.
 
     Returns:
         What results.json holds.
@@ -28,7 +31,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path) -> dict[s
     Raises:
         UserError: for input that can't be used.
     """
-    experiment = open_experiment(SCHEMA, config, workdir)
+    experiment = open_experiment(SCHEMA, config, workdir, redraw)
     if experiment.results is not None:
         return experiment.results
     settings = experiment.settings
@@ -38,6 +41,6 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path) -> dict[s
     parts = load_parts(settings.data, settings.seed)
     plan = make_plan(settings.train, settings.evaluation.every, len(parts.train))
     settings.transfer.phases(NAME, plan)  # Raises what would stop training later.
-    run = experiment.start(settings.data.title, parts, mesh)
-    logging.info("%d classes", len(parts.class_names))
-    return write_report(run, train_classifier(run, plan))
+    with experiment.started(settings.data.title, parts, mesh) as run:
+        logging.info("%d classes", len(parts.class_names))
+        return write_report(run, train_classifier(run, plan))

@@ -21,7 +21,7 @@ import safetensors
 import safetensors.numpy
 
 from engine_jax.errors import UserError
-from engine_jax.paths import user_path
+from engine_jax.files import user_path
 
 _ZIP_START = b"PK\x03\x04"
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C

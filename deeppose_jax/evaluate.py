@@ -29,9 +29,9 @@ from deeppose_jax.skeleton import LSP, observer_centric
 from deeppose_jax.tables import score_table
 from engine_jax import cli
 from engine_jax.errors import UserError
+from engine_jax.files import read_file, user_path
 from engine_jax.image_files import images_in, read_bytes
 from engine_jax.images import read_image, upright_size
-from engine_jax.paths import read_file, user_path
 
 
 def load_joints(path: Path) -> tuple[np.ndarray, np.ndarray]:

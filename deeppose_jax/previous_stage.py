@@ -1,5 +1,7 @@
 """The errors of a stage, on which the next stage's refiners are trained."""
 
+import io
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,6 +21,8 @@ from deeppose_jax.displacements import (
 )
 from deeppose_jax.refiner_boxes import smallest_diam
 from deeppose_jax.skeleton import Skeleton
+from engine_jax.errors import reason
+from engine_jax.files import write_file
 
 
 @dataclass(frozen=True)
@@ -53,16 +57,35 @@ def needs_training_poses(refiner: RefinerConfig, number: int, stages: int) -> bo
     return number < stages and refiner.measured_on == "train"
 
 
-def cached_poses(path: Path, predict: Callable[[], StagePoses]) -> StagePoses:
-    """The poses in a file; where there is none yet, those that `predict` gives, which are written to it."""
-    names = [field.name for field in fields(StagePoses)]
-    if path.exists():
-        with np.load(path) as arrays:
-            return StagePoses(**{name: arrays.get(name) for name in names})
+def cached_poses(path: Path, count: int, predict: Callable[[], StagePoses]) -> StagePoses:
+    """The poses in a file; where there is none, or a damaged one, those that `predict` gives, which are written to it.
+
+    Args:
+        path: of the file.
+        count: of the images whose poses they are.
+        predict: makes the poses.
+    """
+    try:
+        return _read_poses(path, count)
+    except FileNotFoundError:
+        pass
+    except Exception as error:  # NumPy and zipfile raise all kinds of errors at damaged files.
+        logging.warning("%s: damaged (%s); made again", path, reason(error))
     poses = predict()
     if jax.process_index() == 0:
-        arrays = {name: getattr(poses, name) for name in names}
-        unfinished = path.with_suffix(".partial.npz")
-        np.savez(unfinished, **{name: x for name, x in arrays.items() if x is not None})
-        unfinished.replace(path)
+        arrays = {field.name: getattr(poses, field.name) for field in fields(StagePoses)}
+        file = io.BytesIO()
+        np.savez(file, **{name: x for name, x in arrays.items() if x is not None})
+        write_file(path, file.getvalue())
+    return poses
+
+
+def _read_poses(path: Path, count: int) -> StagePoses:
+    with path.open("rb") as file, np.load(file) as arrays:
+        poses = StagePoses(**{field.name: arrays.get(field.name) for field in fields(StagePoses)})
+    if poses.joints is None or poses.boxes is None:
+        raise ValueError("no joints and boxes")
+    for array in (poses.joints, poses.boxes, poses.scales):
+        if array is not None and len(array) != count:
+            raise ValueError(f"{len(array)} poses of {count} images")
     return poses

@@ -1,5 +1,6 @@
 """What a finished run leaves behind: results.json and its plots."""
 
+import io
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -18,8 +19,10 @@ from deeppose_jax.predictor import to_image_pixels
 from deeppose_jax.refiner_boxes import to_frame
 from deeppose_jax.skeleton import Skeleton
 from deeppose_jax.training import TrainedStage
-from engine_jax.experiment import Run, log_report, provenance, training_summary
+from engine_jax.experiment import Run, log_report, provenance, training_summary, write_results
+from engine_jax.files import make_folder, write_file
 from engine_jax.phases import history
+from engine_jax.pictures import drawing
 from engine_jax.plots import loss_curves, save
 from engine_jax.run_folder import RunFolder
 
@@ -65,13 +68,13 @@ def write_report(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) ->
         "images_per_second": entries[0]["images_per_second"],
     }
     if jax.process_index() == 0:  # Every process predicts; one of them draws and writes.
+        _write_predictions(folder, stages, floor)
+        write_results(folder, results)
         _write_scores(run, results)
         _write_pdj(run, stages, floor)
         _write_poses(folder, "test", parts.test, stages[-1], skeleton)
         _write_poses(folder, "train", _first(parts.train, settings), stages[-1], skeleton)
         _write_cascade(run, stages)
-        _write_predictions(folder, stages, floor)
-        folder.write_results(results)
         last = tables.score_table(entries[-1], results["mean_pose"])
         by_stage = tables.stages_table(entries, results["mean_pose"])
         log_report(folder, f"Stage {len(stages)} on test images\n{last}", by_stage)
@@ -88,11 +91,13 @@ def _write_predictions(
     folder: RunFolder, stages: Sequence[TrainedStage], floor: np.ndarray
 ) -> None:
     """Each stage's poses on the test part, and the mean pose, as MATLAB files for evaluate.py."""
-    folder.predictions.mkdir(exist_ok=True)
+    make_folder(folder.predictions)
     found = {stage.config.name: stage.predictions["test"].joints for stage in stages}
     for name, joints in (found | {"mean_pose": floor}).items():
         pred = joints.transpose(2, 1, 0) + 1  # MATLAB's pixels start at 1.
-        savemat(folder.predictions / f"{name}.mat", {"pred": pred})
+        file = io.BytesIO()
+        savemat(file, {"pred": pred})
+        write_file(folder.predictions / f"{name}.mat", file.getvalue())
 
 
 def _write_scores(run: Run[PoseConfig, Parts], results: dict[str, Any]) -> None:
@@ -103,11 +108,14 @@ def _write_scores(run: Run[PoseConfig, Parts], results: dict[str, Any]) -> None:
     for stage in results["stages"]:
         config = run.settings.stage(stage["stage"])
         name = config.name
-        rows = history(folder.metrics, config.transfer.phase_names(name))
-        save(loss_curves(rows), folder.plots / f"{name}_loss.png")
-        figure = plots.metric_curves(rows, dotted, stage["best_epoch"])
-        save(figure, folder.plots / f"{name}_metrics.png")
-    save(plots.scores_by_stage(results["stages"], floor), folder.plots / "scores.png")
+        phases = config.transfer.phase_names(name)
+        with drawing(folder.plots / f"{name}_loss.png") as path:
+            save(loss_curves(history(folder.metrics, phases)), path)
+        with drawing(folder.plots / f"{name}_metrics.png") as path:
+            rows = history(folder.metrics, phases)
+            save(plots.metric_curves(rows, dotted, stage["best_epoch"]), path)
+    with drawing(folder.plots / "scores.png") as path:
+        save(plots.scores_by_stage(results["stages"], floor), path)
 
 
 def _write_pdj(
@@ -128,8 +136,8 @@ def _write_pdj(
     curves = {
         f"stage {stage.config.number}": curve(stage.predictions["test"].joints) for stage in stages
     }
-    figure = plots.pdj_over_thresholds(curves, reference, curve(floor))
-    save(figure, run.folder.plots / "pdj.png")
+    with drawing(run.folder.plots / "pdj.png") as path:
+        save(plots.pdj_over_thresholds(curves, reference, curve(floor)), path)
 
 
 def _write_poses(
@@ -137,16 +145,17 @@ def _write_poses(
 ) -> None:
     """A grid of images spread over the part, with true and predicted poses on their canvases."""
     chosen = _spread(part, _GRID)
-    figure = plots.pose_grid(
-        list(part.poses.canvases[chosen]),
-        part.poses.joints[chosen],
-        stage.predictions[name].stage.joints[chosen],
-        part.poses.labelled[chosen],
-        skeleton,
-        f"Poses on {name} images",
-        names=[part.names[i] for i in chosen],
-    )
-    save(figure, folder.plots / f"poses_{name}.png")
+    with drawing(folder.plots / f"poses_{name}.png") as path:
+        figure = plots.pose_grid(
+            list(part.poses.canvases[chosen]),
+            part.poses.joints[chosen],
+            stage.predictions[name].stage.joints[chosen],
+            part.poses.labelled[chosen],
+            skeleton,
+            f"Poses on {name} images",
+            names=[part.names[i] for i in chosen],
+        )
+        save(figure, path)
 
 
 def _write_cascade(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) -> None:
@@ -155,21 +164,22 @@ def _write_cascade(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) 
         return
     part, skeleton, plotted = run.parts.test, run.parts.skeleton, run.folder.plots
     test, chosen = part.poses, _spread(part, _ROWS)
-    figure = plots.stages_row(
-        list(test.canvases[chosen]),
-        test.joints[chosen],
-        [stage.predictions["test"].stage.joints[chosen] for stage in stages],
-        test.labelled[chosen],
-        skeleton,
-        "Test images, stage by stage",
-        names=[part.names[i] for i in chosen],
-    )
-    save(figure, plotted / "stages.png")
+    with drawing(plotted / "stages.png") as path:
+        figure = plots.stages_row(
+            list(test.canvases[chosen]),
+            test.joints[chosen],
+            [stage.predictions["test"].stage.joints[chosen] for stage in stages],
+            test.labelled[chosen],
+            skeleton,
+            "Test images, stage by stage",
+            names=[part.names[i] for i in chosen],
+        )
+        save(figure, path)
     for before, stage in itertools.pairwise(stages):
-        figure = _crops(part, int(chosen[0]), stage, skeleton)
-        save(figure, plotted / f"{stage.config.name}_crops.png")
-        figure = _clouds(run, before)
-        save(figure, plotted / f"{stage.config.name}_displacements.png")
+        with drawing(plotted / f"{stage.config.name}_crops.png") as path:
+            save(_crops(part, int(chosen[0]), stage, skeleton), path)
+        with drawing(plotted / f"{stage.config.name}_displacements.png") as path:
+            save(_clouds(run, before), path)
 
 
 def _crops(part: Part, image: int, stage: TrainedStage, skeleton: Skeleton) -> Figure:

@@ -12,12 +12,15 @@ from deeppose_jax.training import TrainedStage, check_stages, train_stage
 from engine_jax.experiment import open_experiment
 
 
-def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path) -> dict[str, Any]:
+def train_and_evaluate(
+    config: Mapping[str, Any], workdir: str | Path, redraw: bool = False
+) -> dict[str, Any]:
     """Runs the experiment in `workdir`, resuming it if it was interrupted.
 
     Args:
         config: the values of configs/pose.py.
         workdir: the run's folder.
+        redraw: draw the pictures of a finished run again.
 
     Returns:
         What results.json holds.
@@ -25,15 +28,15 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path) -> dict[s
     Raises:
         UserError: for input that can't be used.
     """
-    experiment = open_experiment(SCHEMA, config, workdir)
+    experiment = open_experiment(SCHEMA, config, workdir, redraw)
     if experiment.results is not None:
         return experiment.results
     settings = experiment.settings
     parts = load_parts(settings.data, settings.seed)
     mesh = make_mesh(settings, parts.skeleton.num_joints)
     check_stages(settings, parts)
-    run = experiment.start(settings.data.dataset, parts, mesh)
-    stages: list[TrainedStage] = []
-    for number in range(1, settings.stages + 1):
-        stages.append(train_stage(run, number, stages))
-    return write_report(run, stages)
+    with experiment.started(settings.data.dataset, parts, mesh) as run:
+        stages: list[TrainedStage] = []
+        for number in range(1, settings.stages + 1):
+            stages.append(train_stage(run, number, stages))
+        return write_report(run, stages)

@@ -124,6 +124,7 @@ def train_stage(
         earlier = before[-1].measured.predicted if before and before[-1].measured else None
         on_train = cached_poses(
             run.folder.checkpoints / stage.name / "train_poses.npz",
+            len(train),
             lambda: predictor(fitted.best, train, earlier).stage,
         )
         measured = MeasuredPoses("training", on_train, train)

@@ -6,29 +6,37 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 
-from engine_jax.errors import UserError
+from engine_jax.errors import UserError, reason
+from engine_jax.interruption import Interrupted, heeded
 
 
 def guard(program: Callable[[], None], *, debug: bool) -> None:
-    """Runs a program; a UserError becomes one line on standard error and exit status 1.
+    """Runs a program; an error that the user can do something about becomes one line and exit status 1.
 
     Args:
         program: what to run.
         debug: let the error through with its traceback instead.
 
     Raises:
-        SystemExit: with status 1 after a UserError, with 130 when the user interrupts.
+        SystemExit: with status 1 after a UserError or what the system refused, such as a file on a full disk; with
+            130 after Ctrl-C and 143 after SIGTERM.
     """
     try:
-        program()
-    except UserError as error:
-        if debug:
+        with heeded():
+            program()
+    except (UserError, OSError) as error:
+        # What the system refuses is no defect: each has a number.
+        if debug or (isinstance(error, OSError) and error.errno is None):
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        said = f"{where}{reason(error)}" if isinstance(error, OSError) else str(error)
+        print(f"error: {' '.join(said.split())}", file=sys.stderr)
         raise SystemExit(1) from None
+    except Interrupted as interrupted:
+        said = "; ".join((f"interrupted by {interrupted}", *getattr(interrupted, "__notes__", ())))
+        print(said, file=sys.stderr)
+        raise SystemExit(interrupted.status) from None
     except KeyboardInterrupt:
-        if debug:
-            raise
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
 

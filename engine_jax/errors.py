@@ -1,5 +1,7 @@
-"""The error that a user can do something about, and lists of names in its message."""
+"""The error that a user can do something about, and what its message is made of."""
 
+import errno
+import os
 from collections.abc import Sequence
 
 
@@ -15,3 +17,15 @@ def listed(names: Sequence[str], most: int = 8) -> str:
     """The first of some names, for a message, and how many more there are."""
     more = f", and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def reason(error: BaseException, most: int = 160) -> str:
+    """What another error says, on one line and without what is too long to read."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = " ".join(str(error).split()) or type(error).__name__
+    # Libraries bury these among the names of their own temporary files.
+    for refusal in map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)):
+        if refusal in text:
+            return refusal
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -1,7 +1,8 @@
 """What every task's training program does before and after training."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +12,7 @@ import jax
 from jax.sharding import Mesh
 
 from engine_jax.config import from_mapping
+from engine_jax.errors import UserError
 from engine_jax.loop import Fit
 from engine_jax.run_folder import RunFolder, Schema
 
@@ -37,7 +39,7 @@ class Experiment(Generic[C]):
         schema: of the task.
         settings: the run's configuration.
         folder: the run's folder.
-        results: what results.json holds if the run is finished, else None.
+        results: what results.json holds if the run is finished, and its pictures aren't to be drawn again; else None.
     """
 
     schema: Schema[C]
@@ -45,8 +47,11 @@ class Experiment(Generic[C]):
     folder: RunFolder
     results: dict[str, Any] | None
 
-    def start(self, title: str, parts: P, mesh: Mesh) -> "Run[C, P]":
-        """Begins or continues the run's folder, once its data are known to be usable.
+    @contextmanager
+    def started(self, title: str, parts: P, mesh: Mesh) -> Iterator["Run[C, P]"]:
+        """Inside, the run's folder is begun or continued, and no other process may run in it.
+
+        It comes after the data are known to be usable.
 
         Args:
             title: what is trained on.
@@ -55,8 +60,11 @@ class Experiment(Generic[C]):
         """
         sizes = ", ".join(f"{size} {name}" for name, size in parts.sizes().items())
         logging.info("%s: %s images", title, sizes)
-        self.folder.start(self.schema, self.settings)
-        return Run(self.settings, parts, mesh, self.folder)
+        try:
+            self.folder.start(self.schema, self.settings)
+            yield Run(self.settings, parts, mesh, self.folder)
+        finally:
+            self.folder.stop()
 
 
 @dataclass(frozen=True)
@@ -77,9 +85,15 @@ class Run(Generic[C, P]):
 
 
 def open_experiment(
-    schema: Schema[C], config: Mapping[str, Any], workdir: str | Path
+    schema: Schema[C], config: Mapping[str, Any], workdir: str | Path, redraw: bool = False
 ) -> Experiment[C]:
     """Checks a configuration and the folder that its run is in, or will be in.
+
+    Args:
+        schema: of the task.
+        config: the values of its config file.
+        workdir: the run's folder.
+        redraw: takes a finished run for one whose report isn't written, so that its pictures are drawn again.
 
     Raises:
         UserError: a value that isn't accepted, or a folder that holds something else.
@@ -87,10 +101,22 @@ def open_experiment(
     settings = from_mapping(schema.config, config)
     folder = RunFolder(workdir)
     folder.check(schema, settings)
-    results = folder.read_results()
-    if results is not None:
-        logging.info("%s: this run is finished", folder.path)
+    results = None
+    try:
+        results = folder.read_results()
+    except UserError as error:
+        logging.warning("%s; the results are computed again", error)
+    if results is not None and redraw:
+        results = None
+    elif results is not None:
+        logging.info("%s: this run is finished; --redraw draws its pictures again", folder.path)
     return Experiment(schema, settings, folder, results)
+
+
+def write_results(folder: RunFolder, results: Mapping[str, Any]) -> None:
+    """Writes results.json, unless it is there: pictures that are drawn again don't change what was measured."""
+    if not folder.finished:
+        folder.write_results(results)
 
 
 def provenance(settings: Any) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from engine_jax.errors import UserError, listed
+from engine_jax.files import read_file
 from engine_jax.image_files import READ_ERRORS, is_hidden
-from engine_jax.paths import read_file
 
 Folder = Path | zipfile.Path
 

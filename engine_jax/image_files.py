@@ -15,8 +15,8 @@ from typing import TypeVar
 from PIL import Image
 
 from engine_jax.errors import UserError
+from engine_jax.files import user_path
 from engine_jax.images import UnreadableError, decode_rgb
-from engine_jax.paths import user_path
 
 T = TypeVar("T")
 

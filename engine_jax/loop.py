@@ -1,9 +1,11 @@
 """The loop that calls a train step: epochs, evaluation, early stopping, checkpoints and resumption."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -11,15 +13,16 @@ import numpy as np
 from flax import nnx
 from flax.nnx import filterlib
 
-from engine_jax import sharding
+from engine_jax import checkpoint, sharding
 from engine_jax.checkpoint import Checkpoints
 from engine_jax.errors import UserError
+from engine_jax.interruption import Interrupted, postponed
 from engine_jax.phases import Phase
 from engine_jax.plan import Plan, in_epochs
 from engine_jax.progress import Progress
 from engine_jax.run_folder import RunFolder
 from engine_jax.state import TrainState, Variables, abstract_variables
-from engine_jax.writer import MetricsWriter
+from engine_jax.writer import MetricsWriter, read_metrics
 
 # Takes the state and the host's step count; returns the state some steps later and the losses of those steps.
 TrainCall = Callable[[TrainState, int], tuple[TrainState, jax.Array]]
@@ -124,50 +127,52 @@ def _fit_phase(
 ) -> Fit:
     """`fit` for one phase; `state` is donated."""
     name, plan = phase.name, phase.plan
-    progress = _first_progress()
+    part = folder.checkpoints / name
     epochs = partial(in_epochs, steps_per_epoch=plan.steps_per_epoch)
+    state, progress = _resumed(folder, part, state)
+    step = int(state.step)
     with (
-        Checkpoints(folder.checkpoints / name / "last") as last,
-        Checkpoints(folder.checkpoints / name / "best") as best,
+        Checkpoints(part / "last") as last,
+        Checkpoints(part / "best") as best,
+        MetricsWriter(folder.metrics, name, step) as writer,
+        Progress(plan.steps, step, plan.batch_size) as bar,
     ):
-        if last.latest_step is not None:
-            resumed = last.restore({"state": state, "progress": progress})
-            state, progress = resumed["state"], resumed["progress"]
-        step = int(state.step)
-        with (
-            MetricsWriter(folder.metrics, name, step) as writer,
-            Progress(plan.steps, step, plan.batch_size) as bar,
-        ):
-            if step:
-                verb = "finished" if _finished(step, progress, plan) else "resuming"
-                bar.line(f"{name}: {verb} at epoch {epochs(step):g}")
+        if step:
+            verb = "finished" if _finished(step, progress, plan) else "resuming"
+            bar.line(f"{name}: {verb} at epoch {epochs(step):g}")
+        try:
             while not _finished(step, progress, plan):
                 start = time.monotonic()
-                until = min(step + plan.evaluate_every * plan.steps_per_epoch, plan.steps)
+                # A run that was interrupted between two evaluations goes on to the next of them.
+                every = plan.evaluate_every * plan.steps_per_epoch
+                until = min(int(progress["evaluated_step"]) + every, plan.steps)
                 while step < until:
-                    state, step = _take_call(state, step, train_call, plan, writer, bar)
-                trained = time.monotonic() - start
+                    with postponed():
+                        state, step = _take_call(state, step, train_call, plan, writer, bar)
+                        took = time.monotonic() - start
+                        start += took
+                        progress = _after(progress, train_seconds=took, seconds=took)
                 metrics = evaluate(state.variables)
-                opt_state = after_evaluation(state.opt_state, metrics[MONITORED])
-                state = replace(state, opt_state=opt_state)
-                writer.write(step, epochs(step), metrics)
-                bar.line(
-                    f"{name}, epoch {epochs(step):g}/{epochs(plan.steps):g}: {_validation(metrics)}"
-                )
-                improved = metrics[MONITORED] < progress["best_loss"]
-                progress = {
-                    "best_loss": np.asarray(
-                        metrics[MONITORED] if improved else progress["best_loss"], np.float64
-                    ),
-                    "best_step": np.asarray(step if improved else progress["best_step"], np.int64),
-                    "stale": np.asarray(0 if improved else progress["stale"] + 1, np.int64),
-                    "train_seconds": progress["train_seconds"] + trained,
-                    "seconds": progress["seconds"] + (time.monotonic() - start),
-                }
-                if improved:
-                    best.save(step, state.variables)
+                with postponed():
+                    opt_state = after_evaluation(state.opt_state, metrics[MONITORED])
+                    state = replace(state, opt_state=opt_state)
+                    writer.write(step, epochs(step), metrics)
+                    bar.line(
+                        f"{name}, epoch {epochs(step):g}/{epochs(plan.steps):g}: {_validation(metrics)}"
+                    )
+                    progress = _after(progress, seconds=time.monotonic() - start)
+                    progress, improved = _judged(progress, step, metrics[MONITORED])
+                    if improved:
+                        best.save(step, state.variables)
+                        best.wait()  # What `last` calls the best is there.
+                    last.save(step, {"state": state, "progress": progress})
+        except Interrupted as interrupted:
+            if jax.process_count() == 1:  # Several hosts would have to stop at the same step.
                 last.save(step, {"state": state, "progress": progress})
-        chosen = best.restore(state.variables)
+                last.wait()
+                interrupted.add_note(f"{name} is saved at step {step} of {plan.steps}")
+            raise
+    chosen = checkpoint.restore(part / "best", state.variables, int(progress["best_step"]))
     return Fit(
         best=chosen,
         best_step=int(progress["best_step"]),
@@ -178,10 +183,32 @@ def _fit_phase(
     )
 
 
+def _resumed(folder: RunFolder, part: Path, first: TrainState) -> tuple[TrainState, dict[str, Any]]:
+    """The state and the progress to go on with: those of the last checkpoint, or the first ones."""
+    # An older checkpoint lacks the step of the last evaluation, after which it was always written.
+    like = {"state": first, "progress": _first_progress() | {"evaluated_step": np.asarray(-1)}}
+    optional = {"progress.evaluated_step"}
+    restored = checkpoint.newest(
+        part / "last", lambda step: checkpoint.restore(part / "last", like, step, optional)
+    )
+    if restored is None:
+        if folder.finished:
+            raise UserError(f"{part / 'last'}: no complete checkpoint here")
+        if folder.metrics.exists() and read_metrics(folder.metrics, part.name):
+            logging.info("%s: was stopped before its first checkpoint; starts again", part.name)
+        return first, _first_progress()
+    state, progress = restored["state"], restored["progress"]
+    if progress["evaluated_step"] < 0:
+        progress = progress | {"evaluated_step": np.asarray(state.step, np.int64)}
+    if jax.process_count() == 1:
+        # Of a run that was killed between two writes: steps that will be taken again.
+        checkpoint.discard_after(part / "best", int(progress["best_step"]))
+    return state, progress
+
+
 def has_checkpoint(folder: RunFolder, name: str) -> bool:
     """Whether `fit` would resume the phase of this name from a checkpoint."""
-    with Checkpoints(folder.checkpoints / name / "last") as last:
-        return last.latest_step is not None
+    return bool(checkpoint.steps(folder.checkpoints / name / "last"))
 
 
 def best_variables(
@@ -204,8 +231,22 @@ def best_variables(
         UserError: when there are none, or they are of another architecture.
     """
     everywhere = sharding.replicated(sharding.device_mesh())
-    with Checkpoints(folder.checkpoints / name / "best") as best:
-        return best.restore(abstract_variables(build, everywhere, stack, trained))
+    like = abstract_variables(build, everywhere, stack, trained)
+    part = folder.checkpoints / name
+    last, best = part / "last", part / "best"
+    while True:
+        known = checkpoint.steps(last), checkpoint.steps(best)
+        try:
+            step = checkpoint.newest(
+                last, lambda step: checkpoint.restore_leaf(last, "progress.best_step", step)
+            )
+            if step is None:  # The folder was given on without what only training needs.
+                step = max(known[1], default=0)
+            return checkpoint.restore(best, like, int(step))
+        except UserError:
+            # A run that is training replaces its checkpoints.
+            if known == (checkpoint.steps(last), checkpoint.steps(best)):
+                raise
 
 
 def take_steps(
@@ -228,9 +269,26 @@ def _first_progress() -> dict[str, Any]:
         "best_loss": np.asarray(np.inf),
         "best_step": np.asarray(0, np.int64),
         "stale": np.asarray(0, np.int64),
+        "evaluated_step": np.asarray(0, np.int64),
         "train_seconds": np.asarray(0.0),
         "seconds": np.asarray(0.0),
     }
+
+
+def _after(progress: Mapping[str, Any], **seconds: float) -> dict[str, Any]:
+    """The progress some seconds later."""
+    return {**progress, **{name: progress[name] + value for name, value in seconds.items()}}
+
+
+def _judged(progress: Mapping[str, Any], step: int, loss: float) -> tuple[dict[str, Any], bool]:
+    """The progress after an evaluation, and whether that was the best one so far."""
+    improved = bool(loss < progress["best_loss"])
+    changed: dict[str, Any] = {"evaluated_step": np.asarray(step, np.int64)}
+    if improved:
+        changed["best_loss"] = np.asarray(loss, np.float64)
+        changed["best_step"] = np.asarray(step, np.int64)
+    changed["stale"] = np.asarray(0 if improved else progress["stale"] + 1, np.int64)
+    return {**progress, **changed}, improved
 
 
 def _validation(metrics: Mapping[str, float]) -> str:

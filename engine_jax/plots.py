@@ -4,6 +4,7 @@ Every function takes numbers and returns a matplotlib Figure that belongs to the
 not used, so there is no global state, and no display is needed.
 """
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from engine_jax.errors import UserError
+from engine_jax.files import make_folder, write_file
+from engine_jax.fonts import missing_characters_named, write_plainly
 
 Row = Mapping[str, float]
 
@@ -28,12 +31,22 @@ LEGEND = {"fontsize": 8, "facecolor": "white", "edgecolor": "none", "framealpha"
 
 
 def save(figure: Figure, path: str | Path, dpi: int = 150) -> None:
-    """Writes a figure as PNG, with equal bytes for equal figures; creates missing folders."""
+    """Writes a figure as PNG, whole or not at all, with equal bytes for equal figures; creates missing folders.
+
+    Texts are drawn as they are: a $ begins no formula.
+
+    Raises:
+        UserError: another suffix, or a file that can't be written.
+    """
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise UserError(f"{path}: a plot is saved as .png, not as {path.suffix or 'no suffix'}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", dpi=dpi, metadata={"Software": None})
+    write_plainly(figure)
+    png = io.BytesIO()
+    with missing_characters_named(path):
+        figure.savefig(png, format="png", dpi=dpi, metadata={"Software": None})
+    make_folder(path.parent)
+    write_file(path, png.getvalue())
 
 
 def style_axes(ax: Axes, title: str, xlabel: str, ylabel: str = "") -> None:

@@ -1,6 +1,8 @@
 """What `predict` of every task's model takes, and the frame of every task's prediction program."""
 
 import argparse
+import io
+import json
 import logging
 import os
 import sys
@@ -14,10 +16,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from engine_jax.errors import UserError
+from engine_jax.files import make_folder, read_file, user_path, write_file
 from engine_jax.image_files import image_paths, read_rgb
 from engine_jax.images import UnreadableError, as_rgb
-from engine_jax.paths import make_folder, read_file, user_path
-from engine_jax.run_folder import write_json
 
 T = TypeVar("T")
 
@@ -97,7 +98,8 @@ def predict_files(
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     paths = image_paths(args.images)
     model = load(args.workdir)
-    out = make_folder(args.out, "--out")
+    out = user_path(args.out)
+    make_folder(out)
     entries: list[dict[str, Any]] = []
     try:
         with tqdm(total=len(paths), unit="image", disable=None) as bar:
@@ -108,8 +110,16 @@ def predict_files(
                     entries.append({"file": str(path), **write(model, image, prediction, stem)})
                     bar.update()
     finally:  # Whatever ends the loop, what was predicted until then is kept.
-        write_json(out / "predictions.json", {**header(model), "predictions": entries})
+        written = {**header(model), "predictions": entries}
+        write_file(out / "predictions.json", json.dumps(written, indent=2) + "\n")
     return entries
+
+
+def save_image(image: Image.Image, path: Path) -> None:
+    """Writes a PNG file, whole or not at all."""
+    png = io.BytesIO()
+    image.save(png, "PNG")
+    write_file(path, png.getvalue())
 
 
 def _shortened(stem: str) -> str:

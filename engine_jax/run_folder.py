@@ -9,11 +9,15 @@ from typing import Any, Generic, TypeVar
 
 import jax
 
+from engine_jax import lock
 from engine_jax.config import differences, from_mapping, to_mapping
-from engine_jax.errors import UserError
-from engine_jax.paths import user_path
+from engine_jax.errors import UserError, reason
+from engine_jax.files import check_folder, make_folder, user_path, write_file
 
 C = TypeVar("C")
+
+# What is in a folder whose run was killed before config.json was written.
+_BEGUN = (lock.NAME, "config.partial")
 
 # Turns a stored configuration of one format into the next format.
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
@@ -51,14 +55,20 @@ class RunFolder:
         self.plots = self.path / "plots"
         self.predictions = self.path / "predictions"
         self.metrics = self.path / "metrics.jsonl"
+        self._log: logging.Handler | None = None
 
     def check(self, schema: Schema[C], settings: C) -> None:
         """Makes sure that the folder is free, or holds a run of this very configuration.
 
         Raises:
             UserError: when it holds a run of another configuration (naming the fields that differ), an unfinished run
-                of an older format, or other files.
+                of an older format, or other files; when another process is running there; or when the path can't be
+                a folder.
         """
+        if not check_folder(self.path):
+            return
+        if jax.process_index() == 0:  # Of several hosts one holds the lock.
+            lock.check(self.path)
         if (self.path / "config.json").exists():
             stored = self.read_settings(schema)
             if differing := differences(stored, settings):
@@ -66,32 +76,48 @@ class RunFolder:
                     f"{self.path}: holds a run of another config ({'; '.join(differing)}); "
                     "give the same config to resume it, or another --workdir"
                 )
-            if self._format() < schema.format and self.read_results() is None:
+            if self._format() < schema.format and not self.finished:
                 raise UserError(
                     f"{self.path}: an unfinished run that an earlier version began, whose random numbers were others; "
                     "give another --workdir to train it anew"
                 )
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif any(path.name not in _BEGUN for path in self.path.iterdir()):
             raise UserError(
                 f"{self.path}: exists and is not a run's folder (no config.json); "
                 "give another --workdir"
             )
 
     def start(self, schema: Schema[C], settings: C) -> None:
-        """Writes config.json, unless the run is resumed, and begins or continues log.txt.
+        """Locks the folder, writes config.json, unless the run is resumed, and begins or continues log.txt.
 
         Raises:
-            UserError: as `check` does.
+            UserError: as `check` does, or when the folder can't be written to.
         """
         self.check(schema, settings)
         if jax.process_index():
             return  # One of several hosts writes.
-        self.plots.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
+        lock.acquire(self.path)
+        self.check(schema, settings)  # Another process may have begun in between.
         if not (self.path / "config.json").exists():
             write_json(self.path / "config.json", {"format": schema.format, **to_mapping(settings)})
-        handler = logging.FileHandler(self.path / "log.txt")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logging.getLogger().addHandler(handler)
+        make_folder(self.plots)
+        try:
+            self._log = _LogFile(self.path / "log.txt")
+        except OSError as error:
+            raise UserError(
+                f"{self.path / 'log.txt'}: can't be written ({reason(error)})"
+            ) from error
+        self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logging.getLogger().addHandler(self._log)
+
+    def stop(self) -> None:
+        """Ends what `start` began: the log, and the lock."""
+        if self._log is not None:
+            logging.getLogger().removeHandler(self._log)
+            self._log.close()
+            self._log = None
+        lock.release(self.path)
 
     def read_settings(self, schema: Schema[C]) -> C:
         """The configuration that this folder's run was started with.
@@ -104,13 +130,19 @@ class RunFolder:
             raise UserError(
                 f"{self.path}: holds a run of the task {task!r}; accepted: {schema.task!r}"
             )
-        if (stored := config.pop("format", 0)) not in range(schema.format + 1):
+        stored, name = config.pop("format", 0), self.path / "config.json"
+        if type(stored) is not int or stored < 0:
+            raise UserError(f"{name}: format is {stored!r}; accepted: a number from 0")
+        if stored > schema.format:
             raise UserError(
                 f"{self.path}: its format is {stored!r}, written by a newer version; accepted: up to {schema.format}"
             )
-        for upgrade in schema.upgrades[stored:]:
-            config = upgrade(config)
-        return from_mapping(schema.config, config, f"{self.path / 'config.json'}: config")
+        try:
+            for upgrade in schema.upgrades[stored:]:
+                config = upgrade(config)
+        except (AttributeError, LookupError, TypeError) as error:
+            raise UserError(f"{name}: damaged, of format {stored} ({error!r})") from error
+        return from_mapping(schema.config, config, f"{name}: config")
 
     def _format(self) -> int:
         return self._read_config().get("format", 0)
@@ -121,9 +153,26 @@ class RunFolder:
         )
 
     def read_results(self) -> dict[str, Any] | None:
-        """results.json, or None while the run is unfinished."""
+        """results.json, or None while the run is unfinished.
+
+        Raises:
+            UserError: when it holds no results.
+        """
         path = self.path / "results.json"
-        return read_json(path) if path.exists() else None
+        if not path.exists():
+            return None
+        results = read_json(path)
+        if missing := [name for name in ("task", "seed") if name not in results]:
+            raise UserError(f"{path}: damaged (no {missing[0]})")
+        return results
+
+    @property
+    def finished(self) -> bool:
+        """Whether results.json holds results."""
+        try:
+            return self.read_results() is not None
+        except UserError:
+            return False
 
     def read_finished(self) -> dict[str, Any]:
         """results.json.
@@ -140,21 +189,28 @@ class RunFolder:
         write_json(self.path / "results.json", results)
 
 
+class _LogFile(logging.FileHandler):
+    """A log that a full disk cuts short, without a word: training goes on for as long as it can."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        del record
+
+
 def read_json(path: Path, missing: str | None = None) -> dict[str, Any]:
     """Reads a JSON object; a UserError names the file when it is missing or holds anything else."""
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise UserError(missing or f"{path}: no such file") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({reason(error)})") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON ({reason(error)})") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds {type(value).__name__}; accepted: a JSON object")
     return value
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes a JSON file whole or not at all, so that a killed run leaves no half file."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
-    partial.replace(path)
+    """Writes a JSON file whole or not at all."""
+    write_file(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

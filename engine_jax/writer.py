@@ -2,11 +2,16 @@
 
 import importlib.util
 import json
+import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import jax
+
+from engine_jax.errors import UserError, reason
+from engine_jax.files import write_file
 
 
 class MetricsWriter:
@@ -26,10 +31,8 @@ class MetricsWriter:
             return  # One of several hosts writes.
         rows = _rows(path) if path.exists() else []
         rows = [row for row in rows if row["part"] != part or row["step"] <= step]
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        partial.replace(path)
-        self._file = path.open("a")
+        write_file(path, "".join(json.dumps(row) + "\n" for row in rows))
+        self._path, self._file = path, path.open("a")
         self._events = _event_writer(path.parent / "events" / part, step)
 
     def __enter__(self) -> "MetricsWriter":
@@ -37,15 +40,19 @@ class MetricsWriter:
 
     def __exit__(self, *exc: object) -> None:
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # Of a line that `write` failed at before.
+                self._file.close()
         if self._events is not None:
             self._events.close()
 
     def write(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
         if self._file is not None:
             row = {"part": self._part, "step": step, "epoch": round(epoch, 4), **values}
-            self._file.write(json.dumps(row) + "\n")
-            self._file.flush()
+            try:
+                self._file.write(json.dumps(row) + "\n")
+                self._file.flush()
+            except OSError as error:
+                raise UserError(f"{self._path}: can't be written ({reason(error)})") from error
         if self._events is not None:
             for name, value in values.items():
                 self._events.add_scalar(name, value, step)
@@ -57,12 +64,35 @@ def read_metrics(path: Path, part: str) -> list[dict[str, Any]]:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    """All rows, except an incomplete last line that a killed run left."""
-    rows = []
-    for line in path.read_text().splitlines(keepends=True):
-        if line.endswith("\n"):
-            rows.append(json.loads(line))
+    """All rows, except an incomplete last line that a killed run left and lines that are damaged, which is said."""
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({reason(error)})") from error
+    complete = [line for line in lines if line.endswith(b"\n")]
+    rows = [row for row in map(_row, complete) if row is not None]
+    if len(rows) < len(complete):
+        logging.warning(
+            "%s: %d of %d lines are damaged and left out",
+            path,
+            len(complete) - len(rows),
+            len(complete),
+        )
     return rows
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """A line of a metrics.jsonl, or None if it isn't one."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not (isinstance(row, dict) and isinstance(row.get("part"), str)):
+        return None
+    if not all(type(row.get(name)) in (int, float) for name in ("step", "epoch")):
+        return None
+    values = (value for name, value in row.items() if name != "part")
+    return row if all(value is None or type(value) in (int, float) for value in values) else None
 
 
 def _event_writer(folder: Path, step: int) -> Any:

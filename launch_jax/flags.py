@@ -28,6 +28,9 @@ def parse(program: str, arguments: Sequence[str]) -> flags.FlagValues:
     argv = [program, *(argument for argument in others if not _set_none(config, argument))]
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", "", "The run's folder.", flag_values=values)
+    flags.DEFINE_bool(
+        "redraw", False, "Draw the pictures of a finished run again.", flag_values=values
+    )
     flags.DEFINE_bool("debug", False, "Show tracebacks of user errors.", flag_values=values)
     flags.DEFINE_bool("distributed", False, "This is one of several hosts.", flag_values=values)
     flags.DEFINE_string(

@@ -5,19 +5,21 @@ from collections.abc import Callable, Sequence
 
 from engine_jax import cli
 from engine_jax.errors import UserError
+from engine_jax.interruption import Interrupted
 from launch_jax import config_files
 from launch_jax.flags import parse
 
 USAGE = """\
 Trains what a config describes, and resumes what was interrupted.
 
-Usage: {program} --config=CONFIG[:PRESET] [--workdir=DIR] [--config.FIELD=VALUE ...] [--debug]
+Usage: {program} --config=CONFIG[:PRESET] [--workdir=DIR] [--config.FIELD=VALUE ...] [--redraw] [--debug]
 
 CONFIG is a file, such as configs/pose.py, or the name of one in {folder}:
 
 {presets}
 
-The first preset is the default, and --workdir=runs/CONFIG-PRESET.
+The first preset is the default, and --workdir=runs/CONFIG-PRESET. The same command goes on with a run that was
+stopped; --redraw draws the pictures of a finished one again.
 
 On several hosts, start it on each with the same arguments and --distributed. Where they can't find
 each other (outside of TPU pods and Slurm), add --coordinator=HOST:PORT --processes=N --process=I."""
@@ -35,8 +37,10 @@ def launch(program: str, arguments: Sequence[str]) -> None:
     """Runs the experiment that the arguments describe."""
     flags = parse(program, arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for library in ("absl", "jax", "orbax", "grain"):
+    for library in ("jax", "orbax", "grain"):
         logging.getLogger(library).setLevel(logging.ERROR)
+    # By it orbax writes the tracebacks of errors that it raises as well.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
 
     import jax
 
@@ -45,7 +49,11 @@ def launch(program: str, arguments: Sequence[str]) -> None:
     device = jax.devices()[0].device_kind
     logging.info("%s on %d x %s", flags.config.preset, jax.device_count(), device)
 
-    task(flags.config.task)(flags.config.to_dict(), flags.workdir)
+    try:
+        task(flags.config.task)(flags.config.to_dict(), flags.workdir, flags.redraw)
+    except Interrupted as interrupted:
+        interrupted.add_note("the same command goes on from there")
+        raise
 
 
 def task(name: str) -> Callable:

@@ -22,8 +22,8 @@ from typing import Literal
 from anomaly_jax.data.image_set import GOOD
 from engine_jax.errors import UserError, listed
 from engine_jax.file_tree import names_below, open_zip, warn_of_unused
+from engine_jax.files import read_file, user_path
 from engine_jax.image_files import READ_ERRORS, SUFFIXES, is_hidden, is_image, natural_order
-from engine_jax.paths import read_file, user_path
 
 Read = Callable[[], bytes]
 Files = dict[str, Read]  # by file name, or by path below the root

@@ -22,8 +22,8 @@ from engine_jax.file_tree import (
     reader,
     warn_of_unused,
 )
+from engine_jax.files import user_path
 from engine_jax.image_files import SUFFIXES, images_in
-from engine_jax.paths import user_path
 
 Split = Literal["train", "validation", "test"]
 

@@ -23,7 +23,7 @@ import numpy as np
 from deeppose_jax.data.mat_files import Kind, labelled_joints, read_joints
 from engine_jax.errors import UserError, listed
 from engine_jax.file_tree import Folder, names_below, open_root, reader, warn_of_unused
-from engine_jax.paths import user_path
+from engine_jax.files import user_path
 
 Labels = Literal["PC", "OC"]
 TITLES: dict[Kind, str] = {"lsp": "LSP", "lspet": "LSP Extended"}

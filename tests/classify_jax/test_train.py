@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import sys
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from classify_jax.report import first_kernel
 from classify_jax.train import train_and_evaluate
 from classify_jax.train_step import Batch, train_step
 from classify_jax.views import views
-from engine_jax import cli, sharding
+from engine_jax import checkpoint, cli, sharding
 from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
 from engine_jax.loop import best_variables
@@ -88,6 +89,59 @@ def test_a_killed_run_ends_as_one_that_was_never_killed(finished, tmp_path, monk
     assert {k: v for k, v in resumed.items() if "second" not in k} == {
         k: v for k, v in finished[1].items() if "second" not in k
     }
+
+
+def test_pictures_are_drawn_again_and_results_stay(finished, tmp_path, caplog):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    shutil.rmtree(workdir / "plots")
+    (workdir / "metrics.jsonl").write_text("")  # The curves can't be drawn, all else can.
+    written = (workdir / "results.json").read_bytes()
+    train_and_evaluate(tiny_config(), workdir, redraw=True)
+    assert (workdir / "results.json").read_bytes() == written
+    pictures = {path.stem for path in (workdir / "plots").iterdir()}
+    assert pictures >= {"confusion", "examples", "filters"}
+    assert f"not drawn: {workdir / 'plots' / 'loss.png'}: history: no rows" in caplog.text
+
+
+def test_damaged_results_are_computed_again(finished, tmp_path, caplog):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    for text in ("{}", "", '{"task": "classify"'):
+        (workdir / "results.json").write_text(text)
+        assert train_and_evaluate(tiny_config(), workdir) == finished[1]
+    assert "the results are computed again" in caplog.text
+    assert json.loads((workdir / "results.json").read_text()) == finished[1]
+
+
+@pytest.mark.parametrize("classes", [None, [], "abc", [1, 2], ["a", "a"]])
+def test_results_without_classes_are_named(classes, finished, tmp_path):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    (workdir / "results.json").write_text(json.dumps(finished[1] | {"classes": classes}))
+    with pytest.raises(UserError, match=r"results\.json: damaged \(its classes are"):
+        load(workdir)
+
+
+def test_a_loaded_classifier_is_the_one_that_the_last_checkpoint_calls_the_best(finished, tmp_path):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    best = workdir / "checkpoints" / training.NAME / "best"
+    expected = load(workdir).predict(np.zeros((40, 40, 3), np.uint8))[0].probabilities
+    # As if it had been killed after a better one was written, before the last one.
+    newest = checkpoint.steps(best)[0]
+    shutil.copytree(best / str(newest), best / "99")
+    shutil.rmtree(best / "99" / "state")
+    found = load(workdir).predict(np.zeros((40, 40, 3), np.uint8))[0].probabilities
+    np.testing.assert_array_equal(found, expected)
+    shutil.rmtree(best / str(newest) / "state")
+    with pytest.raises(UserError, match="this checkpoint is damaged"):
+        load(workdir)
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_does_not_start_from_scratch(finished, tmp_path):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    (workdir / "results.json").unlink()
+    for step in (workdir / "checkpoints" / training.NAME / "last").iterdir():
+        shutil.rmtree(step / "state")
+    with pytest.raises(UserError, match="none before it can be read"):
+        train_and_evaluate(tiny_config(), workdir)
 
 
 def test_a_loaded_classifier_gives_what_the_run_reported(finished):

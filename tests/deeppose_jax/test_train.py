@@ -21,6 +21,7 @@ from deeppose_jax.predictor import Predictor
 from deeppose_jax.stages import stage_network
 from deeppose_jax.train_step import train_step
 from engine_jax import sharding
+from engine_jax.checkpoint import steps
 from engine_jax.errors import UserError
 from engine_jax.feed import make_train_call
 from engine_jax.images import decode_rgb
@@ -60,7 +61,8 @@ def settings(finished):
 
 
 def last_arrays(workdir, stage="stage_1"):
-    (checkpoint,) = (workdir / "checkpoints" / stage / "last").iterdir()
+    last = workdir / "checkpoints" / stage / "last"
+    checkpoint = last / str(steps(last)[0])
     held = ocp.metadata(str(checkpoint)).metadata
     blank = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in held.items()}
     arrays = ocp.load(str(checkpoint), blank)

@@ -1,3 +1,6 @@
+import os
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,8 +8,8 @@ import optax
 import pytest
 from flax import nnx
 
-from engine_jax import sharding
-from engine_jax.checkpoint import Checkpoints
+from engine_jax import checkpoint, sharding
+from engine_jax.checkpoint import Checkpoints, DamagedError
 from engine_jax.errors import UserError
 from engine_jax.state import abstract_variables, create_state, graph_defs
 
@@ -33,33 +36,112 @@ def test_a_state_comes_back_bit_for_bit(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(7, {"state": state, "best": np.asarray(0.1)})
     blank = {"state": jax.tree.map(jnp.zeros_like, state), "best": np.asarray(0.0)}
-    with Checkpoints(tmp_path) as checkpoints:
-        assert checkpoints.latest_step == 7
-        restored = checkpoints.restore(blank)
+    assert checkpoint.steps(tmp_path) == [7]
+    restored = checkpoint.restore(tmp_path, blank, 7)
     assert restored["best"] == 0.1
     assert jax.tree.structure(restored["state"]) == jax.tree.structure(state)
     jax.tree.map(np.testing.assert_array_equal, restored["state"], state)
 
 
-def test_only_the_newest_is_kept_and_a_step_can_be_written_again(tmp_path):
-    with Checkpoints(tmp_path) as checkpoints:
-        for step, value in ((1, 1.0), (2, 2.0), (2, 3.0)):
+def saved(folder, *pairs):
+    """A folder with a checkpoint of each step, whose three values are all `value`."""
+    with Checkpoints(folder) as checkpoints:
+        for step, value in pairs:
             checkpoints.save(step, {"x": jnp.full(3, value)})
-        restored = checkpoints.restore({"x": jnp.zeros(3)})
-    np.testing.assert_array_equal(restored["x"], np.full(3, 3.0))
-    assert [path.name for path in tmp_path.iterdir()] == ["2"]
+
+
+def read_newest(folder):
+    like = {"x": jnp.zeros(3)}
+    return checkpoint.newest(folder, lambda step: checkpoint.restore(folder, like, step))
+
+
+def test_the_two_newest_are_kept_and_a_step_can_be_written_again(tmp_path):
+    saved(tmp_path, (1, 1.0), (2, 2.0), (3, 3.0), (3, 4.0))
+    np.testing.assert_array_equal(read_newest(tmp_path)["x"], np.full(3, 4.0))
+    assert checkpoint.steps(tmp_path) == [3, 2]
+
+
+def test_a_save_leaves_no_file_open(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        counts = []
+        for step in range(4):
+            checkpoints.save(step, {"x": jnp.zeros(3)})
+            checkpoints.wait()
+            counts.append(len(os.listdir("/proc/self/fd")))
+    assert counts[-1] == counts[1]
 
 
 def test_another_architecture_is_refused_by_name_and_shape(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, {"params": state_of(4).params})
-        with pytest.raises(UserError, match=r"linear\.bias.* is \(4,\) there, \(5,\) in the model"):
-            checkpoints.restore({"params": state_of(5).params})
-    with (
-        Checkpoints(tmp_path / "empty") as checkpoints,
-        pytest.raises(UserError, match="no complete"),
-    ):
-        checkpoints.restore({"params": state_of(4).params})
+    with pytest.raises(UserError, match=r"linear\.bias.* is \(4,\) there, \(5,\) in the model"):
+        checkpoint.restore(tmp_path, {"params": state_of(5).params}, 1)
+
+
+def test_readers_change_nothing_and_make_no_folders(tmp_path):
+    saved(tmp_path / "run", (1, 1.0))
+    unfinished = tmp_path / "run" / "2.orbax-checkpoint-tmp"
+    shutil.copytree(tmp_path / "run" / "1", unfinished)
+    before = sorted(tmp_path.rglob("*"))
+    assert read_newest(tmp_path / "none") is None
+    read_newest(tmp_path / "run")
+    with pytest.raises(UserError, match="none/4: no complete checkpoint here"):
+        checkpoint.restore(tmp_path / "none", {"x": jnp.zeros(3)}, 4)
+    assert sorted(tmp_path.rglob("*")) == before
+    saved(tmp_path / "run")  # The run itself removes what it left.
+    assert not unfinished.exists()
+
+
+def data_file(folder, step):
+    """The file that holds the values."""
+    files = (folder / str(step) / "state").rglob("d/*")
+    return max(files, key=lambda path: path.stat().st_size)
+
+
+def flip(path, position=0.5):
+    data = bytearray(path.read_bytes())
+    data[int(position * len(data))] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_which_a_line_says(tmp_path, caplog):
+    saved(tmp_path, (1, 1.0), (2, 2.0))
+    shutil.rmtree(tmp_path / "2" / "state")
+    np.testing.assert_array_equal(read_newest(tmp_path)["x"], np.ones(3))
+    assert "2: this checkpoint is damaged" in caplog.text
+    assert "the one before it, of step 1, is used" in caplog.text
+    shutil.rmtree(tmp_path / "1" / "state")
+    with pytest.raises(UserError, match=r"none before it can be read; .* delete"):
+        read_newest(tmp_path)
+
+
+@pytest.mark.parametrize("value", [1.0, 1e-3])
+def test_other_values_of_the_same_shape_are_damage(value, tmp_path):
+    """As if a flipped bit had passed what the file format checks itself."""
+    saved(tmp_path / "run", (1, 2.0))
+    saved(tmp_path / "other", (1, value))
+    swapped = tmp_path / "run" / "1" / "state"
+    shutil.rmtree(swapped)
+    shutil.copytree(tmp_path / "other" / "1" / "state", swapped)
+    with pytest.raises(DamagedError, match="the values of x have changed"):
+        checkpoint.restore(tmp_path / "run", {"x": jnp.zeros(3)}, 1)
+    with pytest.raises(DamagedError, match="the values of x have changed"):
+        checkpoint.restore_leaf(tmp_path / "run", "x", 1)
+
+
+def test_checksums_that_were_changed_are_damage(tmp_path):
+    saved(tmp_path, (1, 2.0))
+    path = tmp_path / "1" / "_CHECKPOINT_METADATA"
+    text = path.read_text()
+    path.write_text(text.replace('"crc32": ', '"crc32": 1'))
+    with pytest.raises(DamagedError, match="its checksums have changed"):
+        checkpoint.restore(tmp_path, {"x": jnp.zeros(3)}, 1)
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file/last: can't be written"):
+        saved(tmp_path / "file" / "last", (1, 1.0))
 
 
 def test_abstract_variables_are_the_states_shapes():

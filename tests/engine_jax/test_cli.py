@@ -6,7 +6,7 @@ import pytest
 
 from engine_jax import cli
 from engine_jax.errors import UserError
-from engine_jax.paths import user_path
+from engine_jax.files import user_path
 
 
 def values(monkeypatch, *arguments):

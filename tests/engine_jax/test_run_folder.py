@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,6 +10,7 @@ from engine_jax.config import Location
 from engine_jax.errors import UserError
 from engine_jax.run_folder import RunFolder, Schema
 from engine_jax.writer import MetricsWriter, read_metrics
+from tests.deeppose_jax.runs import ROOT
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class LaterConfig(Config):
 
 SCHEMA = Schema("toy", Config)
 RUN = Config("toy", 0, Data("x", (1, 2)))
+FINISHED = {"task": "toy", "seed": 0}
 
 
 def test_the_same_config_resumes_wherever_the_data_lie(tmp_path):
@@ -71,7 +75,7 @@ def test_an_older_format_is_upgraded_and_a_newer_one_refused(tmp_path):
     assert RunFolder(tmp_path).read_settings(schema) == expected
     with pytest.raises(UserError, match="an unfinished run that an earlier version began"):
         RunFolder(tmp_path).check(schema, expected)
-    RunFolder(tmp_path).write_results({})
+    RunFolder(tmp_path).write_results(FINISHED)
     RunFolder(tmp_path).check(schema, expected)
 
     RunFolder(tmp_path / "new").start(schema, expected)
@@ -106,8 +110,8 @@ def test_results_are_strict_json(tmp_path):
     assert folder.read_results() is None
     with pytest.raises(ValueError, match="JSON"):
         folder.write_results({"pcp": float("nan")})
-    folder.write_results({"pcp": 1.5})
-    assert folder.read_results() == {"pcp": 1.5}
+    folder.write_results(FINISHED)
+    assert folder.read_results() == FINISHED
 
 
 def test_a_resumed_writer_drops_what_came_after_its_step(tmp_path):
@@ -121,3 +125,63 @@ def test_a_resumed_writer_drops_what_came_after_its_step(tmp_path):
         writer.write(3, 1.5, {"train/loss": 30.0})
     assert [row["train/loss"] for row in read_metrics(path, "a")] == [1.0, 2.0, 30.0]
     assert all(json.loads(line) for line in path.read_text().splitlines())
+
+
+def test_damaged_lines_are_left_out_which_a_line_says(tmp_path, caplog):
+    path = tmp_path / "metrics.jsonl"
+    good = '{"part": "a", "step": 1, "epoch": 0.5, "train/loss": 2.0}\n'
+    bad = (
+        "{}\n",
+        "[1]\n",
+        "\x00\x00\n",
+        '{"part": "a", "step": "1", "epoch": 1}\n',
+        "[" * 99_999 + "\n",
+    )
+    path.write_text(good + "".join(bad))
+    assert read_metrics(path, "a") == [{"step": 1, "epoch": 0.5, "train/loss": 2.0}]
+    assert "metrics.jsonl: 5 of 6 lines are damaged and left out" in caplog.text
+    path.write_bytes(b"")
+    assert read_metrics(path, "a") == []
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "null", "", "{", '{"task": "toy"}', "[" * 99_999])
+def test_damaged_results_do_not_pass_for_a_finished_run(text, tmp_path):
+    folder = RunFolder(tmp_path)
+    (tmp_path / "results.json").write_text(text)
+    assert not folder.finished
+    with pytest.raises(UserError, match=r"results\.json: "):
+        folder.read_finished()
+
+
+@pytest.mark.parametrize("number", ["-1", "1.0", "true", "null", "[]", '"1"'])
+def test_a_format_that_is_none_is_named(number, tmp_path):
+    (tmp_path / "config.json").write_text(f'{{"task": "toy", "format": {number}}}')
+    with pytest.raises(UserError, match=r"config\.json: format is "):
+        RunFolder(tmp_path).read_settings(SCHEMA)
+
+
+def test_an_older_config_that_is_damaged_is_named(tmp_path):
+    (tmp_path / "config.json").write_text('{"task": "toy"}')
+    schema = Schema("toy", Config, (lambda config: config | {"seed": config["number"]},))
+    with pytest.raises(UserError, match=r"config\.json: damaged, of format 0 \(KeyError"):
+        RunFolder(tmp_path).read_settings(schema)
+
+
+def test_a_run_killed_before_its_config_was_written_can_be_started(tmp_path):
+    (tmp_path / "lock").touch()
+    (tmp_path / "config.partial").write_text("{")
+    RunFolder(tmp_path).start(SCHEMA, RUN)
+    assert RunFolder(tmp_path).read_settings(SCHEMA) == RUN
+
+
+def test_a_second_run_in_a_folder_is_refused(tmp_path):
+    RunFolder(tmp_path).start(SCHEMA, RUN)
+    other = (
+        "import sys; from engine_jax.errors import UserError\n"
+        "from tests.engine_jax.test_run_folder import *\n"
+        "try: RunFolder(sys.argv[1]).start(SCHEMA, RUN)\n"
+        "except UserError as error: print(error)"
+    )
+    command = [sys.executable, "-c", other, str(tmp_path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert said.startswith(f"{tmp_path}: another process is running here")

@@ -1,0 +1,68 @@
+"""20,000 steps of a small network: memory, open files and rate must stay flat.
+
+python -m tests.soak long_run
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from tests.soak.small_run import start
+
+STEPS_PER_EPOCH = 22  # of 180 training images in batches of eight
+
+
+def run(steps: int = 20_000, samples: int = 20, slowest: float = 1.3) -> list[str]:
+    """Trains and looks at the process now and then; returns what grew."""
+    failures, rows = [], []
+    with tempfile.TemporaryDirectory() as name:
+        workdir = Path(name) / "run"
+        process = start(workdir, -(-steps // STEPS_PER_EPOCH), "--config.evaluation.every=20")
+        try:
+            while process.poll() is None and len(rows) < samples:
+                done = _steps(workdir)
+                if done >= (len(rows) + 1) * steps // (samples + 1):
+                    rows.append((done, time.monotonic(), *_resources(process.pid)))
+                    print(
+                        f"step {done}: {rows[-1][2]:.1f} MB, {rows[-1][3]} open files", flush=True
+                    )
+                time.sleep(0.02)
+            said = process.communicate()[1]
+        finally:
+            process.kill()
+    if process.returncode or len(rows) < samples:
+        return [f"ended early with status {process.returncode}: {said[-500:]}"]
+    table = np.array(rows)
+    rate = np.diff(table[:, 0]) / np.diff(table[:, 1])
+    third = samples // 3
+    memory = table[-third:, 2].mean() / table[third : 2 * third, 2].mean()
+    slower = rate[third : 2 * third].mean() / rate[-third:].mean()
+    files = table[-1, 3] - table[third, 3]
+    print(
+        f"long_run: {steps} steps; from the middle to the last third memory x {memory:.3f}, "
+        f"{files:+.0f} open files, steps a second x {1 / slower:.3f}"
+    )
+    if memory > 1.05:
+        failures.append(f"memory grew {memory:.3f} times")
+    if files > 2:
+        failures.append(f"{files:.0f} more open files")
+    if slower > slowest:
+        failures.append(f"{slower:.2f} times slower")
+    return failures
+
+
+def _steps(workdir: Path) -> int:
+    metrics = workdir / "metrics.jsonl"
+    if not metrics.exists():
+        return 0
+    with metrics.open("rb") as file:
+        return sum(chunk.count(b"train/loss") for chunk in file)
+
+
+def _resources(pid: int) -> tuple[float, int]:
+    """Resident memory in MB, and open files."""
+    process = Path(f"/proc/{pid}")
+    pages = int((process / "statm").read_text().split()[1])
+    return pages * 4096 / 1e6, len(list((process / "fd").iterdir()))
