@@ -19,6 +19,7 @@ from engine_jax.files import user_path
 from engine_jax.images import UnreadableError, decode_rgb
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Path | zipfile.Path)
 
 # How the names of image files end.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -50,14 +51,11 @@ def natural_order(path: PurePath) -> tuple:
     return numbers, path.name
 
 
-F = TypeVar("F", Path, zipfile.Path)
-
-
 def images_in(folder: F) -> list[F]:
     """The images right in a folder, in the natural order of their names."""
-    return sorted(
-        (file for file in folder.iterdir() if is_image(PurePath(file.name))), key=natural_order
-    )
+    named = [(PurePath(file.name), file) for file in folder.iterdir()]
+    images = [(natural_order(name), file) for name, file in named if is_image(name)]
+    return [file for _, file in sorted(images, key=lambda pair: pair[0])]  # pyright: ignore[reportReturnType]
 
 
 def image_paths(arguments: Sequence[str]) -> list[Path]:
