@@ -123,9 +123,9 @@ def base() -> ConfigDict:
 
 
 def demo(config: ConfigDict) -> None:
-    """`discriminative` on nuts of 128 px, for minutes: 4 minutes 32 seconds on two CPU cores.
+    """`discriminative` on nuts of 128 px, for minutes: some five minutes on two CPU cores.
 
-    Pixel AUROC of cracks 98.8 %, cuts 88.8, holes 99.8, prints 98.3.
+    Pixel AUROC of cracks 98.6 %, cuts 87.7, holes 99.8, prints 97.0.
     """
     discriminative(config)
     config.model.input_size = 128
