@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from engine_jax.config import AtLeastZero, Fraction, Range
-from engine_jax.warp import warp
+from engine_jax.warp import input_maps, warp
 
 
 @dataclass(frozen=True)
@@ -70,22 +70,3 @@ def augment(
         deviation = config.noise * jax.random.uniform(keys[6], (n, 1, 1, 1))
         images = images + deviation * jax.random.normal(keys[7], images.shape)
     return jnp.clip(images, 0, 1)
-
-
-def input_maps(
-    angles: Float[Array, " n"], zooms: Float[Array, " n"], shifts: Float[Array, "n 2"], size: int
-) -> Float[Array, "n 2 3"]:
-    """Maps for `warp` that rotate and zoom images about their centre, then shift them.
-
-    Args:
-        angles: in radians, from the x axis, which points right, to the y axis, which points down.
-        zooms: above 1 enlarges.
-        shifts: (x, y) in pixels.
-        size: side of the images in pixels.
-    """
-    centre = (size - 1) / 2
-    cos, sin = jnp.cos(angles) / zooms, jnp.sin(angles) / zooms
-    x, y = -(centre + shifts).T  # output pixel (0, 0), seen from where the centre comes to lie
-    across = jnp.stack([cos, sin, cos * x + sin * y + centre], -1)
-    down = jnp.stack([-sin, cos, cos * y - sin * x + centre], -1)
-    return jnp.stack([across, down], 1)

@@ -1,4 +1,7 @@
-"""AlexNet's random changes to training images, on the device and inside jit (Krizhevsky et al. 2012, section 4.1)."""
+"""Random changes to training images, on the device and inside jit.
+
+Crops, mirror images and colour noise are AlexNet's (Krizhevsky et al. 2012, section 4.1).
+"""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -9,7 +12,9 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from classify_jax.views import as_values, crop
-from engine_jax.config import AtLeastZero
+from engine_jax.blur import gaussian_blur
+from engine_jax.config import AtLeastZero, Range
+from engine_jax.warp import input_maps, warp
 
 _IMAGES = 2000  # to compute principal components from, at most
 
@@ -21,10 +26,18 @@ class AugmentConfig:
     Attributes:
         mirror: half of the images left to right.
         colour: standard deviation of the factors of the colours' principal components; 0 is no colour noise.
+        flip_vertical: mirror half of the images top to bottom.
+        rotation: degrees to either side.
+        scale: log2 of the zoom to either side; 0.5 is from 0.71 to 1.41.
+        blur: largest standard deviation of a Gaussian blur, in pixels.
     """
 
     mirror: bool
     colour: Annotated[float, AtLeastZero]
+    flip_vertical: bool = False
+    rotation: Annotated[float, Range(0, 180)] = 0.0
+    scale: Annotated[float, AtLeastZero] = 0.0
+    blur: Annotated[float, AtLeastZero] = 0.0
 
 
 def augment(
@@ -34,7 +47,7 @@ def augment(
     components: Float[np.ndarray, "3 3"],
     config: AugmentConfig,
 ) -> Float[Array, "b s s 3"]:
-    """Random crops of `size` pixels in about [0, 1], mirrored and with colour noise.
+    """Random crops of `size` pixels in about [0, 1], changed as `config` says.
 
     The noise adds the sum over i of alpha_i lambda_i p_i to all pixels of an image, alpha_i normal with a standard
     deviation of `config.colour`.
@@ -47,6 +60,19 @@ def augment(
     tops, lefts = jax.random.randint(place_key, (2, n), 0, kept - size + 1)
     mirrored = jax.random.bernoulli(mirror_key, 0.5, (n,)) & config.mirror
     values = as_values(crop(images, tops, lefts, mirrored, size))
+    # Other keys than those above, which a run without these changes draws alike.
+    keys = jax.random.split(jax.random.fold_in(key, 1), 4)
+    if config.flip_vertical:
+        flipped = jax.random.bernoulli(keys[0], 0.5, (n, 1, 1, 1))
+        values = jnp.where(flipped, values[:, ::-1], values)
+    if config.rotation or config.scale:
+        angles = jnp.deg2rad(config.rotation) * jax.random.uniform(keys[1], (n,), minval=-1)
+        zooms = jnp.exp2(config.scale * jax.random.uniform(keys[2], (n,), minval=-1))
+        maps = input_maps(angles, zooms, jnp.zeros((n, 2)), size)
+        values = warp(values, maps, size, border="edge")
+    if config.blur:
+        sigma = config.blur * jax.random.uniform(keys[3], (n,))
+        values = gaussian_blur(values, sigma, config.blur)
     if config.colour:
         factors = config.colour * jax.random.normal(colour_key, (n, 3))
         values = values + (factors @ jnp.asarray(components))[:, None, None]

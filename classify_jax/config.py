@@ -34,6 +34,7 @@ class DataConfig:
         rendered: how many shapes there are, in all parts together.
         skip_unreadable: report and leave out images that can't be read, instead of stopping.
         placement: the images stay on the "device" for the whole run, or a "stream" of batches comes from the host.
+        balanced: train on all classes equally often, see `engine_jax.order.balanced_order`.
     """
 
     dataset: Literal["synthetic", "folder", "tfds"]
@@ -45,6 +46,7 @@ class DataConfig:
     rendered: Annotated[int, Range(low=10)]
     skip_unreadable: bool
     placement: Literal["device", "stream"]
+    balanced: bool = False
 
     @property
     def title(self) -> str:

@@ -79,6 +79,7 @@ def train_classifier(run: Run[ClassificationConfig, Parts], plan: Plan) -> Train
             entropy_for(seed, phase.name, "order"),
             everywhere,
             sharding.split(run.mesh, axis=1),
+            balance=parts.train.labels if settings.data.balanced else None,
         )
         return state, train_call
 
@@ -92,7 +93,7 @@ def train_classifier(run: Run[ClassificationConfig, Parts], plan: Plan) -> Train
     centre = views(settings.data.size, size, "centre", mirror=False)
     chosen = views(settings.data.size, size, evaluation.crops, evaluation.mirror)
     # As many training images as validation ones: enough to see how far the two are apart.
-    seen = parts.train.first(len(parts.validation))
+    seen = parts.train.sample(len(parts.validation), seed)
 
     def outputs(variables: Variables, part: ImageSet, shown: list = centre) -> Outputs:
         return predictor(variables, part.images, part.labels, shown, evaluation.batch_size)

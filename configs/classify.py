@@ -40,8 +40,16 @@ def alexnet() -> ConfigDict:
                 "rendered": 5000,
                 "skip_unreadable": False,
                 "placement": "device",
+                "balanced": False,
             },
-            "augment": {"mirror": True, "colour": 0.1},
+            "augment": {
+                "mirror": True,
+                "colour": 0.1,
+                "flip_vertical": False,
+                "rotation": 0.0,
+                "scale": 0.0,
+                "blur": 0.0,
+            },
             "model": {
                 "name": "alexnet_lrn",
                 "input_size": 227,

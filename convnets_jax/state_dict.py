@@ -6,12 +6,13 @@ number, a version, the machine, the dictionary, the storages' keys), then each s
 """
 
 import io
+import logging
 import pickle
 import pickletools
 import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
 
@@ -23,6 +24,23 @@ import safetensors.numpy
 from engine_jax.errors import UserError
 from engine_jax.files import user_path
 
+# Where training programs keep the state dict among other things, and what wrappers put before its names.
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+_PREFIXES = ("module.", "model.", "state_dict.", "backbone.")
+_SAFETENSORS_TYPES = (
+    "F64",
+    "F32",
+    "F16",
+    "I64",
+    "I32",
+    "I16",
+    "I8",
+    "U64",
+    "U32",
+    "U16",
+    "U8",
+    "BOOL",
+)
 _ZIP_START = b"PK\x03\x04"
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _PICKLE_START = b"\x80\x02"
@@ -88,7 +106,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         elif start.startswith(_PICKLE_START):
             tensors = _read_pickles(path)
         elif start[8:] == b"{":
-            return safetensors.numpy.load_file(path)
+            return _without_prefix(_read_safetensors(path), path)
         else:
             raise UserError(f"{path}: neither a safetensors file nor one that torch.save wrote")
     except UserError:
@@ -99,11 +117,49 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         raise UserError(
             f"{path}: truncated or damaged torch file ({type(error).__name__}: {error})"
         ) from error
-    if not isinstance(tensors, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, np.ndarray) for name, tensor in tensors.items()
-    ):
-        raise UserError(f"{path}: holds no state dict, a dictionary from names to tensors alone")
-    return dict(tensors)
+    for key in _WRAPPERS:
+        if isinstance(tensors, dict) and _is_state_dict(tensors.get(key)):
+            logging.info("%s: the state dict is its %r", path, key)
+            tensors = tensors[key]
+    if not _is_state_dict(tensors):
+        raise UserError(
+            f"{path}: holds no state dict, a dictionary from names to tensors alone, nor one as its "
+            f"{' or '.join(map(repr, _WRAPPERS))}"
+        )
+    return _without_prefix(dict(tensors), path)
+
+
+def _is_state_dict(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and isinstance(tensor, np.ndarray) for name, tensor in value.items()
+    )
+
+
+def _without_prefix(tensors: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
+    """The tensors without what all of their names begin with because of the module that held the network."""
+    found = ""
+    while tensors and (prefix := _prefix_after(found, tensors)):
+        found += prefix
+    if found:
+        logging.info("%s: names begin with %r, which is left out", path, found)
+    return {name.removeprefix(found): tensor for name, tensor in tensors.items()}
+
+
+def _prefix_after(found: str, names: Iterable[str]) -> str:
+    """Which of `_PREFIXES` all names have after `found`."""
+    common = (p for p in _PREFIXES if all(name.startswith(found + p) for name in names))
+    return next(common, "")
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    with safetensors.safe_open(path, "numpy") as file:
+        for name in file.keys():  # noqa: SIM118
+            kind = file.get_slice(name).get_dtype()
+            if kind not in _SAFETENSORS_TYPES:
+                raise UserError(
+                    f"{path}: {name} is of type {kind}; accepted: {', '.join(_SAFETENSORS_TYPES)}"
+                )
+    return safetensors.numpy.load_file(path)
 
 
 def _unpickle(file: IO[bytes], path: Path, storage: Callable[[np.dtype, str, int], np.ndarray]):

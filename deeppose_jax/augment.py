@@ -1,7 +1,6 @@
 """Training samples, inside jit: random geometry, crops, random pixels, normalisation."""
 
 from dataclasses import replace
-from functools import reduce
 from typing import NamedTuple
 
 import jax
@@ -18,6 +17,7 @@ from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.displacements import Displacements, ObservedDisplacements, simulate
 from deeppose_jax.refiner_boxes import refiner_boxes, smallest_diam, to_frame
 from deeppose_jax.skeleton import Skeleton
+from engine_jax.blur import gaussian_blur
 from engine_jax.warp import warp
 
 
@@ -187,27 +187,10 @@ def random_pixels(
     if augment.brightness:
         images = images + augment.brightness * jax.random.uniform(keys[1], (n, 1, 1, 1), minval=-1)
     if augment.blur:
-        images = _blur(images, augment.blur * jax.random.uniform(keys[2], (n,)), augment.blur)
+        images = gaussian_blur(
+            images, augment.blur * jax.random.uniform(keys[2], (n,)), augment.blur
+        )
     if augment.noise:
         deviation = augment.noise * jax.random.uniform(keys[3], (n, 1, 1, 1))
         images = images + deviation * jax.random.normal(keys[4], images.shape)
     return jnp.clip(images, 0, 1)
-
-
-def _blur(images: jax.Array, sigma: jax.Array, largest: float) -> jax.Array:
-    """A separable Gaussian blur, each image with its own standard deviation in pixels."""
-    radius = int(np.ceil(2.5 * largest))
-    offsets = jnp.arange(-radius, radius + 1)
-    weights = jnp.exp(-0.5 * (offsets / jnp.maximum(sigma, 1e-3)[:, None]) ** 2)  # [n, taps]
-    weights = weights / weights.sum(1, keepdims=True)
-    for axis in (1, 2):
-        pad = [(0, 0)] * 4
-        pad[axis] = (radius, radius)
-        padded = jnp.pad(images, pad, mode="edge")
-        taps = [
-            weights[:, i, None, None, None]
-            * jax.lax.dynamic_slice_in_dim(padded, i, images.shape[axis], axis)
-            for i in range(2 * radius + 1)
-        ]
-        images = reduce(jnp.add, taps)
-    return images

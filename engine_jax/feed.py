@@ -7,6 +7,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Int
 
 from engine_jax import sharding
 from engine_jax.loop import TrainCall, take_steps
@@ -26,6 +27,7 @@ def make_train_call(
     entropy: Sequence[int],
     state_sharding: Any,
     batch_sharding: NamedSharding,
+    balance: Int[np.ndarray, " size"] | None = None,
 ) -> TrainCall:
     """The jitted function that takes `plan.steps_per_call` steps in one call.
 
@@ -37,6 +39,7 @@ def make_train_call(
         entropy: seeds the order of the samples, see `engine_jax.randomness.entropy_for`.
         state_sharding: where the state is, a sharding or a tree of them.
         batch_sharding: how [steps, batch, ...] is split.
+        balance: each sample's class, to draw all classes equally often; None visits every sample once an epoch.
     """
     everywhere = NamedSharding(batch_sharding.mesh, PartitionSpec())
     placed = {"donate_argnums": 0, "out_shardings": (state_sharding, everywhere)}
@@ -44,7 +47,7 @@ def make_train_call(
 
     def indices(call: int) -> np.ndarray:
         first = call * plan.steps_per_call
-        return step_indices(entropy, first, plan.steps_per_call, size, plan.batch_size)
+        return step_indices(entropy, first, plan.steps_per_call, size, plan.batch_size, balance)
 
     if placement == "device":
         data = sharding.place(data, everywhere)

@@ -16,12 +16,37 @@ def epoch_order(entropy: Sequence[int], epoch: int, size: int) -> Int[np.ndarray
     return np.random.default_rng([*entropy, epoch]).permutation(size)
 
 
+def balanced_order(
+    entropy: Sequence[int], epoch: int, classes: Int[np.ndarray, " size"]
+) -> Int[np.ndarray, " size"]:
+    """An epoch's order in which all classes come equally often, in runs that hold each class once.
+
+    Samples of small classes come several times, and of large ones some are left out, others in each epoch.
+    """
+    random = np.random.default_rng([*entropy, epoch])
+    present = np.unique(classes)
+    rounds = -(-len(classes) // len(present))
+    drawn = []
+    for number in present:
+        members = np.flatnonzero(classes == number)
+        repeats = -(-rounds // len(members))
+        drawn.append(np.concatenate([random.permutation(members) for _ in range(repeats)])[:rounds])
+    order = random.permuted(np.stack(drawn, 1), axis=1)  # [rounds, classes]
+    return order.reshape(-1)[: len(classes)]
+
+
 def step_indices(
-    entropy: Sequence[int], step: int, count: int, size: int, batch_size: int
+    entropy: Sequence[int],
+    step: int,
+    count: int,
+    size: int,
+    batch_size: int,
+    balance: Int[np.ndarray, " size"] | None = None,
 ) -> Int[np.ndarray, "count batch_size"]:
     """The samples of `count` steps that follow `step`, within one epoch.
 
-    An epoch is size // batch_size steps; the samples left over at the end of its order are skipped.
+    An epoch is size // batch_size steps; the samples left over at the end of its order are skipped. With `balance`, the
+    samples' classes, it has a `balanced_order`.
     """
     steps_per_epoch = size // batch_size
     epoch, first = divmod(step, steps_per_epoch)
@@ -29,8 +54,13 @@ def step_indices(
         raise ValueError(
             f"{count} steps from step {step} reach beyond an epoch of {steps_per_epoch}"
         )
-    order = epoch_order(entropy, epoch, size)[first * batch_size : (first + count) * batch_size]
-    return order.reshape(count, batch_size).astype(np.int32)
+    order = (
+        epoch_order(entropy, epoch, size)
+        if balance is None
+        else balanced_order(entropy, epoch, balance)
+    )
+    chosen = order[first * batch_size : (first + count) * batch_size]
+    return chosen.reshape(count, batch_size).astype(np.int32)
 
 
 def padded_batches(

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from engine_jax.order import shuffled
+
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
@@ -30,8 +32,8 @@ class ImageSet:
         """How many images each class has."""
         return np.bincount(self.labels, minlength=len(self.class_names))
 
-    def first(self, count: int) -> "ImageSet":
-        """The first images of the set."""
-        return ImageSet(
-            self.images[:count], self.labels[:count], self.names[:count], self.class_names
-        )
+    def sample(self, count: int, seed: int) -> "ImageSet":
+        """Images that a seed draws, `count` at most, in the order of the set."""
+        chosen = np.sort(shuffled(len(self), seed)[:count])
+        names = [self.names[i] for i in chosen]
+        return ImageSet(self.images[chosen], self.labels[chosen], names, self.class_names)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from anomaly_jax.augment import AugmentConfig, augment, input_maps
+from anomaly_jax.augment import AugmentConfig, augment
 from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
-from engine_jax.warp import warp
+from engine_jax.warp import input_maps, warp
 
 ALL = AugmentConfig(
     rotation=180.0,

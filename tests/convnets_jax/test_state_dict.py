@@ -258,3 +258,31 @@ def test_files_of_other_kinds(tmp_path):
     for write, mark in ((_zip, b"big"), (_legacy, False)):
         with pytest.raises(UserError, match="big-endian"):
             state_dict.read(write(path, {}, {}, mark))
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "backbone.", "state_dict.module."])
+@pytest.mark.parametrize("key", [None, "state_dict", "model"])
+def test_checkpoints_of_training_programs_are_looked_into(prefix, key, tmp_path, caplog):
+    described, numbers = _as_torch({prefix + name: array for name, array in TENSORS.items()})
+    saved = described if key is None else {"epoch": 3, key: described, "best": 0.5}
+    with caplog.at_level("INFO"):
+        found = state_dict.read(_zip(tmp_path / "w.pth", saved, numbers))
+    assert found.keys() == TENSORS.keys()
+    for name, expected in TENSORS.items():
+        np.testing.assert_array_equal(found[name], expected)
+    assert f"names begin with {prefix!r}, which is left out" in caplog.text
+    assert (f"the state dict is its {key!r}" in caplog.text) == (key is not None)
+
+
+def test_a_prefix_of_some_names_stays(tmp_path):
+    tensors = {"module.a": np.ones(1, np.float32), "b": np.ones(1, np.float32)}
+    safetensors.numpy.save_file(tensors, tmp_path / "w")
+    assert state_dict.read(tmp_path / "w").keys() == tensors.keys()
+
+
+def test_a_type_that_numpy_lacks_is_named(tmp_path):
+    header = b'{"a.weight":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}}'
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + b"\0\0")
+    with pytest.raises(UserError, match=r"a\.weight is of type F8_E4M3; accepted: F64, F32"):
+        state_dict.read(path)

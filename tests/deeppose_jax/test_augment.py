@@ -11,6 +11,7 @@ from deeppose_jax.crops import crop_boxes
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.refiner_boxes import refiner_boxes, to_frame
 from deeppose_jax.skeleton import LSP
+from engine_jax.blur import gaussian_blur
 from engine_jax.warp import warp
 
 OFF = AugmentConfig(
@@ -179,7 +180,7 @@ def test_pixel_changes_have_the_configured_strength_and_leave_joints_alone():
 
 def test_blur_spreads_a_point_as_a_gaussian():
     images = jnp.zeros((1, 31, 31, 3)).at[:, 15, 15].set(1.0)
-    blurred = augment._blur(images, jnp.array([1.5]), 2.0)[0, ..., 0]
+    blurred = gaussian_blur(images, jnp.array([1.5]), 2.0)[0, ..., 0]
     ticks = np.arange(31) - 15
     assert float(blurred.sum()) == pytest.approx(1.0, abs=1e-3)
     assert float((np.asarray(blurred).sum(0) * ticks**2).sum()) == pytest.approx(1.5**2, rel=0.03)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from engine_jax.order import (
+    balanced_order,
     epoch_order,
     largest_divisor,
     padded_batches,
@@ -72,3 +73,18 @@ def test_a_stream_gathers_in_order_and_starts_anywhere():
     for i, batch in enumerate(batches, start=2):
         np.testing.assert_array_equal(batch["a"], [[i * 10, i * 10 + 10]])
         np.testing.assert_array_equal(batch["b"], data["b"][[[i, i + 1]]])
+
+
+def test_a_balanced_order_has_every_class_equally_often_and_all_of_its_samples():
+    classes = np.repeat([0, 2, 5], [60, 6, 30])
+    order = balanced_order([1], 0, classes)
+    assert np.bincount(classes[order], minlength=6).tolist() == [32, 0, 32, 0, 0, 32]
+    for start in range(0, 96, 3):  # Each class once in every run of three.
+        assert set(classes[order[start : start + 3]]) == {0, 2, 5}
+    assert set(order[classes[order] == 2]) == set(range(60, 66))
+    assert set(order[classes[order] == 5]) == set(range(66, 96))
+    seen = {i for epoch in range(8) for i in balanced_order([1], epoch, classes)}
+    assert seen == set(range(96))  # Of the largest class, other samples in each epoch.
+    np.testing.assert_array_equal(order, balanced_order([1], 0, classes))
+    steps = step_indices([1], step=3, count=2, size=96, batch_size=8, balance=classes)
+    np.testing.assert_array_equal(steps.ravel(), order[24:40])
