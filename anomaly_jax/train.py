@@ -10,7 +10,7 @@ from anomaly_jax.report import write_report
 from anomaly_jax.training import train_detector
 from engine_jax.experiment import open_experiment
 from engine_jax.plan import make_plan
-from engine_jax.sharding import batch_mesh
+from engine_jax.sharding import device_mesh
 
 
 def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path) -> dict[str, Any]:
@@ -30,8 +30,8 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path) -> dict[s
     if experiment.results is not None:
         return experiment.results
     settings = experiment.settings
-    mesh = batch_mesh(settings.train.batch_size, settings.evaluation.batch_size)
+    mesh = device_mesh(settings.train.batch_size)
     parts = load_parts(settings.data, settings.model.input_size, settings.seed)
-    plan = make_plan(settings.train, settings.evaluation.every, len(parts.train.images))
+    plan = make_plan(settings.train, settings.evaluation.every, len(parts.train.images), mesh)
     run = experiment.start(settings.data.name, parts, mesh)
     return write_report(run, train_detector(run, plan))

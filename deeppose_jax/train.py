@@ -31,7 +31,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: str | Path) -> dict[s
     settings = experiment.settings
     parts = load_parts(settings.data, settings.seed)
     mesh = make_mesh(settings, parts.skeleton.num_joints)
-    check_stages(settings, parts)
+    check_stages(settings, parts, mesh)
     run = experiment.start(settings.data.dataset, parts, mesh)
     stages: list[TrainedStage] = []
     for number in range(1, settings.stages + 1):

@@ -7,10 +7,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-import jax
 from jax.sharding import Mesh
 
 from engine_jax.config import from_mapping
+from engine_jax.devices import all_devices
 from engine_jax.loop import Fit
 from engine_jax.run_folder import RunFolder, Schema
 
@@ -56,6 +56,12 @@ class Experiment(Generic[C]):
         sizes = ", ".join(f"{size} {name}" for name, size in parts.sizes().items())
         logging.info("%s: %s images", title, sizes)
         self.folder.start(self.schema, self.settings)
+        if mesh.size < (count := len(all_devices())):
+            logging.info(
+                "%d of %d devices are used: training can't be divided evenly among more",
+                mesh.size,
+                count,
+            )
         return Run(self.settings, parts, mesh, self.folder)
 
 
@@ -93,13 +99,14 @@ def open_experiment(
     return Experiment(schema, settings, folder, results)
 
 
-def provenance(settings: Any) -> dict[str, Any]:
+def provenance(run: Run[Any, Any]) -> dict[str, Any]:
     """The part of results.json on what produced it: configuration, seed, device and versions."""
+    settings = run.settings
     return {
         "task": settings.task,
         "preset": settings.preset,
         "seed": settings.seed,
-        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "device": f"{run.mesh.size} x {run.mesh.devices.flat[0].device_kind}",
         "versions": {package: version(package) for package in _PACKAGES},
     }
 

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from engine_jax.devices import check_devices
 from engine_jax.errors import UserError
 from engine_jax.image_files import image_paths, read_rgb
 from engine_jax.images import UnreadableError, as_rgb
@@ -89,6 +90,7 @@ def predict_files(
         UserError: no images, an unreadable one unless these are skipped, or what `load` and `predict` raise.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    check_devices()
     paths = image_paths(args.images)
     model = load(args.workdir)
     out = Path(args.out)
