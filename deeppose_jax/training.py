@@ -115,6 +115,7 @@ def train_stage(
         begin,
         evaluate,
         run.folder,
+        field=stage.field,
         initialise=initialise,
         after_evaluation=partial(update_plateau, stage.optimizer),
     )

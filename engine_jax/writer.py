@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import jax
 
 class MetricsWriter:
     """Appends rows {"part": ..., "step": ..., "epoch": ..., name: value, ...} to a metrics.jsonl.
+
+    A value that is not finite, which JSON doesn't have, is written as null and read as NaN.
 
     Args:
         path: the file.
@@ -27,7 +30,7 @@ class MetricsWriter:
         rows = _rows(path) if path.exists() else []
         rows = [row for row in rows if row["part"] != part or row["step"] <= step]
         partial = path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        partial.write_text("".join(map(_line, rows)))
         partial.replace(path)
         self._file = path.open("a")
         self._events = _event_writer(path.parent / "events" / part, step)
@@ -44,7 +47,7 @@ class MetricsWriter:
     def write(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
         if self._file is not None:
             row = {"part": self._part, "step": step, "epoch": round(epoch, 4), **values}
-            self._file.write(json.dumps(row) + "\n")
+            self._file.write(_line(row))
             self._file.flush()
         if self._events is not None:
             for name, value in values.items():
@@ -56,12 +59,21 @@ def read_metrics(path: Path, part: str) -> list[dict[str, Any]]:
     return [row for row in _rows(path) if row.pop("part") == part]
 
 
+def _line(row: Mapping[str, Any]) -> str:
+    values = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
+    }
+    return json.dumps(values, allow_nan=False) + "\n"
+
+
 def _rows(path: Path) -> list[dict[str, Any]]:
     """All rows, except an incomplete last line that a killed run left."""
     rows = []
     for line in path.read_text().splitlines(keepends=True):
         if line.endswith("\n"):
-            rows.append(json.loads(line))
+            row = json.loads(line)
+            rows.append({name: math.nan if x is None else x for name, x in row.items()})
     return rows
 
 
