@@ -25,11 +25,12 @@ def check_devices() -> None:
     """Makes JAX find its devices.
 
     Raises:
-        UserError: there are none of the platform that JAX_PLATFORMS names; with JAX's reason.
+        UserError: it finds none, such as of the platform that JAX_PLATFORMS asks for; with JAX's reason.
     """
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
-        # JAX fails an assertion without a message where "cuda" is asked for and there is no NVIDIA GPU.
-        asked = os.environ.get("JAX_PLATFORMS", "")
-        raise UserError(f"JAX_PLATFORMS={asked}: {error or 'JAX finds no such device'}") from error
+        asked = os.environ.get("JAX_PLATFORMS")
+        # Where there is no NVIDIA GPU, JAX passes over "cuda" and fails an assertion without a message.
+        reason = str(error) or "JAX sees no NVIDIA GPU on this machine"
+        raise UserError(f"{f'JAX_PLATFORMS={asked}' if asked else 'JAX'}: {reason}") from error
