@@ -47,7 +47,7 @@ def write_report(run: Run[AnomalyConfig, Parts], trained: TrainedDetector) -> di
         seed=settings.seed,
     )
     results = {
-        **provenance(settings),
+        **provenance(run),
         "dataset": settings.data.name,
         "method": settings.method,
         "members": settings.members,

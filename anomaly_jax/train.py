@@ -10,7 +10,7 @@ from anomaly_jax.report import write_report
 from anomaly_jax.training import train_detector
 from engine_jax.experiment import open_experiment
 from engine_jax.plan import make_plan
-from engine_jax.sharding import batch_mesh
+from engine_jax.sharding import device_mesh
 
 
 def train_and_evaluate(
@@ -33,8 +33,8 @@ def train_and_evaluate(
     if experiment.results is not None:
         return experiment.results
     settings = experiment.settings
-    mesh = batch_mesh(settings.train.batch_size, settings.evaluation.batch_size)
+    mesh = device_mesh(settings.train.batch_size)
     parts = load_parts(settings.data, settings.model.input_size, settings.seed)
-    plan = make_plan(settings.train, settings.evaluation.every, len(parts.train.images))
+    plan = make_plan(settings.train, settings.evaluation.every, len(parts.train.images), mesh)
     with experiment.started(settings.data.name, parts, mesh) as run:
         return write_report(run, train_detector(run, plan))

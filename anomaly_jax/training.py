@@ -83,11 +83,11 @@ def train_detector(run: Run[AnomalyConfig, Parts], plan: Plan) -> TrainedDetecto
 
     def evaluate(variables: Variables) -> dict[str, float]:
         losses = predictor.losses(variables, good.images, faults_key)
+        loss = {"validation/loss": float(losses.mean(dtype=np.float64))}
+        if not np.isfinite(loss["validation/loss"]):
+            return loss
         found = predictor.detect(variables, test.images)
-        return {
-            "validation/loss": float(losses.mean(dtype=np.float64)),
-            **epoch_metrics(found, test, settings.thresholds.grid),
-        }
+        return {**loss, **epoch_metrics(found, test, settings.thresholds.grid)}
 
     fitted = fit(
         [Phase(NAME, plan)],

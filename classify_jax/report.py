@@ -39,7 +39,7 @@ def write_report(
         seed=settings.seed,
     )
     results = {
-        **provenance(settings),
+        **provenance(run),
         "dataset": settings.data.title,
         "model": settings.model.name,
         "input_size": size,

@@ -12,7 +12,7 @@ from classify_jax.report import write_report
 from classify_jax.training import NAME, train_classifier
 from engine_jax.experiment import open_experiment
 from engine_jax.plan import make_plan
-from engine_jax.sharding import batch_mesh
+from engine_jax.sharding import device_mesh
 
 
 def train_and_evaluate(
@@ -35,11 +35,11 @@ def train_and_evaluate(
     if experiment.results is not None:
         return experiment.results
     settings = experiment.settings
-    mesh = batch_mesh(settings.train.batch_size, settings.evaluation.batch_size)
+    mesh = device_mesh(settings.train.batch_size)
     # What doesn't fit the network is known before images are read.
     check_network(settings.model, settings.transfer)
     parts = load_parts(settings.data, settings.seed)
-    plan = make_plan(settings.train, settings.evaluation.every, len(parts.train))
+    plan = make_plan(settings.train, settings.evaluation.every, len(parts.train), mesh)
     settings.transfer.phases(NAME, plan)  # Raises what would stop training later.
     with experiment.started(settings.data.title, parts, mesh) as run:
         logging.info("%d classes", len(parts.class_names))

@@ -100,8 +100,11 @@ def train_classifier(run: Run[ClassificationConfig, Parts], plan: Plan) -> Train
 
     def evaluate(variables: Variables) -> dict[str, float]:
         found = outputs(variables, parts.validation)
+        loss = {"validation/loss": float(found.losses.mean(dtype=np.float64))}
+        if not np.isfinite(loss["validation/loss"]):
+            return loss
         return {
-            "validation/loss": float(found.losses.mean(dtype=np.float64)),
+            **loss,
             **_errors("validation", found, parts.validation.labels),
             **_errors("train", outputs(variables, seen), seen.labels),
         }

@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
+
+from engine_jax.devices import platform
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -12,5 +13,5 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 def activation_dtype(name: Dtype) -> DTypeLike:
     """The type of a name; "auto" is float32 on CPU and bfloat16 on accelerators."""
     if name == "auto":
-        return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+        return jnp.float32 if platform() == "cpu" else jnp.bfloat16
     return jnp.dtype(name)

@@ -147,7 +147,7 @@ class StageConfig:
         optimizer: trains it.
         train: how long it is trained.
         transfer: which of its parts are trained.
-        field: what to call `train` in an error.
+        field: where the configuration holds its optimizer and train.
     """
 
     number: int
@@ -214,10 +214,10 @@ class PoseConfig:
     def stage(self, number: int) -> StageConfig:
         """The stage of a number, counted from 1."""
         if number == 1:
-            trained = (self.optimizer, self.train, self.transfer, "config.train")
+            trained = (self.optimizer, self.train, self.transfer, "config")
             return StageConfig(number, "regressor", self.model, False, *trained)
         refiner = self.refiner
-        trained = (refiner.optimizer, refiner.train, TransferConfig(), "config.refiner.train")
+        trained = (refiner.optimizer, refiner.train, TransferConfig(), "config.refiner")
         from_previous = refiner.initial_weights == "previous"
         return StageConfig(number, refiner.form, refiner.model, from_previous, *trained)
 

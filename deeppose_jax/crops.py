@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from deeppose_jax.boxes import centre_and_size
+from engine_jax.devices import platform
 
 Form = Literal["auto", "matmul", "gather"]
 
@@ -61,7 +62,7 @@ def crop_boxes(
     canvases, boxes = jnp.asarray(canvases), jnp.asarray(boxes)
     _check(canvases, boxes, size, form)
     if form == "auto":
-        form = "matmul" if jax.default_backend() == "tpu" else "gather"
+        form = "matmul" if platform() == "tpu" else "gather"
     # Crop pixels lie within `_STRIDE` * (size - 1) of each other; the rest is for both neighbours of the last, and
     # for rounding.
     window = _STRIDE * size + 2 if form == "matmul" else 1

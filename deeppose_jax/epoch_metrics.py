@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import jax
+import numpy as np
 
 from deeppose_jax import metrics
 from deeppose_jax.config import PoseConfig
@@ -21,8 +22,10 @@ def evaluated_sets(parts: Parts, settings: PoseConfig) -> dict[str, PoseSet]:
 def epoch_metrics(
     found: Mapping[str, Predictions], sets: Mapping[str, PoseSet], skeleton: Skeleton
 ) -> dict[str, float]:
-    """The losses and main scores of all sets, as "SET/METRIC"."""
-    values: dict[str, float] = {}
+    """The losses and main scores of all sets, as "SET/METRIC"; "validation/loss" alone where that is not finite."""
+    values = {f"{name}/loss": float(found[name].losses.mean()) for name in sets if name != "train"}
+    if not np.isfinite(values["validation/loss"]):
+        return {"validation/loss": values["validation/loss"]}
     for name, poses in sets.items():
         scores = metrics.score(
             found[name].joints,
@@ -31,8 +34,6 @@ def epoch_metrics(
             skeleton,
             resamples=0,
         )
-        if name != "train":
-            values[f"{name}/loss"] = float(found[name].losses.mean())
         shown = {row: scores[row]["four_limbs"] for row in ("pcp_strict", "pcp_loose")}
         shown |= {f"pdj_{threshold}": row["total"] for threshold, row in scores["pdj"].items()}
         # A score is None where a part labels nothing that it could be measured on.

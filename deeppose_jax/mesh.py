@@ -1,5 +1,6 @@
 """How a pose run's arrays are divided among the devices, along the axes "data" and "joint"."""
 
+import math
 from typing import Any
 
 from jax.sharding import Mesh
@@ -11,25 +12,20 @@ from engine_jax.state import TrainState
 
 
 def make_mesh(settings: PoseConfig, num_joints: int) -> Mesh:
-    """All devices, along "data" and "joint".
+    """Devices along "data" and "joint", as many as the training batches of all stages can be divided among.
 
     Raises:
-        UserError: when joints or batches can't be divided among them.
+        UserError: when joints can't be divided among them, or there are too few.
     """
-    joints = settings.refiner.joint_devices if settings.stages > 1 else 1
+    if settings.stages == 1:
+        return sharding.device_mesh(settings.train.batch_size, joint=1)
+    joints = settings.refiner.joint_devices
     if num_joints % joints:
         raise UserError(
             f"config.refiner.joint_devices: {joints}; accepted: a divisor of {num_joints} joints"
         )
-    mesh = sharding.device_mesh(joint=joints)
-    sharding.check_batch_size(settings.train.batch_size, mesh.size, "config.train.batch_size")
-    data = mesh.shape["data"]
-    sharding.check_batch_size(settings.evaluation.batch_size, data, "config.evaluation.batch_size")
-    if settings.stages > 1:
-        sharding.check_batch_size(
-            settings.refiner.train.batch_size, data, "config.refiner.train.batch_size"
-        )
-    return mesh
+    batches = math.gcd(settings.train.batch_size, settings.refiner.train.batch_size)
+    return sharding.device_mesh(batches, joint=joints)
 
 
 def state_sharding(stage: StageConfig, mesh: Mesh) -> Any:
@@ -41,6 +37,7 @@ def state_sharding(stage: StageConfig, mesh: Mesh) -> Any:
     return TrainState(everywhere, divided, divided, divided)  # pyright: ignore[reportArgumentType]
 
 
-def batch_axes(stage: StageConfig) -> tuple[str, ...] | None:
+def batch_axes(stage: StageConfig, mesh: Mesh) -> tuple[str, ...] | None:
     """The axes of the mesh along which a stage's training batches are divided; None is all of them."""
-    return None if stage.form == "regressor" else ("data",)
+    everywhere = stage.form == "regressor" and stage.train.batch_size % mesh.size == 0
+    return None if everywhere else ("data",)

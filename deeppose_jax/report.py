@@ -57,7 +57,7 @@ def write_report(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) ->
         for stage in stages
     ]
     results = {
-        **provenance(settings),
+        **provenance(run),
         "dataset": settings.data.dataset,
         "labels": settings.data.labels,
         "split": settings.data.split,

@@ -34,7 +34,7 @@ def train_and_evaluate(
     settings = experiment.settings
     parts = load_parts(settings.data, settings.seed)
     mesh = make_mesh(settings, parts.skeleton.num_joints)
-    check_stages(settings, parts)
+    check_stages(settings, parts, mesh)
     with experiment.started(settings.data.dataset, parts, mesh) as run:
         stages: list[TrainedStage] = []
         for number in range(1, settings.stages + 1):

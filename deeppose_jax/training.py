@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import optax
+from jax.sharding import Mesh
 
 from convnets_jax.transfer import check_blocks
 from deeppose_jax.config import PoseConfig, StageConfig
@@ -85,7 +86,7 @@ def train_stage(
             phase.plan,
             entropy_for(seed, phase.name, "order"),
             placed,
-            sharding.split(run.mesh, axis=1, over=batch_axes(stage)),
+            sharding.split(run.mesh, axis=1, over=batch_axes(stage, run.mesh)),
         )
         return state, train_call
 
@@ -108,12 +109,14 @@ def train_stage(
     def evaluate(variables: Variables) -> dict[str, float]:
         return epoch_metrics(predictions(variables), sets, skeleton)
 
-    plan = make_plan(stage.train, settings.evaluation.every, len(parts.train.poses), stage.field)
+    size = len(parts.train.poses)
+    plan = make_plan(stage.train, settings.evaluation.every, size, run.mesh, stage.field)
     fitted = fit(
         stage.transfer.phases(stage.name, plan),
         begin,
         evaluate,
         run.folder,
+        field=stage.field,
         initialise=initialise,
         after_evaluation=partial(update_plateau, stage.optimizer),
     )
@@ -160,7 +163,7 @@ def _step(
     return partial(joint_refiners_step, graphdef=graph_defs(one).train, mesh=run.mesh, **common)
 
 
-def check_stages(settings: PoseConfig, parts: Parts) -> None:
+def check_stages(settings: PoseConfig, parts: Parts, mesh: Mesh) -> None:
     """Checks every stage before the first one is trained.
 
     Raises:
@@ -170,7 +173,7 @@ def check_stages(settings: PoseConfig, parts: Parts) -> None:
     size, previous = len(parts.train.poses), None
     for number in range(1, min(settings.stages, 3) + 1):  # All later ones are like the third.
         stage = settings.stage(number)
-        plan = make_plan(stage.train, settings.evaluation.every, size, stage.field)
+        plan = make_plan(stage.train, settings.evaluation.every, size, mesh, stage.field)
         stage.transfer.phases(stage.name, plan)
         model = abstract_model(partial(stage_network, stage, parts.skeleton.num_joints))
         check_blocks(model, stage.transfer)

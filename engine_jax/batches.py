@@ -22,21 +22,23 @@ def map_batches(
     Args:
         function: of a batch; its results have the samples along the first axis.
         data: a tree of NumPy arrays with n samples along the first axis, n at least 1.
-        batch_size: samples a call. The last batch is padded with copies of the first sample, whose results are dropped.
+        batch_size: samples a call, at most. The last batch is padded with copies of the first sample, and every batch
+            is that can't be divided evenly among devices; their results are dropped.
         batch_sharding: how a batch is divided among devices; None leaves it to `function`.
 
     Returns:
         The results of the n samples in order, as NumPy arrays.
     """
     size = jax.tree.leaves(data)[0].shape[0]
+    parts = 1 if batch_sharding is None else sharding.parts(batch_sharding)
     results = []
-    for indices, valid in zip(*padded_batches(size, batch_size), strict=True):
+    for indices, valid in zip(*padded_batches(size, batch_size, parts), strict=True):
         batch = jax.tree.map(lambda array, at=indices: array[at], data)
         if batch_sharding is not None:
             batch = sharding.place(batch, batch_sharding)
         result = jax.device_get(function(batch))
         results.append(jax.tree.map(lambda array, count=valid: array[:count], result))
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
+    return jax.tree.map(lambda *batches: np.concatenate(batches), *results)
 
 
 def fitting_batch_size(count: int, largest: int) -> int:

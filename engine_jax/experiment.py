@@ -8,10 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-import jax
 from jax.sharding import Mesh
 
 from engine_jax.config import from_mapping
+from engine_jax.devices import all_devices
 from engine_jax.errors import UserError
 from engine_jax.loop import Fit
 from engine_jax.run_folder import RunFolder, Schema
@@ -62,6 +62,12 @@ class Experiment(Generic[C]):
         logging.info("%s: %s images", title, sizes)
         try:
             self.folder.start(self.schema, self.settings)
+            if mesh.size < (count := len(all_devices())):
+                logging.info(
+                    "%d of %d devices are used: training can't be divided evenly among more",
+                    mesh.size,
+                    count,
+                )
             yield Run(self.settings, parts, mesh, self.folder)
         finally:
             self.folder.stop()
@@ -119,13 +125,14 @@ def write_results(folder: RunFolder, results: Mapping[str, Any]) -> None:
         folder.write_results(results)
 
 
-def provenance(settings: Any) -> dict[str, Any]:
+def provenance(run: Run[Any, Any]) -> dict[str, Any]:
     """The part of results.json on what produced it: configuration, seed, device and versions."""
+    settings = run.settings
     return {
         "task": settings.task,
         "preset": settings.preset,
         "seed": settings.seed,
-        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "device": f"{run.mesh.size} x {run.mesh.devices.flat[0].device_kind}",
         "versions": {package: version(package) for package in _PACKAGES},
     }
 

@@ -28,7 +28,7 @@ from engine_jax.writer import MetricsWriter, read_metrics
 TrainCall = Callable[[TrainState, int], tuple[TrainState, jax.Array]]
 # Takes a phase; returns its first state, with random weights, and its train call.
 Begin = Callable[[Phase], tuple[TrainState, TrainCall]]
-# Takes the model's variables; returns named metrics, among them "validation/loss".
+# Takes the model's variables; returns named metrics, among them "validation/loss", alone where that is not finite.
 Evaluate = Callable[[Variables], Mapping[str, float]]
 # Takes the optimiser state and the validation loss; returns the updated optimiser state.
 AfterEvaluation = Callable[[Any, float], Any]
@@ -85,6 +85,7 @@ def fit(
     evaluate: Evaluate,
     folder: RunFolder,
     *,
+    field: str = "config",
     initialise: Callable[[TrainState], TrainState] | None = None,
     after_evaluation: AfterEvaluation = lambda opt_state, loss: opt_state,
 ) -> Fit:
@@ -98,11 +99,13 @@ def fit(
         begin: see Begin.
         evaluate: see Evaluate.
         folder: where checkpoints and metrics go.
+        field: where the configuration holds the network's optimizer.
         initialise: gives the first state of the first phase other weights than random ones; not called on resumption.
         after_evaluation: updates the optimiser state after an evaluation, see AfterEvaluation.
 
     Raises:
-        UserError: when the folder's checkpoint is of another architecture, or the loss is no longer finite.
+        UserError: when the folder's checkpoint is of another architecture, or the loss of a training step or
+            the first validation loss is not finite.
     """
     fitted = None
     for phase in phases:
@@ -111,7 +114,7 @@ def fit(
             state = state.with_variables(fitted.best.by_name())
         elif initialise is not None and not has_checkpoint(folder, phase.name):
             state = initialise(state)
-        result = _fit_phase(phase, state, train_call, evaluate, folder, after_evaluation)
+        result = _fit_phase(phase, state, train_call, evaluate, folder, field, after_evaluation)
         fitted = result if fitted is None else fitted.followed_by(result)
     assert fitted is not None
     return fitted
@@ -123,6 +126,7 @@ def _fit_phase(
     train_call: TrainCall,
     evaluate: Evaluate,
     folder: RunFolder,
+    field: str,
     after_evaluation: AfterEvaluation,
 ) -> Fit:
     """`fit` for one phase; `state` is donated."""
@@ -148,20 +152,24 @@ def _fit_phase(
                 until = min(int(progress["evaluated_step"]) + every, plan.steps)
                 while step < until:
                     with postponed():
-                        state, step = _take_call(state, step, train_call, plan, writer, bar)
+                        state, step = _take_call(state, step, train_call, phase, field, writer, bar)
                         took = time.monotonic() - start
                         start += took
                         progress = _after(progress, train_seconds=took, seconds=took)
                 metrics = evaluate(state.variables)
+                loss = metrics[MONITORED]
+                # After a finite one there are best variables, which another leaves as they are.
+                if not np.isfinite([loss, progress["best_loss"]]).any():
+                    raise _diverged(phase, "validation loss", loss, step, field)
                 with postponed():
-                    opt_state = after_evaluation(state.opt_state, metrics[MONITORED])
+                    opt_state = after_evaluation(state.opt_state, loss)
                     state = replace(state, opt_state=opt_state)
                     writer.write(step, epochs(step), metrics)
                     bar.line(
                         f"{name}, epoch {epochs(step):g}/{epochs(plan.steps):g}: {_validation(metrics)}"
                     )
                     progress = _after(progress, seconds=time.monotonic() - start)
-                    progress, improved = _judged(progress, step, metrics[MONITORED])
+                    progress, improved = _judged(progress, step, loss)
                     if improved:
                         best.save(step, state.variables)
                         best.wait()  # What `last` calls the best is there.
@@ -282,7 +290,7 @@ def _after(progress: Mapping[str, Any], **seconds: float) -> dict[str, Any]:
 
 def _judged(progress: Mapping[str, Any], step: int, loss: float) -> tuple[dict[str, Any], bool]:
     """The progress after an evaluation, and whether that was the best one so far."""
-    improved = bool(loss < progress["best_loss"])
+    improved = bool(np.isfinite(loss) and loss < progress["best_loss"])
     changed: dict[str, Any] = {"evaluated_step": np.asarray(step, np.int64)}
     if improved:
         changed["best_loss"] = np.asarray(loss, np.float64)
@@ -307,20 +315,25 @@ def _take_call(
     state: TrainState,
     step: int,
     train_call: TrainCall,
-    plan: Plan,
+    phase: Phase,
+    field: str,
     writer: MetricsWriter,
     bar: Progress,
 ) -> tuple[TrainState, int]:
     state, losses = train_call(state, step)
     losses = np.asarray(losses, np.float64)  # [steps_per_call]
-    if not np.isfinite(losses).all():
-        raise UserError(
-            f"the loss is {losses[~np.isfinite(losses)][0]} at step {step}: "
-            "try a lower config.optimizer.learning_rate"
-        )
     for loss in losses:
         step += 1
-        epoch = in_epochs(step, plan.steps_per_epoch)
+        if not np.isfinite(loss):
+            raise _diverged(phase, "loss", loss, step, field)
+        epoch = in_epochs(step, phase.plan.steps_per_epoch)
         writer.write(step, epoch, {"train/loss": float(loss)})
     bar.update(len(losses), float(losses.mean()))
     return state, step
+
+
+def _diverged(phase: Phase, what: str, loss: float, step: int, field: str) -> UserError:
+    return UserError(
+        f"{phase.name}: the {what} is {loss} at step {step}; "
+        f"try a lower {field}.optimizer.learning_rate, in another --workdir"
+    )

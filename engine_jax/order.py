@@ -64,19 +64,23 @@ def step_indices(
 
 
 def padded_batches(
-    size: int, batch_size: int
-) -> tuple[Int[np.ndarray, "n batch_size"], Int[np.ndarray, "n"]]:
+    size: int, batch_size: int, multiple: int = 1
+) -> tuple[Int[np.ndarray, "n padded"], Int[np.ndarray, "n"]]:
     """Every sample once, in order, in batches of one size.
 
+    Args:
+        size: how many samples there are.
+        batch_size: samples a batch.
+        multiple: batches get more places, until their number is a multiple of this.
+
     Returns:
-        indices: [batches, batch_size], where the last batch repeats sample 0 in the places that are left.
+        indices: [batches, places], which repeat sample 0 in the places that are left.
         valid: [batches], how many samples from the front of each batch count.
     """
-    batches = -(-size // batch_size)
-    indices = np.zeros(batches * batch_size, np.int32)
-    indices[:size] = np.arange(size)
+    batches, places = -(-size // batch_size), multiple * -(-batch_size // multiple)
     valid = np.minimum(batch_size, size - batch_size * np.arange(batches))
-    return indices.reshape(batches, batch_size), valid
+    indices = batch_size * np.arange(batches)[:, None] + np.arange(places)
+    return np.where(np.arange(places) < valid[:, None], indices, 0).astype(np.int32), valid
 
 
 def shuffled(count: int, seed: int, start: int = 0) -> Int[np.ndarray, " count"]:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-import jax
+from jax.sharding import Mesh
 
 from engine_jax.config import AtLeastOne, AtLeastZero
 from engine_jax.errors import UserError
@@ -66,7 +66,7 @@ def in_epochs(steps: int, steps_per_epoch: int) -> float:
 
 
 def make_plan(
-    train: TrainConfig, evaluate_every: int, size: int, field: str = "config.train"
+    train: TrainConfig, evaluate_every: int, size: int, mesh: Mesh, field: str = "config"
 ) -> Plan:
     """The plan for a training part of `size` images.
 
@@ -74,27 +74,24 @@ def make_plan(
         train: how long.
         evaluate_every: epochs between two evaluations.
         size: of the training part.
-        field: what to call `train` in an error.
+        mesh: the devices that train.
+        field: where the configuration holds `train`.
 
     Raises:
         UserError: when the training part is less than a batch.
     """
     if train.batch_size > size:
         raise UserError(
-            f"{field}.batch_size: {train.batch_size} is more than the {size} training images; "
+            f"{field}.train.batch_size: {train.batch_size} is more than the {size} training images; "
             f"accepted: at most {size}"
         )
     steps = size // train.batch_size
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
     return Plan(
         steps=train.epochs * steps,
         steps_per_epoch=steps,
-        steps_per_call=_steps_per_call(steps, train.steps_per_call),
+        steps_per_call=largest_divisor(steps, 1 if on_cpu else train.steps_per_call),
         evaluate_every=evaluate_every,
         patience=train.patience,
         batch_size=train.batch_size,
     )
-
-
-def _steps_per_call(steps_per_epoch: int, most: int) -> int:
-    """The steps that one call takes: a divisor of the epoch's, at most `most`, and one on CPU."""
-    return largest_divisor(steps_per_epoch, 1 if jax.default_backend() == "cpu" else most)

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from engine_jax.devices import check_devices
 from engine_jax.errors import UserError
 from engine_jax.files import make_folder, read_file, user_path, write_file
 from engine_jax.image_files import image_paths, read_rgb
@@ -96,6 +97,7 @@ def predict_files(
         UserError: no images, an unreadable one unless these are skipped, or what `load` and `predict` raise.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    check_devices()
     paths = image_paths(args.images)
     model = load(args.workdir)
     out = user_path(args.out)

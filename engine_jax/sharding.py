@@ -2,30 +2,59 @@
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
+from itertools import groupby
+from typing import Any, TypeVar
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from engine_jax.devices import all_devices
 from engine_jax.errors import UserError
 
 T = TypeVar("T")
 
 
-def device_mesh(**axes: int) -> Mesh:
-    """A mesh over all devices of all hosts: an axis "data", and after it the named ones of the given sizes.
+def device_mesh(batch_size: int | None = None, **axes: int) -> Mesh:
+    """A mesh of devices: an axis "data", among which batches are divided, and after it the named ones of given sizes.
+
+    It takes as many devices as a batch can be divided among evenly, of each host the same number.
+
+    Args:
+        batch_size: what the size of "data" has to divide; None is any.
+        axes: the sizes of further axes.
 
     Raises:
-        UserError: when the devices can't be divided so.
+        UserError: there are too few devices for the axes, or batches can't be divided among the hosts.
     """
-    count, inner = jax.device_count(), math.prod(axes.values())
-    if count % inner:
+    hosts = _devices_by_host()
+    each, inner = min(map(len, hosts)), math.prod(axes.values())
+    counts = [n for n in range(len(hosts), each * len(hosts) + 1, len(hosts)) if n % inner == 0]
+    if not counts:
         asked = ", ".join(f"{name} = {size}" for name, size in axes.items())
         raise UserError(
-            f"a device mesh of {asked} takes a multiple of {inner} devices, not {count}"
+            f"a device mesh of {asked} takes {inner} devices or a multiple of it, as many on each host; "
+            f"there are {each} on each of {len(hosts)}"
         )
-    types = (AxisType.Auto,) * (1 + len(axes))
-    return jax.make_mesh((count // inner, *axes.values()), ("data", *axes), axis_types=types)
+    counts = [n for n in counts if batch_size is None or batch_size % (n // inner) == 0]
+    if not counts:
+        raise UserError(
+            f"training batches of {batch_size} images can't be divided among {len(hosts)} hosts; "
+            "accepted: a multiple of that"
+        )
+    count = counts[-1]
+    shape, names = (count // inner, *axes.values()), ("data", *axes)
+    types = (AxisType.Auto,) * len(names)
+    if count == sum(map(len, hosts)):
+        # Neighbours on this mesh are devices that are close to each other.
+        return jax.make_mesh(shape, names, axis_types=types, devices=all_devices())
+    chosen = [device for host in hosts for device in host[: count // len(hosts)]]
+    return Mesh(np.array(chosen).reshape(shape), names, axis_types=types)
+
+
+def _devices_by_host() -> list[list[Any]]:
+    devices = sorted(all_devices(), key=lambda device: device.process_index)
+    return [list(host) for _, host in groupby(devices, lambda device: device.process_index)]
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -39,6 +68,12 @@ def split(mesh: Mesh, axis: int = 0, over: Sequence[str] | None = None) -> Named
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, tuple(names)))
 
 
+def parts(sharding: NamedSharding) -> int:
+    """The number of parts that the first array axis is split into."""
+    size = sharding.mesh.size
+    return size // sharding.shard_shape((size,))[0]
+
+
 def place(tree: T, sharding: NamedSharding) -> T:
     """Puts host arrays that every process holds whole onto the devices.
 
@@ -49,23 +84,3 @@ def place(tree: T, sharding: NamedSharding) -> T:
         return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
     return jax.tree.map(put, tree)
-
-
-def batch_mesh(train: int, evaluation: int) -> Mesh:
-    """All devices, among which batches of these sizes are split.
-
-    Raises:
-        UserError: when they can't be.
-    """
-    mesh = device_mesh()
-    check_batch_size(train, mesh.size, "config.train.batch_size")
-    check_batch_size(evaluation, mesh.size, "config.evaluation.batch_size")
-    return mesh
-
-
-def check_batch_size(batch_size: int, devices: int, field: str) -> None:
-    """Raises a UserError when a batch can't be split evenly over the devices."""
-    if batch_size % devices:
-        raise UserError(
-            f"{field}: {batch_size} images can't be split over {devices} devices; accepted: a multiple of {devices}"
-        )

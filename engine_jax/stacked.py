@@ -7,13 +7,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from engine_jax.devices import platform
+
 
 def over_stack(function: Callable[..., Any], *trees: Any) -> Any:
     """`function` of each entry of the trees' leading axis, as `jax.vmap` computes it; the results are stacked likewise.
 
     On CPU one after the other, since the grouped convolutions that `vmap` makes of networks are slow there.
     """
-    if jax.default_backend() != "cpu":
+    if platform() != "cpu":
         return jax.vmap(function)(*trees)
     count = jax.tree.leaves(trees)[0].shape[0]
     results = [function(*jax.tree.map(lambda x, i=i: x[i], trees)) for i in range(count)]

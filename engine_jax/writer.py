@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import logging
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,8 @@ from engine_jax.files import write_file
 
 class MetricsWriter:
     """Appends rows {"part": ..., "step": ..., "epoch": ..., name: value, ...} to a metrics.jsonl.
+
+    A value that is not finite, which JSON doesn't have, is written as null and read as NaN.
 
     Args:
         path: the file.
@@ -31,7 +34,7 @@ class MetricsWriter:
             return  # One of several hosts writes.
         rows = _rows(path) if path.exists() else []
         rows = [row for row in rows if row["part"] != part or row["step"] <= step]
-        write_file(path, "".join(json.dumps(row) + "\n" for row in rows))
+        write_file(path, "".join(map(_line, rows)))
         self._path, self._file = path, path.open("a")
         self._events = _event_writer(path.parent / "events" / part, step)
 
@@ -49,7 +52,7 @@ class MetricsWriter:
         if self._file is not None:
             row = {"part": self._part, "step": step, "epoch": round(epoch, 4), **values}
             try:
-                self._file.write(json.dumps(row) + "\n")
+                self._file.write(_line(row))
                 self._file.flush()
             except OSError as error:
                 raise UserError(f"{self._path}: can't be written ({reason(error)})") from error
@@ -61,6 +64,14 @@ class MetricsWriter:
 def read_metrics(path: Path, part: str) -> list[dict[str, Any]]:
     """One part's rows of a metrics.jsonl."""
     return [row for row in _rows(path) if row.pop("part") == part]
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    values = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
+    }
+    return json.dumps(values, allow_nan=False) + "\n"
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -92,7 +103,9 @@ def _row(line: bytes) -> dict[str, Any] | None:
     if not all(type(row.get(name)) in (int, float) for name in ("step", "epoch")):
         return None
     values = (value for name, value in row.items() if name != "part")
-    return row if all(value is None or type(value) in (int, float) for value in values) else None
+    if not all(value is None or type(value) in (int, float) for value in values):
+        return None
+    return {name: math.nan if value is None else value for name, value in row.items()}
 
 
 def _event_writer(folder: Path, step: int) -> Any:

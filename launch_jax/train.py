@@ -44,10 +44,13 @@ def launch(program: str, arguments: Sequence[str]) -> None:
 
     import jax
 
+    from engine_jax.devices import all_devices, check_devices
+
     if flags.distributed:
         jax.distributed.initialize(flags.coordinator, flags.processes, flags.process)
-    device = jax.devices()[0].device_kind
-    logging.info("%s on %d x %s", flags.config.preset, jax.device_count(), device)
+    check_devices()
+    devices = all_devices()
+    logging.info("%s on %d x %s", flags.config.preset, len(devices), devices[0].device_kind)
 
     try:
         task(flags.config.task)(flags.config.to_dict(), flags.workdir, flags.redraw)

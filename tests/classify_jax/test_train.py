@@ -234,7 +234,7 @@ def ones_file(path):
 def arrays_of(workdir, phase, settings):
     """All arrays of the best parameters of a phase, by name."""
     network = partial(build, settings.model, 10)
-    plan = make_plan(settings.train, settings.evaluation.every, 20)
+    plan = make_plan(settings.train, settings.evaluation.every, 20, sharding.device_mesh())
     phases = settings.transfer.phases(training.NAME, plan)
     (trained,) = (p.trained for p in phases if p.name == phase)
     found = best_variables(RunFolder(workdir), phase, network, trained=trained).by_name()

@@ -26,6 +26,7 @@ from engine_jax.loop import best_variables
 from engine_jax.plan import make_plan
 from engine_jax.randomness import key_for
 from engine_jax.run_folder import RunFolder
+from engine_jax.sharding import device_mesh
 from engine_jax.state import variables_by_name
 from tests.deeppose_jax.lsp_folder import tiny_lsp
 from tests.deeppose_jax.runs import ROOT, TINY, command, environment, launch
@@ -211,7 +212,7 @@ def test_a_frozen_backbone_thaws_and_starts_the_next_stage(arguments, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     settings = RunFolder(workdir).read_settings(SCHEMA)
-    plan = make_plan(settings.train, settings.evaluation.every, 16)
+    plan = make_plan(settings.train, settings.evaluation.every, 16, device_mesh())
     first, second = settings.transfer.phases("stage_1", plan)
     frozen, thawed = best_arrays(workdir, first), best_arrays(workdir, second)
     key = key_for(settings.seed, first.name, "parameters")

@@ -228,7 +228,8 @@ def test_the_train_step_is_traced_once(settings, lsp):
         traces.append(1)
         return train_step(state, batch, **keywords)
 
-    everywhere = sharding.replicated(sharding.device_mesh())
+    mesh = sharding.device_mesh()
+    everywhere = sharding.replicated(mesh)
     build = partial(stage_network, settings.stage(1), LSP.num_joints)
     optimizer = optax.adam(1e-3)
     state = create_state(build, optimizer, jax.random.key(0), everywhere)
@@ -240,8 +241,8 @@ def test_the_train_step_is_traced_once(settings, lsp):
         skeleton=LSP,
         key=jax.random.key(1),
     )
-    plan = make_plan(settings.train, settings.evaluation.every, len(poses))
-    batches = sharding.split(sharding.device_mesh(), axis=1)
+    plan = make_plan(settings.train, settings.evaluation.every, len(poses), mesh)
+    batches = sharding.split(mesh, axis=1)
     call = make_train_call(counted, poses, "device", plan, [0], everywhere, batches)
     for done in range(0, 6, plan.steps_per_call):
         state, _ = call(state, done)

@@ -42,6 +42,12 @@ def test_padded_batches_hold_every_sample_once():
     np.testing.assert_array_equal(kept, np.arange(7))
 
 
+def test_padded_batches_get_places_for_every_device():
+    indices, valid = padded_batches(7, 5, multiple=4)
+    np.testing.assert_array_equal(indices, [[0, 1, 2, 3, 4, 0, 0, 0], [5, 6, 0, 0, 0, 0, 0, 0]])
+    assert valid.tolist() == [5, 2]
+
+
 @pytest.mark.parametrize(
     ("number", "limit", "expected"), [(12, 5, 4), (7, 16, 7), (7, 6, 1), (85, 20, 17)]
 )

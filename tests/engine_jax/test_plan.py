@@ -2,6 +2,7 @@ import pytest
 
 from engine_jax.errors import UserError
 from engine_jax.plan import Plan, TrainConfig, in_epochs, make_plan
+from engine_jax.sharding import device_mesh
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,10 @@ def test_a_stretch_ends_between_calls(steps, per_call):
 
 
 def test_a_plan_counts_whole_batches():
-    plan = make_plan(TrainConfig(epochs=5, batch_size=8, steps_per_call=1, patience=0), 2, size=30)
+    train = TrainConfig(epochs=5, batch_size=8, steps_per_call=1, patience=0)
+    plan = make_plan(train, 2, size=30, mesh=device_mesh())
     assert (plan.steps, plan.steps_per_epoch, plan.evaluate_every) == (15, 3, 2)
-    with pytest.raises(UserError, match=r"field\.batch_size: 8 is more than the 7 training images"):
-        make_plan(TrainConfig(5, 8, 1, 0), 2, size=7, field="field")
+    with pytest.raises(
+        UserError, match=r"field\.train\.batch_size: 8 is more than the 7 training images"
+    ):
+        make_plan(train, 2, size=7, mesh=device_mesh(), field="field")

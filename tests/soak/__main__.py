@@ -14,6 +14,7 @@ CASES = {
     "damage": "files of a run are damaged, and it is loaded and resumed; 15 minutes",
     "full_disk": "a run's disk is full at many moments, and has room again; 8 minutes",
     "long_run": "20,000 steps: memory, open files and rate; 4 minutes",
+    "devices": "every preset starts on 1, 2, 3, 4 and 8 devices; 90 minutes",
 }
 
 

@@ -1,0 +1,139 @@
+import json
+import math
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from engine_jax.errors import UserError
+from engine_jax.loop import fit
+from engine_jax.phases import Phase
+from engine_jax.plan import Plan
+from engine_jax.run_folder import RunFolder
+from engine_jax.sharding import device_mesh, replicated
+from engine_jax.state import create_state
+from engine_jax.writer import read_metrics
+
+# Two steps an epoch, an evaluation after each epoch.
+PLAN = Plan(
+    steps=12, steps_per_epoch=2, steps_per_call=1, evaluate_every=1, patience=0, batch_size=1
+)
+
+
+class Counter(nnx.Module):
+    """Its parameter is the number of steps taken."""
+
+    def __init__(self, rngs):
+        self.steps = nnx.Param(jnp.zeros(()))
+
+
+def begin(phase):
+    del phase
+    state = create_state(Counter, optax.sgd(1.0), jax.random.key(0), replicated(device_mesh()))
+
+    @jax.jit
+    def step(state):
+        grads = jax.tree.map(lambda x: -jnp.ones_like(x), state.params)
+        return state.apply_gradients(optax.sgd(1.0), grads, state.model_state), jnp.ones(1)
+
+    return state, lambda state, done: step(state)
+
+
+def fitted(folder, losses, plan=PLAN, evaluations=None, begin=begin):
+    """A fit whose validation losses are those given, by epoch; `evaluations` gets the epochs that were evaluated."""
+    (folder / "run").mkdir(exist_ok=True)
+
+    def evaluate(variables):
+        epoch = round(float(variables.params["steps"][...]) / plan.steps_per_epoch)
+        if evaluations is not None:
+            evaluations.append(epoch)
+        return {"validation/loss": losses[epoch - 1]}
+
+    return fit([Phase("net", plan)], begin, evaluate, RunFolder(folder / "run"), field="config.x")
+
+
+def steps_of(result):
+    return float(result.best.params["steps"][...])
+
+
+def test_the_variables_of_the_lowest_validation_loss_are_chosen(tmp_path):
+    found = fitted(tmp_path, [5.0, 3.0, 4.0, 3.0, 3.5, 6.0])
+    # Epoch 4 is as good as epoch 2, and later.
+    assert (found.best_step, steps_of(found)) == (4, 4)
+    assert (found.best_epoch, found.epochs) == (2, 6)
+
+
+@pytest.mark.parametrize(
+    ("patience", "epochs", "best"), [(0, 6, 6), (1, 3, 2), (2, 6, 6), (3, 6, 6)]
+)
+def test_training_stops_after_evaluations_without_a_lower_loss(patience, epochs, best, tmp_path):
+    evaluated = []
+    losses = [5.0, 3.0, 4.0, 2.0, 3.0, 1.0]
+    found = fitted(tmp_path, losses, replace(PLAN, patience=patience), evaluated)
+    assert evaluated == list(range(1, epochs + 1))
+    assert (found.epochs, found.best_epoch) == (epochs, best)
+    assert steps_of(found) == 2 * best
+
+
+def test_patience_counts_through_a_restart(tmp_path):
+    """Stopped after epoch 3, one evaluation after the best; one more without a lower loss ends training."""
+    losses = [5.0, 3.0, 4.0, 4.0, 1.0, 1.0]
+    plan = replace(PLAN, patience=2)
+    with pytest.raises(IndexError):
+        fitted(tmp_path, losses[:3], plan)
+    evaluated = []
+    found = fitted(tmp_path, losses, plan, evaluated)
+    assert evaluated == [4]
+    assert (found.epochs, found.best_epoch, steps_of(found)) == (4, 2, 4)
+    assert fitted(tmp_path, losses, plan, evaluated).best_step == 4
+    assert evaluated == [4]
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_validation_loss_that_is_never_finite_is_named(loss, tmp_path):
+    with pytest.raises(UserError) as error:
+        fitted(tmp_path, [loss] * 6)
+    assert str(error.value) == (
+        f"net: the validation loss is {loss} at step 2; "
+        "try a lower config.x.optimizer.learning_rate, in another --workdir"
+    )
+
+
+def test_a_training_loss_that_is_not_finite_names_its_step(tmp_path):
+    def diverging(phase):
+        state, call = begin(phase)
+
+        def diverged(state, done):
+            state, loss = call(state, done)
+            return state, loss if done < 4 else loss * jnp.nan
+
+        return state, diverged
+
+    with pytest.raises(UserError, match=r"^net: the loss is nan at step 5; try a lower config\.x"):
+        fitted(tmp_path, [3.0, 2.0, 1.0], begin=diverging)
+    # The checkpoint of epoch 2 is there, and the rows up to it.
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl", "net")
+    assert [row["validation/loss"] for row in rows if "validation/loss" in row] == [3.0, 2.0]
+    assert steps_of(fitted(tmp_path, [3.0, 2.0, 1.0] * 2)) == 6
+
+
+def test_metrics_stay_json_where_a_later_loss_is_not_finite(tmp_path):
+    losses = [5.0, math.nan, 4.0, math.inf, -math.inf, math.nan]
+    assert fitted(tmp_path, losses).best_step == 6
+
+    def refuse(token):
+        raise AssertionError(f"{token} is not JSON")
+
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line, parse_constant=refuse) for line in lines]
+    written = [row["validation/loss"] for row in rows if "validation/loss" in row]
+    assert written == [5.0, None, 4.0, None, None, None]
+    read = read_metrics(tmp_path / "run" / "metrics.jsonl", "net")
+    np.testing.assert_array_equal(
+        [row["validation/loss"] for row in read if "validation/loss" in row],
+        [5.0, math.nan, 4.0, math.nan, math.nan, math.nan],
+    )
