@@ -1,6 +1,7 @@
 """From the bytes of an image file to RGB, by the same rules in every task."""
 
 import io
+import logging
 import struct
 import zlib
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from engine_jax.errors import UserError
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 # What Pillow may open. Others run programs (EPS starts Ghostscript) or hold more than one picture (PSD).
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
@@ -60,6 +63,8 @@ def read_image(data: bytes, name: str, convert: Callable[[Image.Image], T]) -> T
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if (pages := getattr(image, "n_frames", 1)) > 1:
+                logger.warning("%s: holds %d images; the first one is used", name, pages)
             return convert(image)
     except UnidentifiedImageError as error:
         accepted = ", ".join(FORMATS)

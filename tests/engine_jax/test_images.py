@@ -223,3 +223,17 @@ def test_damaged_bytes_never_raise_anything_else():
                 warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata.
                 with contextlib.suppress(UnreadableError):
                     decode_rgb(bytes(data), "a")
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "WEBP"])
+def test_of_several_pages_the_first_is_used_which_is_said(kind, caplog):
+    pages = [Image.new("RGB", (8, 6), colour) for colour in ("white", "black", "red")]
+    file = io.BytesIO()
+    pages[0].save(file, kind, save_all=True, append_images=pages[1:])
+    assert np.asarray(decode_rgb(file.getvalue(), "scan")).min() > 250
+    assert caplog.messages == ["scan: holds 3 images; the first one is used"]
+    caplog.clear()
+    file = io.BytesIO()
+    pages[0].save(file, kind)
+    decode_rgb(file.getvalue(), "scan")
+    assert not caplog.messages
