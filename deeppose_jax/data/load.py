@@ -1,5 +1,6 @@
 """From a data configuration to the three parts of a run: training, validation and test."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
@@ -14,6 +15,7 @@ from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.data.splits import splits
 from deeppose_jax.skeleton import LSP, Skeleton
 from engine_jax import parts
+from engine_jax.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ def load_parts(config: DataConfig, seed: int) -> Parts:
         name: _prepare([records[i] for i in indices], config, "image")
         for name, indices in chosen.items()
     }
+    for name, part in loaded.items():
+        _check_labels(name, part)
     if config.dataset == "lsp":
         return Parts(loaded["train"], loaded["validation"], loaded["test"])
     extended = _prepare(_extended_records(config), config, config.extended_box)
@@ -103,6 +107,24 @@ def _prepare(
         skip_unreadable=config.skip_unreadable,
     )
     return Part(poses, names)
+
+
+def _check_labels(name: str, part: Part) -> None:
+    """Says how many images of a part have no labelled joint.
+
+    Raises:
+        UserError: none of those that train or choose the parameters has one.
+    """
+    usable, count = int(part.poses.labelled.any(1).sum()), len(part)
+    if usable == count:
+        return
+    if usable == 0 and name != "test":
+        raise UserError(
+            f"the {name} part: none of its {count} images has a labelled joint; expected some"
+        )
+    logging.warning(
+        "the %s part: %d of %d images have a labelled joint inside the image", name, usable, count
+    )
 
 
 def _join(first: Part, second: Part) -> Part:
