@@ -62,10 +62,11 @@ def write_report(run: Run[AnomalyConfig, Parts], trained: TrainedDetector) -> di
     }
     if jax.process_index() == 0:  # Every process predicts; one of them draws and writes.
         write_results(folder, results)
-        _write_history(folder, settings, [*grouped.defects_with_masks], fitted.best_epoch)
-        _write_rankings(folder, grouped)
-        _write_histograms(folder, parts, trained, score)
-        _write_detections(folder, parts.test, found, pixel)
+        if run.pictures:
+            _write_history(folder, settings, [*grouped.defects_with_masks], fitted.best_epoch)
+            _write_rankings(folder, grouped)
+            _write_histograms(folder, parts, trained, score)
+            _write_detections(folder, parts.test, found, pixel)
         rankings = tables.ranking_table(results, GOOD_ONLY)
         log_report(folder, rankings, tables.accuracy_table(results, [*pixel]))
     return results

@@ -14,7 +14,7 @@ from engine_jax.sharding import device_mesh
 
 
 def train_and_evaluate(
-    config: Mapping[str, Any], workdir: str | Path, redraw: bool = False
+    config: Mapping[str, Any], workdir: str | Path, redraw: bool = False, pictures: bool = True
 ) -> dict[str, Any]:
     """Runs the experiment in `workdir`, resuming it if it was interrupted.
 
@@ -22,6 +22,7 @@ def train_and_evaluate(
         config: the values of configs/anomaly.py.
         workdir: the run's folder.
         redraw: draw the pictures of a finished run again.
+        pictures: draw pictures of the results.
 
     Returns:
         What results.json holds.
@@ -29,7 +30,7 @@ def train_and_evaluate(
     Raises:
         UserError: for input that can't be used.
     """
-    experiment = open_experiment(SCHEMA, config, workdir, redraw)
+    experiment = open_experiment(SCHEMA, config, workdir, redraw, pictures)
     if experiment.results is not None:
         return experiment.results
     settings = experiment.settings

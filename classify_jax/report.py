@@ -53,16 +53,26 @@ def write_report(
     }
     if jax.process_index() == 0:  # Every process predicts; one of them draws and writes.
         write_results(folder, results)
-        _write_history(folder, settings, fitted.best_epoch)
-        _write_examples(folder, test, found)
-        with drawing(folder.plots / "confusion.png") as path:
-            save(plots.confusion(np.array(results["confusion"]), test.class_names), path)
-        kernel = first_kernel(fitted.best)
-        if kernel is not None:
-            with drawing(folder.plots / "filters.png") as path:
-                save(plots.filters(kernel), path)
+        if run.pictures:
+            _write_history(folder, settings, fitted.best_epoch)
+            _write_examples(folder, test, found)
+            _write_confusion(folder, results)
+            _write_filters(folder, fitted.best)
         log_report(folder, tables.error_table(results), tables.class_table(results))
     return results
+
+
+def _write_confusion(folder: RunFolder, results: Mapping[str, Any]) -> None:
+    with drawing(folder.plots / "confusion.png") as path:
+        save(plots.confusion(np.array(results["confusion"]), results["classes"]), path)
+
+
+def _write_filters(folder: RunFolder, best: Variables) -> None:
+    """The filters of the first convolution, if it is on the image's three channels."""
+    kernel = first_kernel(best)
+    if kernel is not None:
+        with drawing(folder.plots / "filters.png") as path:
+            save(plots.filters(kernel), path)
 
 
 def first_kernel(variables: Variables) -> Float[np.ndarray, "k k 3 o"] | None:

@@ -70,11 +70,12 @@ def write_report(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) ->
     if jax.process_index() == 0:  # Every process predicts; one of them draws and writes.
         _write_predictions(folder, stages, floor)
         write_results(folder, results)
-        _write_scores(run, results)
-        _write_pdj(run, stages, floor)
-        _write_poses(folder, "test", parts.test, stages[-1], skeleton)
-        _write_poses(folder, "train", _first(parts.train, settings), stages[-1], skeleton)
-        _write_cascade(run, stages)
+        if run.pictures:
+            _write_scores(run, results)
+            _write_pdj(run, stages, floor)
+            _write_poses(folder, "test", parts.test, stages[-1], skeleton)
+            _write_poses(folder, "train", _first(parts.train, settings), stages[-1], skeleton)
+            _write_cascade(run, stages)
         last = tables.score_table(entries[-1], results["mean_pose"])
         by_stage = tables.stages_table(entries, results["mean_pose"])
         log_report(folder, f"Stage {len(stages)} on test images\n{last}", by_stage)
@@ -127,7 +128,8 @@ def _write_pdj(
 
     def curve(joints: np.ndarray) -> tuple[tuple[float, ...], list[float]]:
         scores = metrics.score(joints, true, test.labelled, skeleton, _CURVE, resamples=0)
-        return _CURVE, [row["total"] for row in scores["pdj"].values()]
+        totals = (row["total"] for row in scores["pdj"].values())
+        return _CURVE, [np.nan if total is None else total for total in totals]
 
     reference = {}
     if data.dataset != "synthetic" and data.split == "official":

@@ -13,7 +13,7 @@ from engine_jax.experiment import open_experiment
 
 
 def train_and_evaluate(
-    config: Mapping[str, Any], workdir: str | Path, redraw: bool = False
+    config: Mapping[str, Any], workdir: str | Path, redraw: bool = False, pictures: bool = True
 ) -> dict[str, Any]:
     """Runs the experiment in `workdir`, resuming it if it was interrupted.
 
@@ -21,6 +21,7 @@ def train_and_evaluate(
         config: the values of configs/pose.py.
         workdir: the run's folder.
         redraw: draw the pictures of a finished run again.
+        pictures: draw pictures of the results.
 
     Returns:
         What results.json holds.
@@ -28,7 +29,7 @@ def train_and_evaluate(
     Raises:
         UserError: for input that can't be used.
     """
-    experiment = open_experiment(SCHEMA, config, workdir, redraw)
+    experiment = open_experiment(SCHEMA, config, workdir, redraw, pictures)
     if experiment.results is not None:
         return experiment.results
     settings = experiment.settings

@@ -40,12 +40,14 @@ class Experiment(Generic[C]):
         settings: the run's configuration.
         folder: the run's folder.
         results: what results.json holds if the run is finished, and its pictures aren't to be drawn again; else None.
+        pictures: whether the report draws pictures.
     """
 
     schema: Schema[C]
     settings: C
     folder: RunFolder
     results: dict[str, Any] | None
+    pictures: bool = True
 
     @contextmanager
     def started(self, title: str, parts: P, mesh: Mesh) -> Iterator["Run[C, P]"]:
@@ -68,7 +70,7 @@ class Experiment(Generic[C]):
                     mesh.size,
                     count,
                 )
-            yield Run(self.settings, parts, mesh, self.folder)
+            yield Run(self.settings, parts, mesh, self.folder, self.pictures)
         finally:
             self.folder.stop()
 
@@ -82,16 +84,22 @@ class Run(Generic[C, P]):
         parts: the data to train on, to choose parameters by, and to test on.
         mesh: the devices.
         folder: the run's folder.
+        pictures: whether the report draws pictures.
     """
 
     settings: C
     parts: P
     mesh: Mesh
     folder: RunFolder
+    pictures: bool = True
 
 
 def open_experiment(
-    schema: Schema[C], config: Mapping[str, Any], workdir: str | Path, redraw: bool = False
+    schema: Schema[C],
+    config: Mapping[str, Any],
+    workdir: str | Path,
+    redraw: bool = False,
+    pictures: bool = True,
 ) -> Experiment[C]:
     """Checks a configuration and the folder that its run is in, or will be in.
 
@@ -100,6 +108,7 @@ def open_experiment(
         config: the values of its config file.
         workdir: the run's folder.
         redraw: takes a finished run for one whose report isn't written, so that its pictures are drawn again.
+        pictures: whether the report draws pictures.
 
     Raises:
         UserError: a value that isn't accepted, or a folder that holds something else.
@@ -116,7 +125,7 @@ def open_experiment(
         results = None
     elif results is not None:
         logging.info("%s: this run is finished; --redraw draws its pictures again", folder.path)
-    return Experiment(schema, settings, folder, results)
+    return Experiment(schema, settings, folder, results, pictures)
 
 
 def write_results(folder: RunFolder, results: Mapping[str, Any]) -> None:
@@ -152,4 +161,5 @@ def log_report(folder: RunFolder, *tables: str) -> None:
     """Prints a finished run's tables, and where its results and pictures are."""
     for table in tables:
         logging.info("\n%s", table)
-    logging.info("\nresults in %s, pictures in %s", folder.path / "results.json", folder.plots)
+    drawn = f", pictures in {folder.plots}" if any(folder.plots.iterdir()) else ""
+    logging.info("\nresults in %s%s", folder.path / "results.json", drawn)

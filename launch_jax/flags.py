@@ -31,6 +31,7 @@ def parse(program: str, arguments: Sequence[str]) -> flags.FlagValues:
     flags.DEFINE_bool(
         "redraw", False, "Draw the pictures of a finished run again.", flag_values=values
     )
+    flags.DEFINE_bool("pictures", True, "Draw pictures of the results.", flag_values=values)
     flags.DEFINE_bool("debug", False, "Show tracebacks of user errors.", flag_values=values)
     flags.DEFINE_bool("distributed", False, "This is one of several hosts.", flag_values=values)
     flags.DEFINE_string(

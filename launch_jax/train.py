@@ -12,7 +12,7 @@ from launch_jax.flags import parse
 USAGE = """\
 Trains what a config describes, and resumes what was interrupted.
 
-Usage: {program} --config=CONFIG[:PRESET] [--workdir=DIR] [--config.FIELD=VALUE ...] [--redraw] [--debug]
+Usage: {program} --config=CONFIG[:PRESET] [--workdir=DIR] [--config.FIELD=VALUE ...] [--nopictures] [--redraw] [--debug]
 
 CONFIG is a file, such as configs/pose.py, or the name of one in {folder}:
 
@@ -53,7 +53,8 @@ def launch(program: str, arguments: Sequence[str]) -> None:
     logging.info("%s on %d x %s", flags.config.preset, len(devices), devices[0].device_kind)
 
     try:
-        task(flags.config.task)(flags.config.to_dict(), flags.workdir, flags.redraw)
+        train_and_evaluate = task(flags.config.task)
+        train_and_evaluate(flags.config.to_dict(), flags.workdir, flags.redraw, flags.pictures)
     except Interrupted as interrupted:
         interrupted.add_note("the same command goes on from there")
         raise

@@ -18,7 +18,7 @@ from tests.anomaly_jax.settings import tiny_config
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("runs") / "run"
-    train_and_evaluate(tiny_config(members=2, train__epochs=1), workdir)
+    train_and_evaluate(tiny_config(members=2, train__epochs=1), workdir, pictures=False)
     return workdir
 
 

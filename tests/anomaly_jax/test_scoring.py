@@ -105,7 +105,7 @@ def test_unknown_kinds_and_other_shapes_are_refused():
     x, y = pairs()
     with pytest.raises(ValueError, match="kind: 'l1'; accepted: absolute, squared, ssim"):
         residual_map(x, y, "l1")
-    with pytest.raises(ValueError, match=r"one shape \[b, h, w, c\], not \(3, 24, 24, 3\) and"):
+    with pytest.raises(ValueError, match=r"same shape \[b, h, w, c\], not \(3, 24, 24, 3\) and"):
         residual_map(x, y[:2], "absolute")
     with pytest.raises(ValueError, match="kind: 'median'; accepted: max, mean, top"):
         scoring.image_score(maps(), "median")

@@ -152,9 +152,9 @@ def test_a_killed_run_ends_as_one_that_was_never_killed(finished, tmp_path, monk
 
     monkeypatch.setattr(training, "epoch_metrics", killed)
     with pytest.raises(KeyboardInterrupt):
-        train_and_evaluate(config, tmp_path / "run")
+        train_and_evaluate(config, tmp_path / "run", pictures=False)
     monkeypatch.setattr(training, "epoch_metrics", epochs)
-    resumed = train_and_evaluate(config, tmp_path / "run")
+    resumed = train_and_evaluate(config, tmp_path / "run", pictures=False)
     rows = [
         read_metrics(path / "metrics.jsonl", training.NAME)
         for path in (finished[0], tmp_path / "run")
@@ -228,7 +228,9 @@ def test_painted_faults_are_inputs_and_never_targets():
 
 
 def test_the_discriminative_preset_runs_to_its_end(tmp_path):
-    results = train_and_evaluate(tiny_config("discriminative", train__epochs=1), tmp_path / "run")
+    results = train_and_evaluate(
+        tiny_config("discriminative", train__epochs=1), tmp_path / "run", pictures=False
+    )
     assert results["method"] == "discriminative"
     found = load(tmp_path / "run").predict(list(batch(1)))
     assert 0 <= found[0].anomaly_map.min() <= found[0].anomaly_map.max() <= 1
@@ -265,5 +267,5 @@ def test_a_defect_without_masks_is_scored_by_image_only(tmp_path, caplog):
 )
 def test_bad_settings_get_one_line_before_anything_is_written(changes, message, tmp_path):
     with pytest.raises(UserError, match=message):
-        train_and_evaluate(tiny_config(**changes), tmp_path / "run")
+        train_and_evaluate(tiny_config(**changes), tmp_path / "run", pictures=False)
     assert not (tmp_path / "run").exists()

@@ -80,9 +80,9 @@ def test_a_killed_run_ends_as_one_that_was_never_killed(finished, tmp_path, monk
 
     monkeypatch.setattr(training, "_errors", killed)
     with pytest.raises(KeyboardInterrupt):
-        train_and_evaluate(tiny_config(), tmp_path / "run")
+        train_and_evaluate(tiny_config(), tmp_path / "run", pictures=False)
     monkeypatch.setattr(training, "_errors", errors)
-    resumed = train_and_evaluate(tiny_config(), tmp_path / "run")
+    resumed = train_and_evaluate(tiny_config(), tmp_path / "run", pictures=False)
     runs = (finished[0], tmp_path / "run")
     first, second = (read_metrics(path / "metrics.jsonl", training.NAME) for path in runs)
     assert first == second
@@ -141,7 +141,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_does_not_start_from_scratch(fin
     for step in (workdir / "checkpoints" / training.NAME / "last").iterdir():
         shutil.rmtree(step / "state")
     with pytest.raises(UserError, match="none before it can be read"):
-        train_and_evaluate(tiny_config(), workdir)
+        train_and_evaluate(tiny_config(), workdir, pictures=False)
 
 
 def test_a_loaded_classifier_gives_what_the_run_reported(finished):
@@ -202,7 +202,7 @@ def test_a_folder_of_two_classes_with_class_weights(tmp_path):
         evaluation__crops="centre",
         evaluation__mirror=False,
     )
-    results = train_and_evaluate(config, tmp_path / "run")
+    results = train_and_evaluate(config, tmp_path / "run", pictures=False)
     assert results["dataset"] == "pets"
     assert results["top5_error"] is None
     assert results["views"] == 1
@@ -248,7 +248,7 @@ def test_a_frozen_network_keeps_the_weights_it_was_given(tmp_path):
         model__head=(6,),
         train__epochs=1,
     )
-    train_and_evaluate(config, tmp_path / "run")
+    train_and_evaluate(config, tmp_path / "run", pictures=False)
     settings = from_mapping(ClassificationConfig, config)
     arrays = arrays_of(tmp_path / "run", training.NAME, settings)
     assert arrays["head.0.kernel"].shape == (8, 6)
@@ -275,7 +275,7 @@ def test_thawed_features_start_from_what_was_trained(field, value, evaluated, tm
         transfer__rates=(("features", 0.0),),
         **{f"transfer__{field}": value},
     )
-    results = train_and_evaluate(config, tmp_path / "run")
+    results = train_and_evaluate(config, tmp_path / "run", pictures=False)
     assert results["epochs"] == 2
     settings = from_mapping(ClassificationConfig, config)
     first, second = (
@@ -370,7 +370,7 @@ def test_steps_learn_and_views_are_averaged():
 )
 def test_bad_settings_get_one_line_before_anything_is_written(changes, message, tmp_path):
     with pytest.raises(UserError, match=message):
-        train_and_evaluate(tiny_config(**changes), tmp_path / "run")
+        train_and_evaluate(tiny_config(**changes), tmp_path / "run", pictures=False)
     assert not (tmp_path / "run").exists()
 
 

@@ -50,9 +50,11 @@ def launch(
     config: str = "configs/pose.py",
     devices: int = 1,
     cwd: Path = ROOT,
+    pictures: bool = False,
 ) -> subprocess.CompletedProcess:
+    flag = "--pictures" if pictures else "--nopictures"  # They take as long as the training.
     return subprocess.run(
-        command(*arguments, preset=preset, config=config),
+        command(*arguments, flag, preset=preset, config=config),
         cwd=cwd,
         env=environment(devices),
         capture_output=True,

@@ -67,7 +67,7 @@ def arguments(lsp):
 def finished(arguments, tmp_path_factory):
     """Three stages with shared refiners, never stopped."""
     workdir = tmp_path_factory.mktemp("runs") / "finished"
-    done = launch(*arguments, *SHARED, f"--workdir={workdir}")
+    done = launch(*arguments, *SHARED, f"--workdir={workdir}", pictures=True)
     assert done.returncode == 0, done.stderr
     return workdir
 
@@ -135,7 +135,8 @@ def test_eight_devices_divide_joints_and_images_and_train_as_one(arguments, tmp_
     for devices, joints in ((1, 1), (8, 2)):
         runs.append(tmp_path / str(devices))
         changes = ("--config.stages=2", "--config.refiner.form=per_joint")
-        changes += ("--config.refiner.measured_on=validation",)
+        changes += ("--config.refiner.measured_on=validation", "--config.train.epochs=1")
+        changes += ("--config.refiner.train.epochs=1",)
         changes += (f"--config.refiner.joint_devices={joints}", f"--workdir={runs[-1]}")
         done = launch(*arguments, *changes, devices=devices)
         assert done.returncode == 0, done.stderr
@@ -168,7 +169,7 @@ def test_refiners_are_trained_on_errors_of_the_part_that_the_config_names(
             | {"stages": 2, "train.epochs": 1, "refiner.train.epochs": 1}
             | {"refiner.form": "shared", "refiner.measured_on": part}
         )
-    train_and_evaluate(config.to_dict(), tmp_path / "run")
+    train_and_evaluate(config.to_dict(), tmp_path / "run", pictures=False)
     parts = load_parts(RunFolder(tmp_path / "run").read_settings(SCHEMA).data, 0)
     expected = getattr(parts, part).poses
     for found in measured:

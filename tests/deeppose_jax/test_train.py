@@ -50,7 +50,7 @@ def arguments(lsp):
 def finished(arguments, tmp_path_factory):
     """A run that was never stopped, on one device."""
     workdir = tmp_path_factory.mktemp("runs") / "finished"
-    done = launch(*arguments, f"--workdir={workdir}")
+    done = launch(*arguments, f"--workdir={workdir}", pictures=True)
     assert done.returncode == 0, done.stderr
     return workdir
 

@@ -80,7 +80,7 @@ def test_a_run_that_is_interrupted_within_an_epoch_is_saved_there_and_goes_on(tm
     config = tiny_config(
         data__rendered=200, train__epochs=3, model__name="lenet5", model__input_size=32
     )
-    train_and_evaluate(config, tmp_path / "whole")
+    train_and_evaluate(config, tmp_path / "whole", pictures=False)
     metrics = tmp_path / "run" / "metrics.jsonl"
 
     def tell_when_some_steps_are_done():
@@ -90,14 +90,14 @@ def test_a_run_that_is_interrupted_within_an_epoch_is_saved_there_and_goes_on(tm
 
     threading.Thread(target=tell_when_some_steps_are_done, daemon=True).start()
     with pytest.raises(Interrupted) as interrupted, heeded():
-        train_and_evaluate(config, tmp_path / "run")
+        train_and_evaluate(config, tmp_path / "run", pictures=False)
     assert not (tmp_path / "run" / "results.json").exists()
     last = tmp_path / "run" / "checkpoints" / "classifier" / "last"
     step = checkpoint.steps(last)[0]
     assert interrupted.value.__notes__ == [f"classifier is saved at step {step} of 36"]
     assert step == len(losses(tmp_path / "run"))
 
-    train_and_evaluate(config, tmp_path / "run")
+    train_and_evaluate(config, tmp_path / "run", pictures=False)
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
     whole = tmp_path / "whole" / "checkpoints" / "classifier" / "last"
     for name in checkpoint.names(last, 36):
