@@ -3,6 +3,7 @@
 import io
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -17,9 +18,12 @@ from engine_jax.image_files import READ_ERRORS
 Kind = Literal["lsp", "lspet"]
 
 _KINDS: dict[tuple[int, int], Kind] = {(3, 14): "lsp", (14, 3): "lspet"}
+# Of MATLAB's format, versions 5 to 7: the header's length and the types of elements.
+_HEADER, _MATRIX, _COMPRESSED = 128, 14, 15
+_TYPES = frozenset((1, 2, 3, 4, 5, 6, 7, 9, 12, 13, _MATRIX, 16, 17, 18))
 # What scipy raises on bytes that aren't a complete MATLAB file of version 4 to 7: it doesn't check them first.
 _UNREADABLE = (
-    *(LookupError, OverflowError, TypeError, ValueError, MatReadError, struct.error),
+    *(ArithmeticError, LookupError, TypeError, ValueError, MatReadError, struct.error),
     *READ_ERRORS,
 )
 
@@ -33,7 +37,9 @@ def read_array(path: Path | zipfile.Path, variable: str) -> Float64[np.ndarray, 
     if not path.is_file():
         raise UserError(f"{path}: no such file; expected a MATLAB file with `{variable}`")
     try:
-        contents = loadmat(io.BytesIO(path.read_bytes()))
+        data = path.read_bytes()
+        _check_types(data)
+        contents = loadmat(io.BytesIO(data))
     except _UNREADABLE as error:
         raise UserError(
             f"{path}: can't be read as a MATLAB file ({error}); accepted: versions up to 7, saved with -v7"
@@ -49,6 +55,35 @@ def read_array(path: Path | zipfile.Path, variable: str) -> Float64[np.ndarray, 
     if array.ndim != 3 or not array.size:
         raise UserError(f"{path}: `{variable}` has shape {list(array.shape)}; accepted: three axes")
     return array.astype(np.float64)
+
+
+def _check_types(data: bytes) -> None:
+    """Raises a ValueError if a file of version 5 to 7 has elements of unknown types, for which scipy may crash."""
+    order = {b"IM": "<", b"MI": ">"}.get(data[126:128])
+    position = _HEADER
+    while order and position < len(data):
+        kind, size = struct.unpack_from(f"{order}II", data, position)
+        element = data[position + 8 : position + 8 + size]
+        if kind == _COMPRESSED:
+            element = zlib.decompress(element)[8:]
+        _check_elements(element, order)
+        position += 8 + size
+
+
+def _check_elements(data: bytes, order: str) -> None:
+    position = 0
+    while position < len(data):
+        kind, size = struct.unpack_from(f"{order}II", data, position)
+        step = 8 + size + -size % 8
+        if (
+            kind >> 16
+        ):  # A small element has its size beside its type, and its data in the next four bytes.
+            kind, size, step = kind & 0xFFFF, kind >> 16, 8
+        if kind not in _TYPES:
+            raise ValueError(f"an element of type {kind}")
+        if kind == _MATRIX:
+            _check_elements(data[position + 8 : position + 8 + size], order)
+        position += step
 
 
 def read_joints(path: Path | zipfile.Path) -> tuple[Kind, Float64[np.ndarray, "n 14 3"]]:

@@ -111,11 +111,11 @@ def _legacy(path, obj, numbers, little_endian=True):
     return path
 
 
-def _zip_file(path):
+def zip_file(path):
     return _zip(path, *_as_torch(TENSORS))
 
 
-def _legacy_file(path):
+def legacy_file(path):
     return _legacy(path, *_as_torch(TENSORS, view=(None,)))
 
 
@@ -124,7 +124,7 @@ def _safetensors_file(path):
     return path
 
 
-formats = pytest.mark.parametrize("write", [_zip_file, _legacy_file, _safetensors_file])
+formats = pytest.mark.parametrize("write", [zip_file, legacy_file, _safetensors_file])
 
 
 @formats
@@ -146,7 +146,7 @@ def test_a_file_cut_anywhere_is_one_clear_line(write, tmp_path):
             state_dict.read(cut)
 
 
-@pytest.mark.parametrize("write", [_zip_file, _legacy_file])
+@pytest.mark.parametrize("write", [zip_file, legacy_file])
 def test_changed_bytes_are_read_or_refused(write, tmp_path):
     whole = write(tmp_path / "weights").read_bytes()
     changed, rng = tmp_path / "changed", np.random.default_rng(0)
