@@ -9,6 +9,12 @@ from tests import array_types
 # Compilation is most of what the tests take, and LLVM's optimisations are most of that; here and in
 # the programs that tests start.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Many tests and the programs that they start compile the same.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache/jax")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 PACKAGES = ("anomaly_jax", "classify_jax", "convnets_jax", "deeppose_jax", "engine_jax")
 jaxtyping.install_import_hook(PACKAGES, f"{array_types.__name__}.checked")

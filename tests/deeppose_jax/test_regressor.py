@@ -153,6 +153,8 @@ def test_parts_that_a_file_of_weights_lacks_are_not_frozen(tmp_path):
     parts = SimpleNamespace(train=SimpleNamespace(poses=range(20)), skeleton=TORSO)
     changes = {"model__backbone": "resnet18", "model__weights": str(path), "stages": 1}
     changes |= {"model__dtype": "float32", "train__batch_size": 4}
-    check_stages(tiny(**changes, transfer__train=("head",)), parts)
+    check_stages(tiny(**changes, transfer__train=("head",)), parts, sharding.device_mesh())
     with pytest.raises(UserError, match=r"transfer\.train: .* would freeze head.* random weights"):
-        check_stages(tiny(**changes, transfer__train=("backbone.stages.3",)), parts)
+        check_stages(
+            tiny(**changes, transfer__train=("backbone.stages.3",)), parts, sharding.device_mesh()
+        )
