@@ -1,5 +1,7 @@
 """Normalisation, and convolutions that batch normalisation follows."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -48,9 +50,10 @@ def conv(
 
 
 class ConvNorm(nnx.Module):
-    """relu(norm(conv(x))): [b, h, w, i] -> [b, h / stride, w / stride, c].
+    """activation(norm(conv(x))): [b, h, w, i] -> [b, h / stride, w / stride, c].
 
-    With as many `groups` as channels, each channel has a filter of its own: a depthwise convolution.
+    The activation is a ReLU if none is given, and left out if it is None. With as many `groups` as channels, each
+    channel has a filter of its own: a depthwise convolution.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class ConvNorm(nnx.Module):
         padding: Padding | None = None,
         groups: int = 1,
         epsilon: float = 1e-5,
+        activation: Callable[[jax.Array], jax.Array] | None = nnx.relu,
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
@@ -74,9 +78,11 @@ class ConvNorm(nnx.Module):
             rngs=rngs,
         )
         self.norm = batch_norm(channels, epsilon=epsilon, dtype=dtype, rngs=rngs)
+        self.activation = activation
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return nnx.relu(self.norm(self.conv(x)))
+        x = self.norm(self.conv(x))
+        return x if self.activation is None else self.activation(x)
 
 
 def local_response_norm(

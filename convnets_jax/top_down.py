@@ -1,4 +1,4 @@
-"""A top-down path: a residual network's coarse maps, which depend on the whole image, added to the one at stride 8.
+"""A top-down path: a network's coarse maps, which depend on the whole image, added to the one at stride 8.
 
 Lin et al., CVPR 2017 (arXiv 1612.03144), with a single map as output.
 """
@@ -19,7 +19,7 @@ _STRIDE = 8  # of the features
 
 @runtime_checkable
 class Pyramid(Protocol):
-    """A network that gives maps at strides 4, 8, 16 and 32, such as `ResNetFeatures`."""
+    """A network that gives maps at strides 4, 8, 16 and 32: `ResNetFeatures`, `MobileNetV2Features`."""
 
     map_channels: tuple[int, ...]
 
@@ -35,11 +35,11 @@ class Pyramid(Protocol):
 class TopDownFeatures(nnx.Module):
     """Images [b, h, w, 3] -> features [b, h / 8, w / 8, c], sides rounded up.
 
-    A strided convolution with symmetric padding, as in ResNets, centres cell i at stride s on pixel s i, the first of
-    the pixels s i .. s i + s - 1 that the cell covers. That is (s - 1) / 2 pixels from their centre: 3.5 pixels at
-    stride 8, 15.5 at stride 32. The path's convolutions are therefore 2x2, over a cell and the next ones to the right
-    and below, and centred on s i + s / 2: half a pixel off at every stride, so that upsampled coarse maps line up with
-    fine ones.
+    A strided convolution with symmetric padding, as in ResNets and MobileNetV2, centres cell i at stride s on pixel
+    s i, the first of the pixels s i .. s i + s - 1 that the cell covers. That is (s - 1) / 2 pixels from their centre:
+    3.5 pixels at stride 8, 15.5 at stride 32. The path's convolutions are therefore 2x2, over a cell and the next ones
+    to the right and below, and centred on s i + s / 2: half a pixel off at every stride, so that upsampled coarse maps
+    line up with fine ones.
 
     Parameters are float32, activations are `dtype`. `train()` and `eval()` switch batch normalisation.
 

@@ -7,6 +7,7 @@ from flax import nnx
 from convnets_jax.alexnet import AlexNet, AlexNetFeatures
 from convnets_jax.densenet import DenseNet, DenseNetConfig, DenseNetFeatures
 from convnets_jax.googlenet import AUXILIARY_SHAPE, GoogLeNet, GoogLeNetFeatures
+from convnets_jax.mobilenet_v2 import MobileNetV2, MobileNetV2Features
 from convnets_jax.resnet import ResNet, ResNetConfig, ResNetFeatures
 from convnets_jax.vgg import VGG, VGGConfig, VGGFeatures
 from engine_jax.errors import UserError
@@ -57,11 +58,13 @@ def names_for(model: nnx.Module) -> Names:
             names = _resnet(config)
         case DenseNet(config=config) | DenseNetFeatures(config=config):
             names = _densenet(config)
+        case MobileNetV2() | MobileNetV2Features():
+            names = _mobilenet_v2()
         case _:
             config = getattr(model, "config", None)
             raise UserError(
                 f"torchvision has no weights for {type(model).__name__} of {config}: it has alexnet, vgg (with batch "
-                "norm or no norm), googlenet, resnet (not pre-activation) and densenet"
+                "norm or no norm), googlenet, resnet (not pre-activation), densenet and mobilenet_v2"
             )
     flattened, without = {}, ()
     match model:
@@ -167,4 +170,21 @@ def _densenet(config: DenseNetConfig) -> dict[str, str]:
             for k in (1, 2):  # torchvision's published files have names such as norm.1
                 names[f"{theirs}.norm{k}"] = names[f"{theirs}.norm.{k}"] = f"{ours}.norm{k}"
                 names[f"{theirs}.conv{k}"] = names[f"{theirs}.conv.{k}"] = f"{ours}.conv{k}"
+    return names
+
+
+def _mobilenet_v2() -> dict[str, str]:
+    """A convolution, its norm and its activation are a module; what has no activation isn't."""
+    pairs = {"features.0.0": "features.stem", "features.18.0": "features.last"}
+    for i in range(17):
+        theirs, ours = f"features.{i + 1}.conv", f"features.blocks.{i}"
+        activated = ("expand", "depthwise") if i > 0 else ("depthwise",)
+        for j, part in enumerate(activated):
+            pairs[f"{theirs}.{j}.0"] = f"{ours}.{part}"
+        pairs[f"{theirs}.{len(activated)}"] = f"{ours}.project"
+    names = {"classifier.1": "logits"}
+    for theirs, ours in pairs.items():
+        place, _, number = theirs.rpartition(".")
+        names[theirs] = f"{ours}.conv"
+        names[f"{place}.{int(number) + 1}"] = f"{ours}.norm"
     return names

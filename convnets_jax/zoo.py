@@ -9,7 +9,17 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from convnets_jax import alexnet, densenet, googlenet, lenet, mobilenet, resnet, vgg, zfnet
+from convnets_jax import (
+    alexnet,
+    densenet,
+    googlenet,
+    lenet,
+    mobilenet,
+    mobilenet_v2,
+    resnet,
+    vgg,
+    zfnet,
+)
 from convnets_jax.classifiers import FullyConnectedClassifier, PooledClassifier
 from convnets_jax.features import Features
 from engine_jax.errors import UserError
@@ -47,6 +57,7 @@ _FAMILIES = (
     (resnet.ResNet, resnet.ResNetFeatures, resnet.CONFIGS),
     (densenet.DenseNet, densenet.DenseNetFeatures, densenet.CONFIGS),
     (mobilenet.MobileNet, mobilenet.MobileNetFeatures, mobilenet.CONFIGS),
+    (mobilenet_v2.MobileNetV2, mobilenet_v2.MobileNetV2Features, mobilenet_v2.CONFIGS),
 )
 MODELS: dict[str, Model] = {
     name: Model(classifier, features, config)

@@ -1,14 +1,14 @@
 """Weights that a stage starts from instead of random ones: published ones, or those of the stage before it."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import jax
-from flax import nnx
 
 from convnets_jax import zoo
 from deeppose_jax.model_config import ModelConfig
 from engine_jax.errors import UserError
-from engine_jax.state import variables_by_name
+from engine_jax.state import abstract_model, variables_by_name
 
 
 def published_weights(config: ModelConfig) -> dict[str, jax.Array]:
@@ -20,7 +20,7 @@ def published_weights(config: ModelConfig) -> dict[str, jax.Array]:
     # Imported late: training from random weights doesn't need its reader of files.
     from convnets_jax import torchvision
 
-    features = zoo.create_features(config.backbone, rngs=nnx.Rngs(0))
+    features = abstract_model(partial(zoo.create_features, config.backbone))
     torchvision.load(features, config.weights)
     place = "backbone.bottom_up" if config.top_down else "backbone"
     return {f"{place}.{name}": array for name, array in variables_by_name(features).items()}

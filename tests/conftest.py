@@ -1,4 +1,5 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import jaxtyping
@@ -29,6 +30,19 @@ def real_data() -> Path:
             "REAL_DATA is unset: set it to a folder that holds lsp/, lspet/, mvtec/ and published/"
         )
     return Path(folder)
+
+
+@pytest.fixture
+def real_weights(real_data) -> Callable[[str], Path]:
+    """The path of a file of published weights, in the folder `weights` beside that of the data sets."""
+
+    def find(name: str) -> Path:
+        path = real_data.parent / "weights" / name
+        if not path.is_file():
+            pytest.skip(f"there is no {path}")
+        return path
+
+    return find
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ def fingerprints(arrays):
         ("vgg16", r"classifier\.6\."),
         ("alexnet", r"classifier\.6\."),
         ("googlenet", r"fc\.|aux\d\.fc2\."),
+        ("mobilenet_v2", r"classifier\.1\."),
     ],
 )
 def test_every_layer_of_a_file_but_the_last_is_taken(name, last, tmp_path):

@@ -1,15 +1,16 @@
 """Writes the references of test_torchvision.py: torchvision's tensor names, and its logits with seeded weights.
 
     pip install torch torchvision    # torch 2.13.0 and torchvision 0.28.0 wrote the files that are stored
-    python tests/convnets_jax/make_torchvision_references.py
+    python tests/convnets_jax/make_torchvision_references.py [NAME ...]
 
-Weights and images come from NumPy, seeded by their names, so that nothing large is stored:
-`references/torchvision_names.json.gz` holds the names and shapes of each state dict, for 1000 classes, and
-`references/torchvision_logits.json` the logits, for 10 classes, of two images of each size.
+Makes those of all networks, or replaces those of the named ones. Weights and images come from NumPy, seeded by their
+names, so that nothing large is stored: `references/torchvision_names.json.gz` holds the names and shapes of each state
+dict, for 1000 classes, and `references/torchvision_logits.json` the logits, for 10 classes, of two images of each size.
 """
 
 import gzip
 import json
+import sys
 import zlib
 from pathlib import Path
 
@@ -23,6 +24,7 @@ MODELS = (
     "googlenet",
     *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
     *(f"densenet{depth}" for depth in (121, 169, 201)),
+    "mobilenet_v2",
 )
 # Shallower and narrower ones of torchvision's classes, for a test that takes seconds.
 SMALL = ("small_vgg_bn", "small_bottleneck_resnet", "small_densenet")
@@ -55,7 +57,7 @@ def images(height: int, width: int) -> np.ndarray:
     return tensor(f"{height} x {width}.bias", (2, height, width, 3)) * 10
 
 
-def main() -> None:
+def main(chosen: list[str]) -> None:
     import torch
 
     operators = torch.library.Library("torchvision", "DEF")
@@ -92,7 +94,10 @@ def main() -> None:
         return getattr(models, name)(num_classes=num_classes, **options)
 
     names, logits = {}, {}
-    for name in (*MODELS, *SMALL):
+    if {*chosen} < {*MODELS, *SMALL}:
+        names = json.loads(gzip.decompress(NAMES.read_bytes()))
+        logits = json.loads(LOGITS.read_text())
+    for name in chosen:
         with torch.device("meta"):
             shapes = {
                 key: list(value.shape) for key, value in make(name, 1000).state_dict().items()
@@ -133,4 +138,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] or [*MODELS, *SMALL])

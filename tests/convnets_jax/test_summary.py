@@ -37,6 +37,7 @@ PARAMETERS = {
     "densenet121": 7_978_856,
     "densenet169": 14_149_480,
     "densenet201": 20_013_928,
+    "mobilenet_v2": 3_504_872,
 }
 
 
@@ -49,6 +50,12 @@ def test_published_parameters(name):
     )
     counted = statistics if name == "alexnet_bn" else 0
     assert parameters + counted == PARAMETERS[name]
+
+
+# Sandler et al. 2018, table 4, and the authors' table of published networks: millions.
+@pytest.mark.parametrize(("name", "millions"), [("mobilenet_v2", 300), ("mobilenet_v2_050", 97)])
+def test_mobilenet_v2s_multiply_adds(name, millions):
+    assert abs(summary.counts(name)["multiply_adds"] / 1e6 - millions) < 1
 
 
 # Howard et al. 2017, tables 6 and 7: millions, rounded.

@@ -31,7 +31,11 @@ from tests.convnets_jax.make_torchvision_references import (
 )
 
 # PARITY=all compares all of torchvision's networks, which takes minutes and gigabytes.
-COMPARED = MODELS if os.environ.get("PARITY") == "all" else ("alexnet", "googlenet", "resnet18")
+COMPARED = (
+    MODELS
+    if os.environ.get("PARITY") == "all"
+    else ("alexnet", "googlenet", "resnet18", "mobilenet_v2")
+)
 SMALL_MODULES = {
     "small_vgg_bn": (
         VGG,
@@ -70,6 +74,7 @@ PARAMETERS = {  # as torchvision counts them
     "densenet121": 7_978_856,
     "densenet169": 14_149_480,
     "densenet201": 20_013_928,
+    "mobilenet_v2": 3_504_872,
 }
 
 
@@ -81,7 +86,7 @@ def _logits(name, height, width):
     return [np.array(x) for x in json.loads(LOGITS.read_text())[name][f"{height}x{width}"]]
 
 
-def _rngs():
+def counted_rngs():
     """Keys for shapes alone: counted by NumPy, which flax traces many times faster in a deep network."""
     rngs = nnx.Rngs(0)
     rngs.default.count.set_value(np.zeros((), np.uint32))
@@ -92,8 +97,8 @@ def _shapes(name, num_classes=NUM_CLASSES):
     def build():
         if name in SMALL:
             module, config = SMALL_MODULES[name]
-            return module(config, rngs=_rngs())
-        return zoo.create(name, num_classes, rngs=_rngs())
+            return module(config, rngs=counted_rngs())
+        return zoo.create(name, num_classes, rngs=counted_rngs())
 
     model = nnx.eval_shape(build)
     model.eval()
@@ -136,7 +141,7 @@ def test_parameters_and_a_place_for_every_tensor(name):
     }
 
     def build():
-        model = zoo.create(name, rngs=_rngs())
+        model = zoo.create(name, rngs=counted_rngs())
         for form in (shapes, published) if "densenet" in name else (shapes,):
             zeros = {tensor_name: jnp.zeros(shape) for tensor_name, shape in form.items()}
             torchvision.assign(model, zeros)
@@ -154,14 +159,14 @@ def _arrays(module):
 
 def test_features_alone_pass_over_the_classifier():
     whole = _loaded("small_densenet")
-    features = nnx.eval_shape(lambda: DenseNetFeatures(whole.config, rngs=_rngs()))
+    features = nnx.eval_shape(lambda: DenseNetFeatures(whole.config, rngs=counted_rngs()))
     torchvision.assign(features, torchvision_tensors("small_densenet"))
     jax.tree.map(np.testing.assert_array_equal, _arrays(features), _arrays(whole.features))
 
 
 def test_new_logits_leave_the_last_layer_for_other_classes():
     config = replace(SMALL_MODULES["small_densenet"][1], num_classes=3)
-    model = nnx.eval_shape(lambda: DenseNet(config, rngs=_rngs()))
+    model = nnx.eval_shape(lambda: DenseNet(config, rngs=counted_rngs()))
     model.logits = nnx.Linear(136, 3, rngs=nnx.Rngs(0))
     before = _arrays(model.logits)
     tensors = torchvision_tensors("small_densenet")
@@ -178,7 +183,7 @@ def test_a_googlenet_without_auxiliary_classifiers_passes_them_over():
     shapes = _names("googlenet")
 
     def load():
-        model = GoogLeNet(GoogLeNetConfig(auxiliary=False), rngs=_rngs())
+        model = GoogLeNet(GoogLeNetConfig(auxiliary=False), rngs=counted_rngs())
         torchvision.assign(model, {name: jnp.zeros(shape) for name, shape in shapes.items()})
         return model
 
@@ -232,7 +237,7 @@ def test_every_tensor_is_used_once(change, message):
 
 @pytest.mark.parametrize("name", ["preact_resnet18", "vgg11_lrn", "alexnet_lrn", "zfnet"])
 def test_networks_that_torchvision_lacks(name):
-    model = nnx.eval_shape(lambda: zoo.create(name, rngs=_rngs()))
+    model = nnx.eval_shape(lambda: zoo.create(name, rngs=counted_rngs()))
     with pytest.raises(UserError, match="torchvision has no weights for"):
         torchvision.assign(model, {})
 

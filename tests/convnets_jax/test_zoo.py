@@ -44,6 +44,8 @@ NAMES = [
     "mobilenet_v1_075",
     "mobilenet_v1_050",
     "mobilenet_v1_025",
+    "mobilenet_v2",
+    "mobilenet_v2_050",
 ]
 FAMILIES = (
     "lenet5",
@@ -55,6 +57,7 @@ FAMILIES = (
     "preact_resnet18",
     "densenet121",
     "mobilenet_v1",
+    "mobilenet_v2_050",
 )
 
 
@@ -121,7 +124,9 @@ def test_create_and_create_features():
 
 @pytest.mark.parametrize("build", [zoo.create, zoo.create_features])
 def test_an_unknown_name_lists_those_accepted(build):
-    with pytest.raises(UserError, match=r"^there is no network 'vgg12'; accepted: lenet5, .*_025$"):
+    with pytest.raises(
+        UserError, match=r"^there is no network 'vgg12'; accepted: lenet5, .*_v2_050$"
+    ):
         build("vgg12", rngs=nnx.Rngs(0))
 
 

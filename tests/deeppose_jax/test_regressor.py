@@ -18,7 +18,7 @@ from deeppose_jax.stages import stage_network
 from deeppose_jax.training import check_stages
 from engine_jax import sharding
 from engine_jax.errors import UserError
-from engine_jax.state import create_state
+from engine_jax.state import create_state, variables_by_name
 from tests.convnets_jax.test_torchvision import torchvision_tensors
 from tests.deeppose_jax.settings import TORSO, settings, tiny
 
@@ -72,6 +72,7 @@ def test_activations_have_the_asked_type_and_parameters_float32(dtype, expected)
         ({"backbone": "resnet18", "head": "integral", "top_down": 16}, (8, 8, 16)),
         ({"backbone": "resnet18", "head": "integral_rle"}, (2, 2, 512)),
         ({"backbone": "resnet18", "head": "rle", "pool": "average"}, (2, 2, 512)),
+        ({"backbone": "mobilenet_v2_050", "head": "integral", "top_down": 16}, (8, 8, 16)),
         ({"backbone": "mobilenet_v1_025", "head": "regression"}, (2, 2, 256)),
     ],
 )
@@ -158,3 +159,19 @@ def test_parts_that_a_file_of_weights_lacks_are_not_frozen(tmp_path):
         check_stages(
             tiny(**changes, transfer__train=("backbone.stages.3",)), parts, sharding.device_mesh()
         )
+
+
+@pytest.mark.parametrize(("top_down", "place"), [(8, "backbone.bottom_up"), (0, "backbone")])
+def test_a_published_mobilenet_v2_is_a_backbone(top_down, place, real_weights):
+    path = real_weights("mobilenet_v2.safetensors")
+    config = replace(
+        SMALL, backbone="mobilenet_v2", weights=str(path), head="integral", top_down=top_down
+    )
+    found = published_weights(config)
+    tensors = safetensors.numpy.load_file(path)
+    kernel = found[f"{place}.last.conv.kernel"]
+    np.testing.assert_array_equal(kernel[0, 0].T, tensors["features.18.0.weight"][..., 0, 0])
+    model = nnx.eval_shape(lambda: Regressor(config, 3, rngs=nnx.Rngs(0)))
+    backbone = {name for name in variables_by_name(model) if name.startswith(f"{place}.")}
+    assert backbone == found.keys()
+    assert all(isinstance(array, jax.Array) for array in found.values())
