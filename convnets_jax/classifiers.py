@@ -144,7 +144,8 @@ class PooledClassifier(nnx.Module):
 
     Args:
         features: the convolutions, whose config has `num_classes`.
-        dropout: share of the mean features that is dropped in training.
+        width: of what the last layer reads, where a class puts a layer before it; None is that of the features.
+        dropout: share of what the last layer reads that is dropped in training.
         rngs: draws the parameters.
 
     Attributes:
@@ -153,12 +154,19 @@ class PooledClassifier(nnx.Module):
         logits: the last layer.
     """
 
-    def __init__(self, features: Features, *, dropout: float = 0.0, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        features: Features,
+        *,
+        width: int | None = None,
+        dropout: float = 0.0,
+        rngs: nnx.Rngs,
+    ):
         self.config: Any = features.config
         self.features: Any = features
         self.dropout = nnx.Dropout(dropout)
         self.logits = nnx.Linear(
-            features.out_channels,
+            width or features.out_channels,
             self.config.num_classes,
             kernel_init=initializers.lecun_normal(),
             rngs=rngs,

@@ -14,10 +14,15 @@ Padding = int | str | tuple[tuple[int, int], tuple[int, int]]
 
 
 def batch_norm(
-    channels: int, *, epsilon: float = 1e-5, dtype: DTypeLike, rngs: nnx.Rngs
+    channels: int,
+    *,
+    epsilon: float = 1e-5,
+    momentum: float = 0.9,
+    dtype: DTypeLike,
+    rngs: nnx.Rngs,
 ) -> nnx.BatchNorm:
-    """Batch normalisation whose running statistics are averages with momentum 0.9."""
-    return nnx.BatchNorm(channels, momentum=0.9, epsilon=epsilon, dtype=dtype, rngs=rngs)
+    """Batch normalisation; `momentum` is the share of running statistics that a step keeps: torch's 1 - momentum."""
+    return nnx.BatchNorm(channels, momentum=momentum, epsilon=epsilon, dtype=dtype, rngs=rngs)
 
 
 def conv(
@@ -66,6 +71,7 @@ class ConvNorm(nnx.Module):
         padding: Padding | None = None,
         groups: int = 1,
         epsilon: float = 1e-5,
+        momentum: float = 0.9,
         activation: Callable[[jax.Array], jax.Array] | None = nnx.relu,
         dtype: DTypeLike,
         rngs: nnx.Rngs,
@@ -77,7 +83,7 @@ class ConvNorm(nnx.Module):
             dtype=dtype,
             rngs=rngs,
         )
-        self.norm = batch_norm(channels, epsilon=epsilon, dtype=dtype, rngs=rngs)
+        self.norm = batch_norm(channels, epsilon=epsilon, momentum=momentum, dtype=dtype, rngs=rngs)
         self.activation = activation
 
     def __call__(self, x: jax.Array) -> jax.Array:

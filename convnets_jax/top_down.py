@@ -19,7 +19,7 @@ _STRIDE = 8  # of the features
 
 @runtime_checkable
 class Pyramid(Protocol):
-    """A network that gives maps at strides 4, 8, 16 and 32: `ResNetFeatures`, `MobileNetV2Features`."""
+    """A network that gives maps at strides 4, 8, 16 and 32: ResNets', MobileNetV2's, MobileNetV3's features."""
 
     map_channels: tuple[int, ...]
 
@@ -35,7 +35,7 @@ class Pyramid(Protocol):
 class TopDownFeatures(nnx.Module):
     """Images [b, h, w, 3] -> features [b, h / 8, w / 8, c], sides rounded up.
 
-    A strided convolution with symmetric padding, as in ResNets and MobileNetV2, centres cell i at stride s on pixel
+    A strided convolution with symmetric padding, as in these networks, centres cell i at stride s on pixel
     s i, the first of the pixels s i .. s i + s - 1 that the cell covers. That is (s - 1) / 2 pixels from their centre:
     3.5 pixels at stride 8, 15.5 at stride 32. The path's convolutions are therefore 2x2, over a cell and the next ones
     to the right and below, and centred on s i + s / 2: half a pixel off at every stride, so that upsampled coarse maps

@@ -42,7 +42,7 @@ def load(
     doesn't have.
 
     Args:
-        model: AlexNet, VGG, GoogLeNet, ResNet, DenseNet or MobileNetV2; or the features of one, for which the
+        model: AlexNet, VGG, GoogLeNet, ResNet, DenseNet, MobileNetV2 or V3; or the features of one, for which the
             classifier's tensors in the file are ignored.
         path: a `.safetensors` file, or a `.pth` file of a state dict, whose pickled code isn't executed.
         new_logits: leave the last layer, and those of auxiliary classifiers, as they are, for a new set of classes.

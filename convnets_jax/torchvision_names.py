@@ -8,6 +8,12 @@ from convnets_jax.alexnet import AlexNet, AlexNetFeatures
 from convnets_jax.densenet import DenseNet, DenseNetConfig, DenseNetFeatures
 from convnets_jax.googlenet import AUXILIARY_SHAPE, GoogLeNet, GoogLeNetFeatures
 from convnets_jax.mobilenet_v2 import MobileNetV2, MobileNetV2Features
+from convnets_jax.mobilenet_v3 import (
+    STEM_WIDTH,
+    MobileNetV3,
+    MobileNetV3Config,
+    MobileNetV3Features,
+)
 from convnets_jax.resnet import ResNet, ResNetConfig, ResNetFeatures
 from convnets_jax.vgg import VGG, VGGConfig, VGGFeatures
 from engine_jax.errors import UserError
@@ -60,11 +66,13 @@ def names_for(model: nnx.Module) -> Names:
             names = _densenet(config)
         case MobileNetV2() | MobileNetV2Features():
             names = _mobilenet_v2()
+        case MobileNetV3(config=config) | MobileNetV3Features(config=config):
+            names = _mobilenet_v3(config)
         case _:
             config = getattr(model, "config", None)
             raise UserError(
                 f"torchvision has no weights for {type(model).__name__} of {config}: it has alexnet, vgg (with batch "
-                "norm or no norm), googlenet, resnet (not pre-activation), densenet and mobilenet_v2"
+                "norm or no norm), googlenet, resnet (not pre-activation), densenet, mobilenet_v2 and mobilenet_v3"
             )
     flattened, without = {}, ()
     match model:
@@ -183,8 +191,33 @@ def _mobilenet_v2() -> dict[str, str]:
             pairs[f"{theirs}.{j}.0"] = f"{ours}.{part}"
         pairs[f"{theirs}.{len(activated)}"] = f"{ours}.project"
     names = {"classifier.1": "logits"}
-    for theirs, ours in pairs.items():
-        place, _, number = theirs.rpartition(".")
-        names[theirs] = f"{ours}.conv"
-        names[f"{place}.{int(number) + 1}"] = f"{ours}.norm"
-    return names
+    return names | {name: ours for pair in pairs.items() for name, ours in _conv_norm(*pair)}
+
+
+def _mobilenet_v3(config: MobileNetV3Config) -> dict[str, str]:
+    count = len(config.blocks)
+    pairs = {"features.0.0": "features.stem", f"features.{count + 1}.0": "features.last"}
+    names = {"classifier.0": "hidden", "classifier.3": "logits"}
+    channels = STEM_WIDTH
+    for i, block in enumerate(config.blocks):
+        parts = {
+            "expand": config.channels(block.inside) != config.channels(channels),
+            "depthwise": True,
+            "squeeze": block.squeeze,
+            "project": True,
+        }
+        for j, part in enumerate(part for part, there in parts.items() if there):
+            theirs, ours = f"features.{i + 1}.block.{j}", f"features.blocks.{i}.{part}"
+            if part == "squeeze":
+                names[f"{theirs}.fc1"] = f"{ours}.squeeze"
+                names[f"{theirs}.fc2"] = f"{ours}.excite"
+            else:
+                pairs[f"{theirs}.0"] = ours
+        channels = block.channels
+    return names | {name: ours for pair in pairs.items() for name, ours in _conv_norm(*pair)}
+
+
+def _conv_norm(conv: str, ours: str) -> list[tuple[str, str]]:
+    """A `ConvNorm`'s convolution and norm, the latter numbered next to the former."""
+    place, _, number = conv.rpartition(".")
+    return [(conv, f"{ours}.conv"), (f"{place}.{int(number) + 1}", f"{ours}.norm")]

@@ -16,6 +16,7 @@ from convnets_jax import (
     lenet,
     mobilenet,
     mobilenet_v2,
+    mobilenet_v3,
     resnet,
     vgg,
     zfnet,
@@ -58,6 +59,7 @@ _FAMILIES = (
     (densenet.DenseNet, densenet.DenseNetFeatures, densenet.CONFIGS),
     (mobilenet.MobileNet, mobilenet.MobileNetFeatures, mobilenet.CONFIGS),
     (mobilenet_v2.MobileNetV2, mobilenet_v2.MobileNetV2Features, mobilenet_v2.CONFIGS),
+    (mobilenet_v3.MobileNetV3, mobilenet_v3.MobileNetV3Features, mobilenet_v3.CONFIGS),
 )
 MODELS: dict[str, Model] = {
     name: Model(classifier, features, config)

@@ -58,7 +58,7 @@ class ModelConfig:
         weights: torchvision's weights for a backbone of the zoo, a .safetensors or .pth file, from which training
             begins; "" leaves them random.
         top_down: channels of a top-down path's features at stride 8, on a backbone of the zoo that gives maps at
-            several strides, the ResNets and MobileNetV2; 0 takes the backbone's own features, at stride 32.
+            several strides, the ResNets, MobileNetV2 and V3; 0 takes the backbone's own features, at stride 32.
         pool: "average" gives heads of fully connected layers the mean over the features' cells, "none" all of them.
         head: "regression", fully connected layers to coordinates, trained with L2 (the papers); "rle", the same with a
             predicted scale, trained by residual log-likelihood estimation; "integral", a heat map per joint and its

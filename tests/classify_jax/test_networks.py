@@ -37,6 +37,7 @@ def fingerprints(arrays):
         ("alexnet", r"classifier\.6\."),
         ("googlenet", r"fc\.|aux\d\.fc2\."),
         ("mobilenet_v2", r"classifier\.1\."),
+        ("mobilenet_v3_small", r"classifier\.3\."),
     ],
 )
 def test_every_layer_of_a_file_but_the_last_is_taken(name, last, tmp_path):

@@ -1,7 +1,6 @@
-"""MobileNetV2: widths, maps, a block, published weights. Seeded logits are in test_torchvision.py."""
+"""MobileNetV2: widths, published weights, errors. Its blocks are in test_inverted_residual.py."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -10,11 +9,9 @@ from PIL import Image
 
 from convnets_jax import imagenet, torchvision, zoo
 from convnets_jax.mobilenet_v2 import (
-    InvertedResidual,
     MobileNetV2,
     MobileNetV2Config,
     MobileNetV2Features,
-    divisible,
 )
 from engine_jax.errors import UserError
 from tests.convnets_jax.test_torchvision import counted_rngs
@@ -24,11 +21,6 @@ def _features(width):
     return nnx.eval_shape(
         lambda: MobileNetV2Features(MobileNetV2Config(width), rngs=counted_rngs())
     )
-
-
-def test_channels_are_multiples_of_8_and_at_least_nine_tenths():
-    # 11.2 would lose more than a tenth as 8; 33.6 rounds to 32, 36 is halfway and rounds up; 8 is the least.
-    assert [divisible(x) for x in (3, 8, 11.2, 12, 33.6, 36, 1280)] == [8, 8, 16, 16, 32, 40, 1280]
 
 
 @pytest.mark.parametrize(
@@ -45,38 +37,6 @@ def test_every_layer_but_the_last_is_narrowed(width, stem, widths, last):
     assert features.stem.conv.out_features == stem
     assert found == list(np.repeat(widths, (1, 2, 3, 4, 3, 3, 1)))
     assert features.out_channels == features.last.conv.out_features == last
-
-
-@pytest.mark.parametrize("size", [(64, 96), (33, 70), (1, 1)])
-def test_maps_are_at_strides_4_to_32(size):
-    features = _features(1.0)
-    features.eval()
-    images = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
-    maps = nnx.eval_shape(lambda features, images: features.maps(images), features, images)
-    expected = [
-        (2, -(-size[0] // stride), -(-size[1] // stride), channels)
-        for stride, channels in ((4, 24), (8, 32), (16, 96), (32, 1280))
-    ]
-    assert [x.shape for x in maps] == expected
-    assert features.map_channels == (24, 32, 96, 1280)
-    assert features.output_shape(size) == expected[-1][1:]
-
-
-def test_a_block_is_linear_at_its_end_and_adds_its_input():
-    """Without a filter's response the norms leave biases: ReLU6 of those inside, the last one as it is."""
-    block = InvertedResidual(4, 4, 1, 6, dtype=jnp.float32, rngs=nnx.Rngs(0))
-    block.eval()
-    block.depthwise.conv.kernel[...] = jnp.zeros((3, 3, 1, 24))
-    block.depthwise.norm.bias[...] = jnp.full(24, 100.0)
-    block.project.conv.kernel[...] = jnp.ones((1, 1, 24, 4)) / 24
-    block.project.norm.bias[...] = jnp.full(4, -50.0)
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 3, 3, 4)), jnp.float32)
-    np.testing.assert_allclose(block(x), x + 6 - 50, atol=1e-3)
-
-
-def test_images_of_another_shape_are_refused():
-    with pytest.raises(UserError, match=r"^MobileNetV2 takes images \[b, h, w, 3\]"):
-        _features(0.5)(jnp.zeros((1, 32, 32, 1)))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from convnets_jax.resnet import ResNet, ResNetConfig
 from convnets_jax.vgg import VGG, VGGConfig
 from engine_jax.errors import UserError
 from tests.convnets_jax.make_torchvision_references import (
+    DOUBLE,
     LOGITS,
     MODELS,
     NAMES,
@@ -31,11 +32,8 @@ from tests.convnets_jax.make_torchvision_references import (
 )
 
 # PARITY=all compares all of torchvision's networks, which takes minutes and gigabytes.
-COMPARED = (
-    MODELS
-    if os.environ.get("PARITY") == "all"
-    else ("alexnet", "googlenet", "resnet18", "mobilenet_v2")
-)
+FEW = ("alexnet", "googlenet", "resnet18", "mobilenet_v2", "mobilenet_v3_small")
+COMPARED = MODELS if os.environ.get("PARITY") == "all" else FEW
 SMALL_MODULES = {
     "small_vgg_bn": (
         VGG,
@@ -75,6 +73,8 @@ PARAMETERS = {  # as torchvision counts them
     "densenet169": 14_149_480,
     "densenet201": 20_013_928,
     "mobilenet_v2": 3_504_872,
+    "mobilenet_v3_small": 2_542_856,
+    "mobilenet_v3_large": 5_483_032,
 }
 
 
@@ -93,12 +93,12 @@ def counted_rngs():
     return rngs
 
 
-def _shapes(name, num_classes=NUM_CLASSES):
+def _shapes(name, num_classes=NUM_CLASSES, dtype=jnp.float32):
     def build():
         if name in SMALL:
             module, config = SMALL_MODULES[name]
-            return module(config, rngs=counted_rngs())
-        return zoo.create(name, num_classes, rngs=counted_rngs())
+            return module(config, dtype=dtype, rngs=counted_rngs())
+        return zoo.create(name, num_classes, dtype=dtype, rngs=counted_rngs())
 
     model = nnx.eval_shape(build)
     model.eval()
@@ -112,19 +112,21 @@ def torchvision_tensors(model_name, num_classes=NUM_CLASSES):
     return {name: tensor(name, tuple(shape)) for name, shape in shapes.items()}
 
 
-def _loaded(name):
-    model = _shapes(name)
+def _loaded(name, dtype=jnp.float32):
+    model = _shapes(name, dtype=dtype)
     torchvision.assign(model, torchvision_tensors(name))
     return model
 
 
 @pytest.mark.parametrize("name", [*COMPARED, *SMALL])
 def test_logits_equal_torchvisions(name):
-    model = _loaded(name)
+    double = name in DOUBLE
+    model = _loaded(name, jnp.float64 if double else jnp.float32)
     for size in SIZES if COMPARED == MODELS else SIZES[1:]:
         expected = _logits(name, *size)
         forward = type(model).all_logits if len(expected) > 1 else type(model).__call__
-        found = nnx.jit(forward)(model, jnp.asarray(images(*size)))
+        with jax.enable_x64(double):
+            found = nnx.jit(forward)(model, jnp.asarray(images(*size)))
         for ours, theirs in zip(found if len(expected) > 1 else [found], expected, strict=True):
             error = np.abs(ours - theirs).max() / np.abs(theirs).max()
             assert error < 1e-4

@@ -46,6 +46,8 @@ NAMES = [
     "mobilenet_v1_025",
     "mobilenet_v2",
     "mobilenet_v2_050",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
 ]
 FAMILIES = (
     "lenet5",
@@ -58,6 +60,7 @@ FAMILIES = (
     "densenet121",
     "mobilenet_v1",
     "mobilenet_v2_050",
+    "mobilenet_v3_small",
 )
 
 
@@ -125,7 +128,7 @@ def test_create_and_create_features():
 @pytest.mark.parametrize("build", [zoo.create, zoo.create_features])
 def test_an_unknown_name_lists_those_accepted(build):
     with pytest.raises(
-        UserError, match=r"^there is no network 'vgg12'; accepted: lenet5, .*_v2_050$"
+        UserError, match=r"^there is no network 'vgg12'; accepted: lenet5, .*_v3_large$"
     ):
         build("vgg12", rngs=nnx.Rngs(0))
 

@@ -73,6 +73,7 @@ def test_activations_have_the_asked_type_and_parameters_float32(dtype, expected)
         ({"backbone": "resnet18", "head": "integral_rle"}, (2, 2, 512)),
         ({"backbone": "resnet18", "head": "rle", "pool": "average"}, (2, 2, 512)),
         ({"backbone": "mobilenet_v2_050", "head": "integral", "top_down": 16}, (8, 8, 16)),
+        ({"backbone": "mobilenet_v3_small", "head": "integral", "top_down": 16}, (8, 8, 16)),
         ({"backbone": "mobilenet_v1_025", "head": "regression"}, (2, 2, 256)),
     ],
 )
