@@ -1,7 +1,8 @@
-"""ResNet (He et al., CVPR 2016) and its pre-activation form (He et al., ECCV 2016).
+"""ResNet (He et al., CVPR 2016), its pre-activation form (He et al., ECCV 2016), and two wider ones.
 
 A 7x7 convolution and a pool at stride 4, four stages of residual blocks at strides 4, 8, 16 and 32, the mean over
-the cells, one linear layer. Blocks are torchvision's: a bottleneck's stride is in its 3x3 convolution.
+the cells, one linear layer. Blocks are torchvision's: a bottleneck's stride is in its 3x3 convolution. That is wider in
+wide ResNets (Zagoruyko and Komodakis, BMVC 2016), and in ResNeXt in groups too (Xie et al., CVPR 2017).
 """
 
 from dataclasses import dataclass, replace
@@ -33,6 +34,8 @@ class ResNetConfig:
         bottleneck: whether blocks are 1x1, 3x3 and 1x1 convolutions instead of two 3x3.
         pre_activation: whether batch norm and ReLU precede each convolution (He et al., ECCV 2016) instead of
             following it.
+        widening: factor on the channels of a bottleneck's 3x3 convolutions; the output of its block stays as wide.
+        groups: of a bottleneck's 3x3 convolutions, each of which reads and writes a part of the channels.
         num_classes: width of the last layer.
     """
 
@@ -40,13 +43,20 @@ class ResNetConfig:
     widths: tuple[int, int, int, int] = (64, 128, 256, 512)
     bottleneck: bool = False
     pre_activation: bool = False
+    widening: int = 1
+    groups: int = 1
     num_classes: int = 1000
 
     def __post_init__(self):
         for name in ("blocks", "widths"):
             if len(getattr(self, name)) != 4:
                 raise field_error(self, name, "four numbers, 1 or more")
-        check_at_least(self, 1, "blocks", "widths", "num_classes")
+        check_at_least(self, 1, "blocks", "widths", "widening", "groups", "num_classes")
+        for name in () if self.bottleneck else ("widening", "groups"):
+            if getattr(self, name) > 1:
+                raise field_error(self, name, "1 without bottleneck")
+        if any(self.widening * width % self.groups for width in self.widths):
+            raise field_error(self, "groups", "a divisor of all widths times widening")
 
     @property
     def map_channels(self) -> tuple[int, int, int, int]:
@@ -65,6 +75,10 @@ _RESNETS = {
 }
 CONFIGS = _RESNETS | {
     f"preact_{name}": replace(config, pre_activation=True) for name, config in _RESNETS.items()
+}
+CONFIGS |= {
+    "resnext50_32x4d": replace(_RESNETS["resnet50"], widening=2, groups=32),
+    "wide_resnet50_2": replace(_RESNETS["resnet50"], widening=2),
 }
 
 
@@ -91,16 +105,21 @@ class Block(nnx.Module):
         stride: int,
         *,
         bottleneck: bool,
+        widening: int,
+        groups: int,
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
         out_channels = _BOTTLENECK * width if bottleneck else width
+        inside = widening * width
         kernel, strides = (1, (1, stride)) if bottleneck else (3, (stride, 1))
-        self.conv1 = conv(in_channels, width, kernel, strides[0], dtype=dtype, rngs=rngs)
-        self.norm1 = batch_norm(width, dtype=dtype, rngs=rngs)
-        self.conv2 = conv(width, width, 3, strides[1], dtype=dtype, rngs=rngs)
-        self.norm2 = batch_norm(width, dtype=dtype, rngs=rngs)
-        self.conv3 = conv(width, out_channels, 1, 1, dtype=dtype, rngs=rngs) if bottleneck else None
+        self.conv1 = conv(in_channels, inside, kernel, strides[0], dtype=dtype, rngs=rngs)
+        self.norm1 = batch_norm(inside, dtype=dtype, rngs=rngs)
+        self.conv2 = conv(inside, inside, 3, strides[1], groups=groups, dtype=dtype, rngs=rngs)
+        self.norm2 = batch_norm(inside, dtype=dtype, rngs=rngs)
+        self.conv3 = (
+            conv(inside, out_channels, 1, 1, dtype=dtype, rngs=rngs) if bottleneck else None
+        )
         self.norm3 = batch_norm(out_channels, dtype=dtype, rngs=rngs) if bottleneck else None
         self.shortcut = (
             Shortcut(in_channels, out_channels, stride, dtype=dtype, rngs=rngs)
@@ -130,18 +149,23 @@ class PreActivationBlock(nnx.Module):
         stride: int,
         *,
         bottleneck: bool,
+        widening: int,
+        groups: int,
         first: bool,
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
         out_channels = _BOTTLENECK * width if bottleneck else width
+        inside = widening * width
         kernel, strides = (1, (1, stride)) if bottleneck else (3, (stride, 1))
         self.norm1 = None if first else batch_norm(in_channels, dtype=dtype, rngs=rngs)
-        self.conv1 = conv(in_channels, width, kernel, strides[0], dtype=dtype, rngs=rngs)
-        self.norm2 = batch_norm(width, dtype=dtype, rngs=rngs)
-        self.conv2 = conv(width, width, 3, strides[1], dtype=dtype, rngs=rngs)
-        self.norm3 = batch_norm(width, dtype=dtype, rngs=rngs) if bottleneck else None
-        self.conv3 = conv(width, out_channels, 1, 1, dtype=dtype, rngs=rngs) if bottleneck else None
+        self.conv1 = conv(in_channels, inside, kernel, strides[0], dtype=dtype, rngs=rngs)
+        self.norm2 = batch_norm(inside, dtype=dtype, rngs=rngs)
+        self.conv2 = conv(inside, inside, 3, strides[1], groups=groups, dtype=dtype, rngs=rngs)
+        self.norm3 = batch_norm(inside, dtype=dtype, rngs=rngs) if bottleneck else None
+        self.conv3 = (
+            conv(inside, out_channels, 1, 1, dtype=dtype, rngs=rngs) if bottleneck else None
+        )
         self.shortcut = (
             conv(in_channels, out_channels, 1, stride, dtype=dtype, rngs=rngs)
             if stride > 1 or in_channels != out_channels
@@ -192,7 +216,13 @@ class ResNetFeatures(Features):
             blocks = []
             for j in range(config.blocks[i]):
                 stride = _STRIDES[i] if j == 0 else 1
-                shared = {"bottleneck": config.bottleneck, "dtype": dtype, "rngs": rngs}
+                shared = {
+                    "bottleneck": config.bottleneck,
+                    "widening": config.widening,
+                    "groups": config.groups,
+                    "dtype": dtype,
+                    "rngs": rngs,
+                }
                 if config.pre_activation:
                     first = i == j == 0
                     blocks.append(

@@ -23,13 +23,15 @@ MODELS = (
     *(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")),
     "googlenet",
     *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
+    "resnext50_32x4d",
+    "wide_resnet50_2",
     *(f"densenet{depth}" for depth in (121, 169, 201)),
     "mobilenet_v2",
     "mobilenet_v3_small",
     "mobilenet_v3_large",
 )
 # Shallower and narrower ones of torchvision's classes, for a test that takes seconds.
-SMALL = ("small_vgg_bn", "small_bottleneck_resnet", "small_densenet")
+SMALL = ("small_vgg_bn", "small_bottleneck_resnet", "small_resnext", "small_densenet")
 # In float32, torch's own logits of these are off by a thousandth with such weights.
 DOUBLE = ("mobilenet_v3_large",)
 SIZES = (
@@ -90,6 +92,9 @@ def main(chosen: list[str]) -> None:
             return small_vgg(num_classes)
         if name == "small_bottleneck_resnet":
             return models.ResNet(models.resnet.Bottleneck, [1, 2, 1, 1], num_classes)
+        if name == "small_resnext":
+            block = models.resnet.Bottleneck
+            return models.ResNet(block, [1, 2, 1, 1], num_classes, groups=32, width_per_group=4)
         if name == "small_densenet":
             return models.DenseNet(32, (2, 3, 2, 2), 64, num_classes=num_classes)
         options = {}

@@ -55,6 +55,17 @@ def test_named_networks():
         assert before == replace(config, pre_activation=True)
 
 
+def test_resnext_and_wide_resnets_widen_the_inside_of_their_blocks_alone():
+    """Xie et al. 2017, table 1, and torchvision's wide ResNet: 128 channels inside of the first stage, 256 outside."""
+    for name, inputs in (("resnext50_32x4d", 4), ("wide_resnet50_2", 128)):
+        model = nnx.eval_shape(lambda name=name: ResNetFeatures(CONFIGS[name], rngs=nnx.Rngs(0)))
+        block = model.stages[0].blocks[0]
+        assert block.conv1.kernel.shape == (1, 1, 64, 128)
+        assert block.conv2.kernel.shape == (3, 3, inputs, 128)
+        assert block.conv3.kernel.shape == (1, 1, 128, 256)
+        assert model.map_channels == (256, 512, 1024, 2048)
+
+
 @pytest.mark.parametrize("pre_activation", [False, True])
 @pytest.mark.parametrize(("bottleneck", "times"), [(False, 1), (True, 4)])
 def test_maps_have_strides_4_to_32(pre_activation, bottleneck, times):
@@ -149,7 +160,16 @@ def test_other_arrays_are_a_users_error(shape):
 
 
 @pytest.mark.parametrize(
-    "change", [{"blocks": (1, 1, 1)}, {"widths": (4, 6, 0, 8)}, {"num_classes": 0}]
+    "change",
+    [
+        {"blocks": (1, 1, 1)},
+        {"widths": (4, 6, 0, 8)},
+        {"num_classes": 0},
+        {"widening": 2},
+        {"groups": 2},
+        {"groups": 0, "bottleneck": True},
+        {"groups": 3, "bottleneck": True},
+    ],
 )
 def test_a_wrong_config_names_its_field(change):
     with pytest.raises(UserError, match=f"ResNetConfig.{next(iter(change))} is"):

@@ -34,6 +34,8 @@ PARAMETERS = {
     "resnet50": 25_557_032,
     "resnet101": 44_549_160,
     "resnet152": 60_192_808,
+    "resnext50_32x4d": 25_028_904,
+    "wide_resnet50_2": 68_883_240,
     "densenet121": 7_978_856,
     "densenet169": 14_149_480,
     "densenet201": 20_013_928,
@@ -62,9 +64,11 @@ def test_published_parameters(name):
         ("mobilenet_v2_050", 97),
         ("mobilenet_v3_small", 57),
         ("mobilenet_v3_large", 217),
+        ("resnext50_32x4d", 4_230),
+        ("wide_resnet50_2", 11_398),
     ],
 )
-def test_multiply_adds_of_the_later_mobilenets(name, millions):
+def test_published_multiply_adds(name, millions):
     assert abs(summary.counts(name)["multiply_adds"] / 1e6 - millions) < 1
 
 

@@ -49,6 +49,10 @@ SMALL_MODULES = {
         ResNet,
         ResNetConfig((1, 2, 1, 1), bottleneck=True, num_classes=NUM_CLASSES),
     ),
+    "small_resnext": (
+        ResNet,
+        ResNetConfig((1, 2, 1, 1), bottleneck=True, widening=2, groups=32, num_classes=NUM_CLASSES),
+    ),
     "small_densenet": (DenseNet, DenseNetConfig((2, 3, 2, 2), num_classes=NUM_CLASSES)),
 }
 
@@ -69,6 +73,8 @@ PARAMETERS = {  # as torchvision counts them
     "resnet50": 25_557_032,
     "resnet101": 44_549_160,
     "resnet152": 60_192_808,
+    "resnext50_32x4d": 25_028_904,
+    "wide_resnet50_2": 68_883_240,
     "densenet121": 7_978_856,
     "densenet169": 14_149_480,
     "densenet201": 20_013_928,

@@ -37,6 +37,8 @@ NAMES = [
     "preact_resnet50",
     "preact_resnet101",
     "preact_resnet152",
+    "resnext50_32x4d",
+    "wide_resnet50_2",
     "densenet121",
     "densenet169",
     "densenet201",
