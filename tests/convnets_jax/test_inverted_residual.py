@@ -17,8 +17,9 @@ def _features(name):
 
 
 def test_channels_are_multiples_of_8_and_at_least_nine_tenths():
-    # 11.2 would lose more than a tenth as 8; 33.6 rounds to 32, 36 is halfway and rounds up; 8 is the least.
-    assert [divisible(x) for x in (3, 8, 11.2, 12, 33.6, 36, 1280)] == [8, 8, 16, 16, 32, 40, 1280]
+    # 11.2 and 18 would lose more than a tenth as 8 and 16; 33.6 rounds to 32, 36 is halfway and rounds up.
+    channels = {3: 8, 8: 8, 11.2: 16, 18: 24, 33.6: 32, 36: 40, 1280: 1280}
+    assert {x: divisible(x) for x in channels} == channels
 
 
 def test_a_block_is_linear_at_its_end_and_adds_its_input():
@@ -50,8 +51,8 @@ def test_a_squeeze_excitation_scales_channels_by_a_hard_sigmoid():
         ("mobilenet_v3_large", (24, 40, 112, 960)),
     ],
 )
-@pytest.mark.parametrize("size", [(33, 70), (1, 1)])
-def test_maps_are_at_strides_4_to_32(name, channels, size):
+def test_maps_are_at_strides_4_to_32(name, channels):
+    size = (33, 70)
     features = _features(name)
     features.eval()
     images = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
@@ -63,6 +64,7 @@ def test_maps_are_at_strides_4_to_32(name, channels, size):
     assert [x.shape for x in maps] == expected
     assert features.map_channels == channels
     assert features.output_shape(size) == expected[-1][1:]
+    assert features.output_shape(1) == (1, 1, channels[-1])
 
 
 def test_images_of_another_shape_are_refused():
