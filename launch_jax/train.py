@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 from engine_jax import cli
 from engine_jax.errors import UserError
@@ -42,19 +43,19 @@ def launch(program: str, arguments: Sequence[str]) -> None:
     # By it orbax writes the tracebacks of errors that it raises as well.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
 
-    import jax
-
     from engine_jax.devices import all_devices, check_devices
+    from launch_jax import hosts
 
     if flags.distributed:
-        jax.distributed.initialize(flags.coordinator, flags.processes, flags.process)
+        hosts.join(flags.coordinator, flags.processes, flags.process)
     check_devices()
     devices = all_devices()
     logging.info("%s on %d x %s", flags.config.preset, len(devices), devices[0].device_kind)
 
     try:
         train_and_evaluate = task(flags.config.task)
-        train_and_evaluate(flags.config.to_dict(), flags.workdir, flags.redraw, flags.pictures)
+        with hosts.together() if flags.distributed else nullcontext():
+            train_and_evaluate(flags.config.to_dict(), flags.workdir, flags.redraw, flags.pictures)
     except Interrupted as interrupted:
         interrupted.add_note("the same command goes on from there")
         raise

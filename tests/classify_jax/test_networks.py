@@ -12,7 +12,7 @@ from classify_jax.networks import ModelConfig, build, check_network, published_w
 from convnets_jax.transfer import TransferConfig, trained_by
 from engine_jax.errors import UserError
 from engine_jax.state import abstract_model, variables_by_name
-from tests.convnets_jax.test_torchvision import torchvision_tensors
+from tests.convnets_jax.test_torchvision import fingerprints, torchvision_tensors
 
 LOGITS_ONLY = TransferConfig(train=("logits",))
 
@@ -23,11 +23,6 @@ def weights_file(folder, name, keep=lambda name: True):
     path = folder / f"{name}.safetensors"
     safetensors.numpy.save_file(tensors, path)
     return ModelConfig(name, 224, str(path), (), "float32"), tensors
-
-
-def fingerprints(arrays):
-    """Which numbers there are, whatever the order of axes."""
-    return sorted((array.size, float(np.abs(array).sum(dtype=np.float64))) for array in arrays)
 
 
 @pytest.mark.parametrize(

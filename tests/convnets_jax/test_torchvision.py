@@ -118,6 +118,11 @@ def torchvision_tensors(model_name, num_classes=NUM_CLASSES):
     return {name: tensor(name, tuple(shape)) for name, shape in shapes.items()}
 
 
+def fingerprints(arrays):
+    """Which numbers there are, whatever the order of axes."""
+    return sorted((array.size, float(np.abs(array).sum(dtype=np.float64))) for array in arrays)
+
+
 def _loaded(name, dtype=jnp.float32):
     model = _shapes(name, dtype=dtype)
     torchvision.assign(model, torchvision_tensors(name))

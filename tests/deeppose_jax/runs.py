@@ -1,8 +1,11 @@
 """Small runs on a small LSP folder, started as a user starts them."""
 
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -58,3 +61,32 @@ def launch(
         text=True,
         check=False,
     )
+
+
+@contextmanager
+def two_processes(
+    arguments: Sequence[object], folder: Path
+) -> Iterator[list[tuple[subprocess.Popen, Path]]]:
+    """A run of two processes of one device each, and the file in `folder` that each one's output goes to."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    started = []
+    try:
+        for i in range(2):
+            said = folder / f"process_{i}.txt"
+            together = ("--distributed", f"--coordinator={address}", "--processes=2")
+            with said.open("w") as output:
+                process = subprocess.Popen(
+                    command(*arguments, *together, f"--process={i}", "--nopictures"),
+                    cwd=ROOT,
+                    env=environment(),
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                )
+            started.append((process, said))
+        yield started
+    finally:
+        for process, _ in started:
+            process.kill()
+            process.wait()

@@ -1,6 +1,5 @@
 import json
 import signal
-import socket
 import subprocess
 import time
 from dataclasses import replace
@@ -31,7 +30,8 @@ from engine_jax.run_folder import RunFolder
 from engine_jax.state import create_state, graph_defs
 from engine_jax.writer import read_metrics
 from tests.deeppose_jax.lsp_folder import tiny_lsp
-from tests.deeppose_jax.runs import ROOT, TINY, command, environment, launch
+from tests.deeppose_jax.runs import ROOT, TINY, command, environment, launch, two_processes
+from tests.soak.processes import killed_and_resumed
 
 EPOCHS = 4
 
@@ -120,31 +120,23 @@ def test_batch_norm_sees_the_whole_batch_on_four_devices(arguments, tmp_path):
     np.testing.assert_allclose(losses(runs[0]), losses(runs[1]), rtol=1e-4)
 
 
-def test_two_hosts_train_as_one_device(finished, arguments, tmp_path):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
-    together = ("--distributed", f"--coordinator={address}", "--processes=2")
-    workdir, said = tmp_path / "run", [tmp_path / f"host_{i}.txt" for i in range(2)]
-    hosts = []
-    for i, path in enumerate(said):
-        with path.open("w") as output:
-            host = subprocess.Popen(
-                command(*arguments, *together, f"--process={i}", f"--workdir={workdir}"),
-                cwd=ROOT,
-                env=environment(),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        hosts.append(host)
-    try:
-        for host, path in zip(hosts, said, strict=True):
-            assert host.wait(timeout=300) == 0, path.read_text()
-    finally:
-        for host in hosts:
-            host.kill()
+def test_two_processes_train_as_one_device(finished, arguments, tmp_path):
+    workdir = tmp_path / "run"
+    with two_processes((*arguments, f"--workdir={workdir}"), tmp_path) as started:
+        for process, said in started:
+            assert process.wait(timeout=300) == 0, said.read_text()
     assert json.loads((workdir / "results.json").read_text())["device"].startswith("2 x")
     np.testing.assert_allclose(losses(workdir), losses(finished), rtol=1e-5)
+
+
+def test_where_one_of_two_processes_is_killed_the_other_ends_and_both_resume(
+    finished, arguments, tmp_path
+):
+    """The short form of `python -m tests.soak processes`."""
+    found = killed_and_resumed(arguments, tmp_path, killed=0, rows=7)
+    assert found.failure is None
+    assert found.seconds < 120
+    np.testing.assert_allclose(losses(tmp_path / "run"), losses(finished), rtol=1e-5)
 
 
 def test_batches_streamed_from_the_host_train_as_those_on_the_device(finished, arguments, tmp_path):

@@ -1,0 +1,62 @@
+"""Several processes, usually one on each host, that train together."""
+
+import atexit
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+
+from engine_jax.errors import UserError
+
+# Seconds after which a process that says nothing any more counts as gone.
+_SILENCE = 60
+
+# Errors of XLA and of its connections begin with a status, such as "UNAVAILABLE: "; JAX raises some as ValueError.
+_STATUS = re.compile(r"[A-Z_]+: ")
+
+
+def join(coordinator: str | None, processes: int | None, process: int | None) -> None:
+    """Makes this process one of several; what is None the cluster tells.
+
+    Raises:
+        UserError: the others can't be joined; with JAX's reason.
+    """
+    try:
+        jax.distributed.initialize(
+            coordinator, processes, process, heartbeat_timeout_seconds=_SILENCE
+        )
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"--distributed: {str(error).rstrip('.')}; where the cluster doesn't tell, it takes "
+            "--coordinator=HOST:PORT --processes=N --process=I"
+        ) from error
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """What is done within it is done by several processes.
+
+    Raises:
+        UserError: a computation failed, as it does when another process has ended.
+    """
+    try:
+        yield
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        if isinstance(error, UserError) or not _STATUS.match(str(error)):
+            raise
+        # At exit JAX would wait for the other processes, and then abort.
+        atexit.register(_exit)
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"this process can't go on, probably because another one has ended ({reason}); "
+            "start all of them again with the same arguments to go on from the last checkpoint"
+        ) from error
+
+
+def _exit() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
