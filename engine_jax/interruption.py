@@ -1,5 +1,6 @@
 """What a training program does when it is told to stop: by SIGTERM, as of a machine that is taken away, or Ctrl-C."""
 
+import atexit
 import os
 import signal
 import sys
@@ -7,9 +8,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 # Machines that are taken away leave some thirty seconds; XLA may be in a call that takes longer.
 _LIMIT = 25.0
+# Seconds until a signal comes again whose exception was lost.
+_AGAIN = 0.05
 
 
 class Interrupted(BaseException):
@@ -51,11 +55,27 @@ def postponed() -> Iterator[None]:
         raise Interrupted(number)
 
 
+def end_without_teardown(status: int) -> None:
+    """Makes the program end with `status` as soon as Python begins to exit, with what it printed.
+
+    Nothing else is taken down: XLA's threads may still compile, by which Python's exit crashes now and then, or wait
+    for other processes.
+    """
+    atexit.register(_end, status)
+
+
+def _end(status: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 @contextmanager
 def heeded() -> Iterator[None]:
     """Inside, SIGTERM and Ctrl-C raise `Interrupted`; the second one ends the program at once.
 
     A program that hasn't ended 25 s later, because it is in one long call, is ended with what it saved before.
+    Where Python can't pass the exception on, as from a destructor, it is raised again a moment later.
     Nothing happens outside of the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -71,8 +91,25 @@ def heeded() -> Iterator[None]:
         else:
             raise Interrupted(number)
 
+    def heed_again(unraisable: Any) -> None:
+        if not isinstance(unraisable.exc_value, Interrupted):
+            hook(unraisable)
+            return
+        number = unraisable.exc_value.signal
+        for each in numbers:
+            signal.signal(each, heed)
+
+        def send() -> None:
+            if not done.is_set():
+                os.kill(os.getpid(), number)
+
+        timer = threading.Timer(_AGAIN, send)
+        timer.daemon = True
+        timer.start()
+
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = {number: signal.signal(number, heed) for number in numbers}
+    hook, sys.unraisablehook = sys.unraisablehook, heed_again
     # Python's handlers wait for a call into XLA to return; the byte comes at once.
     read, write = os.pipe()
     os.set_blocking(write, False)
@@ -84,6 +121,7 @@ def heeded() -> Iterator[None]:
         yield
     finally:
         done.set()
+        sys.unraisablehook = hook
         signal.set_wakeup_fd(wakeup)
         os.close(write)  # Ends the thread.
         for number, handler in before.items():

@@ -1,15 +1,13 @@
 """Several processes, usually one on each host, that train together."""
 
-import atexit
-import os
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import jax
 
 from engine_jax.errors import UserError
+from engine_jax.interruption import end_without_teardown
 
 # Seconds after which a process that says nothing any more counts as gone.
 _SILENCE = 60
@@ -45,18 +43,15 @@ def together() -> Iterator[None]:
     try:
         yield
     except (jax.errors.JaxRuntimeError, ValueError) as error:
-        if isinstance(error, UserError) or not _STATUS.match(str(error)):
+        ours = isinstance(error, UserError)
+        if not ours and not _STATUS.match(str(error)):
             raise
         # At exit JAX would wait for the other processes, and then abort.
-        atexit.register(_exit)
+        end_without_teardown(1)
+        if ours:
+            raise
         reason = str(error).partition("\n")[0]
         raise UserError(
             f"this process can't go on, probably because another one has ended ({reason}); "
             "start all of them again with the same arguments to go on from the last checkpoint"
         ) from error
-
-
-def _exit() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(1)

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 
 from engine_jax import cli
 from engine_jax.errors import UserError
-from engine_jax.interruption import Interrupted
+from engine_jax.interruption import Interrupted, end_without_teardown
 from launch_jax import config_files
 from launch_jax.flags import parse
 
@@ -58,6 +58,7 @@ def launch(program: str, arguments: Sequence[str]) -> None:
             train_and_evaluate(flags.config.to_dict(), flags.workdir, flags.redraw, flags.pictures)
     except Interrupted as interrupted:
         interrupted.add_note("the same command goes on from there")
+        end_without_teardown(interrupted.status)
         raise
 
 

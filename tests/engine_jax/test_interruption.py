@@ -105,3 +105,21 @@ def test_a_run_that_is_interrupted_within_an_epoch_is_saved_there_and_goes_on(tm
             np.testing.assert_array_equal(
                 checkpoint.restore_leaf(last, name, 36), checkpoint.restore_leaf(whole, name, 36)
             )
+
+
+class Told:
+    """Told to stop while it is destroyed, where Python only prints an exception and goes on."""
+
+    def __del__(self):
+        tell(signal.SIGTERM)
+
+
+def test_a_signal_whose_exception_is_lost_comes_again(capsys):
+    def destroy():
+        told = Told()
+        del told
+        time.sleep(5)
+
+    with pytest.raises(Interrupted), heeded():
+        destroy()
+    assert "Traceback" not in capsys.readouterr().err
