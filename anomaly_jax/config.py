@@ -10,7 +10,7 @@ from anomaly_jax.data.mvtec import Category
 from anomaly_jax.detector import DetectorConfig
 from anomaly_jax.faults import FaultsConfig
 from anomaly_jax.losses import LossConfig
-from anomaly_jax.scoring import ScoringConfig
+from anomaly_jax.scoring import ScoringConfig, reach
 from anomaly_jax.segmenter import SegmenterConfig
 from engine_jax.config import AtLeastOne, Fraction, Location, Range
 from engine_jax.errors import UserError
@@ -134,6 +134,11 @@ class AnomalyConfig:
                     f"config.{field}: {window}; accepted: an odd number of pixels, at most the "
                     f"input's {self.model.input_size}"
                 )
+        if reach(self.scoring.sigma) > self.model.input_size:
+            raise UserError(
+                f"config.scoring.sigma: {self.scoring.sigma}; accepted: a Gaussian that reaches over at most the "
+                f"input's {self.model.input_size} pixels, not {reach(self.scoring.sigma)}"
+            )
 
 
 def without_percentiles(config: dict[str, Any]) -> dict[str, Any]:

@@ -73,6 +73,11 @@ def residual_map(
     raise ValueError(f"kind: {kind!r}; accepted: {', '.join(get_args(Residual))}")
 
 
+def reach(sigma: float) -> int:
+    """Pixels over which the Gaussian of `smooth` reaches to either side; a map must be at least as large."""
+    return int(_REACH * sigma + 0.5)
+
+
 def smooth(maps: Float[Array, "n h w"], sigma: float) -> Float[Array, "n h w"]:
     """Gaussian smoothing with a standard deviation of `sigma` pixels and reflected edges; 0 leaves the maps unchanged.
 
@@ -81,7 +86,7 @@ def smooth(maps: Float[Array, "n h w"], sigma: float) -> Float[Array, "n h w"]:
     """
     if not 0 <= sigma < np.inf:
         raise ValueError(f"sigma: {sigma}; accepted: 0 or more pixels")
-    radius = int(_REACH * sigma + 0.5)
+    radius = reach(sigma)
     if radius > min(maps.shape[1:]):
         raise ValueError(
             f"sigma: {sigma} reaches over {radius} px; the maps are of {maps.shape[1:]} px"

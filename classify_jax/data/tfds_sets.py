@@ -3,7 +3,7 @@
 from typing import Any
 
 from classify_jax.data.folder import SPLITS, Record, Split, check_classes
-from engine_jax.errors import UserError
+from engine_jax.errors import UserError, reason
 from engine_jax.tfds_source import read_back, tfds
 
 
@@ -20,7 +20,7 @@ def tfds_records(name: str, data_dir: str = "") -> list[Record]:
         The records, with their encoded images in memory.
 
     Raises:
-        UserError: no such set, no part "train", or no features "image" and "label" with names of classes.
+        UserError: no such set, no way to fetch it, no part "train", or no features "image" and "label" with names of classes.
     """
     try:
         builder: Any = tfds.builder(name, data_dir=data_dir or None, file_format="array_record")
@@ -34,7 +34,15 @@ def tfds_records(name: str, data_dir: str = "") -> list[Record]:
             f"config.data.name: TFDS's {name} holds {', '.join(features)}; "
             "accepted: a set with an image and a class label"
         )
-    builder.download_and_prepare()
+    try:
+        builder.download_and_prepare()
+    except OSError as error:  # Those of connections, too, which have no number.
+        if error.errno is not None:
+            raise
+        raise UserError(
+            f"config.data.name: TFDS can't fetch {name!r} ({reason(error)}); --config.data.dir takes a folder in "
+            "which it was prepared before"
+        ) from error
     if "train" not in builder.info.splits:
         raise UserError(
             f"config.data.name: TFDS's {name} has the parts {', '.join(builder.info.splits)}; "

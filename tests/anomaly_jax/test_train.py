@@ -259,6 +259,7 @@ def test_a_defect_without_masks_is_scored_by_image_only(tmp_path, caplog):
         ({"train__batch_size": 12}, "config.train.batch_size: 12 is more than the 9 training"),
         ({"loss__window": 6}, "config.loss.window: 6; accepted: an odd number"),
         ({"scoring__window": 33}, "config.scoring.window: 33"),
+        ({"scoring__sigma": 8.5}, "config.scoring.sigma: 8.5; accepted: a Gaussian that reaches"),
         ({"thresholds__pixel": 2.0}, "config.thresholds.pixel: 2.0 is out of range"),
         ({"model__input_size": 30}, "30"),
         ({"data__validation": 1.0}, "config.data.validation: 1.0 is out of range"),

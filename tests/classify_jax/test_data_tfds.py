@@ -44,6 +44,8 @@ class Pets(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager):
+        if source == "offline":
+            raise ConnectionError("no such host")
         return {split: self._generate_examples(split) for split in ("train", "test")}
 
     def _generate_examples(self, split):
@@ -92,6 +94,12 @@ def test_a_set_that_cannot_be_used_gets_one_line(tmp_path, name, label, message)
     found, stderr = through_tfds(name, tmp_path, tmp_path / "tfds", label)
     assert found is None
     assert message in stderr
+
+
+def test_a_set_that_cannot_be_fetched_gets_one_line(tmp_path):
+    found, stderr = through_tfds("pets", Path("offline"), tmp_path / "tfds")
+    assert found is None
+    assert "UserError: config.data.name: TFDS can't fetch 'pets' (no such host)" in stderr
 
 
 def test_published_sets_find_their_checksums(tmp_path):
