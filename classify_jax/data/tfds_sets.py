@@ -20,7 +20,8 @@ def tfds_records(name: str, data_dir: str = "") -> list[Record]:
         The records, with their encoded images in memory.
 
     Raises:
-        UserError: no such set, no way to fetch it, no part "train", or no features "image" and "label" with names of classes.
+        UserError: no such set, no way to fetch it, no part "train", or no features "image" and "label" with names of
+            classes.
     """
     try:
         builder: Any = tfds.builder(name, data_dir=data_dir or None, file_format="array_record")
