@@ -17,13 +17,14 @@ __all__ = [
     "Skeleton",
     "StagePoses",
     "load",
+    "save",
 ]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str):
-    # load needs matplotlib and orbax, which an import of the modules alone shouldn't pay for.
-    if name == "load":
-        from deeppose_jax.predict import load
+    # These need orbax, which an import of the modules alone shouldn't pay for.
+    if name in ("load", "save"):
+        from deeppose_jax import pose_model
 
-        return load
+        return getattr(pose_model, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -86,6 +86,19 @@ def to_mapping(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+def without_locations(config: T) -> T:
+    """The configuration with every field of type `Location` empty, in all groups of fields."""
+    changed = {}
+    hints = get_type_hints(type(config), include_extras=True)
+    for field in dataclasses.fields(config):  # pyright: ignore[reportArgumentType]
+        value = getattr(config, field.name)
+        if hints[field.name] == Location:
+            changed[field.name] = ""
+        elif dataclasses.is_dataclass(value):
+            changed[field.name] = without_locations(value)
+    return dataclasses.replace(config, **changed)  # pyright: ignore[reportArgumentType]
+
+
 def differences(old: Any, new: Any, path: str = "config") -> list[str]:
     """Texts such as "config.seed: 0 there, 1 here" for the fields in which two configurations of one class differ.
 

@@ -62,11 +62,20 @@ def _rgb_array(image: AnyImage, name: str) -> np.ndarray:
     return array
 
 
-def prediction_parser(program: str, description: str) -> argparse.ArgumentParser:
-    """The command line of a program that applies a finished run to images."""
+def prediction_parser(
+    program: str, description: str, default_model: str | None = None
+) -> argparse.ArgumentParser:
+    """The command line of a program that applies a finished run to images.
+
+    `default_model` says which model is used without --workdir; None makes that an error.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
     parser.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER")
-    parser.add_argument("--workdir", required=True, help="the folder of a finished run")
+    if default_model is None:
+        parser.add_argument("--workdir", required=True, help="the folder of a finished run")
+    else:
+        about = f"the folder of a finished run, or a model's file; default: {default_model}"
+        parser.add_argument("--workdir", help=about)
     parser.add_argument("--out", required=True, help="the folder to write to")
     parser.add_argument(
         "--skip-unreadable", action="store_true", help="report and leave out what can't be read"
@@ -76,7 +85,7 @@ def prediction_parser(program: str, description: str) -> argparse.ArgumentParser
 
 def predict_files(
     args: argparse.Namespace,
-    load: Callable[[str], T],
+    load: Callable[[Any], T],
     predict: Callable[[T, list[np.ndarray]], Sequence[Any]],
     write: Callable[[T, np.ndarray, Any, Path], dict[str, Any]],
     header: Callable[[T], Mapping[str, Any]] = lambda model: {},
@@ -85,7 +94,7 @@ def predict_files(
 
     Args:
         args: of `prediction_parser`.
-        load: makes the model of a run's folder.
+        load: makes the model of `args.workdir`.
         predict: applies it to some images.
         write: writes what belongs to one image to files whose names begin with a path, and returns its entry.
         header: what predictions.json holds beside the entries.

@@ -45,6 +45,38 @@ class Schema(Generic[C]):
         """The format that runs are stored in today."""
         return len(self.upgrades)
 
+    def to_stored(self, settings: C) -> dict[str, Any]:
+        """What is stored of a configuration, with its format number."""
+        return {"format": self.format, **to_mapping(settings)}
+
+    def from_stored(self, stored: Mapping[str, Any], where: str, name: str) -> C:
+        """The configuration of what `to_stored` gave, in this version or an earlier one.
+
+        Args:
+            stored: JSON.
+            where: what to call the run in an error.
+            name: what to call the file that `stored` is from.
+
+        Raises:
+            UserError: it is of another task, of a newer format, or damaged.
+        """
+        config = dict(stored)
+        if (task := config.get("task")) != self.task:
+            raise UserError(f"{where}: holds a run of the task {task!r}; accepted: {self.task!r}")
+        number = config.pop("format", 0)
+        if type(number) is not int or number < 0:
+            raise UserError(f"{name}: format is {number!r}; accepted: a number from 0")
+        if number > self.format:
+            raise UserError(
+                f"{where}: its format is {number!r}, written by a newer version; accepted: up to {self.format}"
+            )
+        try:
+            for upgrade in self.upgrades[number:]:
+                config = upgrade(config)
+        except (AttributeError, LookupError, TypeError) as error:
+            raise UserError(f"{name}: damaged, of format {number} ({error!r})") from error
+        return from_mapping(self.config, config, f"{name}: config")
+
 
 class RunFolder:
     """`config.json`, `metrics.jsonl`, `checkpoints/`, `results.json`, `plots/`, `predictions/`, `log.txt`."""
@@ -100,7 +132,7 @@ class RunFolder:
         lock.acquire(self.path)
         self.check(schema, settings)  # Another process may have begun in between.
         if not (self.path / "config.json").exists():
-            write_json(self.path / "config.json", {"format": schema.format, **to_mapping(settings)})
+            write_json(self.path / "config.json", schema.to_stored(settings))
         make_folder(self.plots)
         try:
             self._log = _LogFile(self.path / "log.txt")
@@ -125,24 +157,8 @@ class RunFolder:
         Raises:
             UserError: when there is none, it can't be read, it is of another task, or of a newer format.
         """
-        config = self._read_config()
-        if (task := config.get("task")) != schema.task:
-            raise UserError(
-                f"{self.path}: holds a run of the task {task!r}; accepted: {schema.task!r}"
-            )
-        stored, name = config.pop("format", 0), self.path / "config.json"
-        if type(stored) is not int or stored < 0:
-            raise UserError(f"{name}: format is {stored!r}; accepted: a number from 0")
-        if stored > schema.format:
-            raise UserError(
-                f"{self.path}: its format is {stored!r}, written by a newer version; accepted: up to {schema.format}"
-            )
-        try:
-            for upgrade in schema.upgrades[stored:]:
-                config = upgrade(config)
-        except (AttributeError, LookupError, TypeError) as error:
-            raise UserError(f"{name}: damaged, of format {stored} ({error!r})") from error
-        return from_mapping(schema.config, config, f"{name}: config")
+        name = str(self.path / "config.json")
+        return schema.from_stored(self._read_config(), str(self.path), name)
 
     def _format(self) -> int:
         return self._read_config().get("format", 0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeppose_jax import predict
+from deeppose_jax import load, predict
 from engine_jax import cli
 from tests.deeppose_jax.lsp_folder import tiny_lsp
 from tests.deeppose_jax.runs import TINY, launch
@@ -45,7 +45,7 @@ def test_a_folder_gives_a_json_and_a_picture_for_each_image(run, images, tmp_pat
     assert first["file"] == str(images / "im0001.jpg")
     with Image.open(first["file"]) as image:
         assert first["box"] == [-0.5, -0.5, image.width - 0.5, image.height - 0.5]
-        expected = predict.load(run).predict([np.asarray(image)])[0].joints
+        expected = load(run).predict([np.asarray(image)])[0].joints
     np.testing.assert_allclose(first["joints"], expected, atol=2e-3)
     assert len(list((tmp_path / "out").glob("*.png"))) == 20
 
@@ -57,7 +57,7 @@ def test_a_box_moves_the_prediction(run, images, tmp_path, monkeypatch):
     (found,) = json.loads((tmp_path / "predictions.json").read_text())["predictions"]
     assert found["box"] == [10, 12, 40, 60]
     with Image.open(image) as opened:
-        expected = predict.load(run).predict([opened], [(10.0, 12.0, 40.0, 60.0)])[0].joints
+        expected = load(run).predict([opened], [(10.0, 12.0, 40.0, 60.0)])[0].joints
     np.testing.assert_allclose(found["joints"], expected, atol=2e-3)
 
 

@@ -1,0 +1,227 @@
+"""A trained cascade, ready for images: read from a run's folder or from a file, and written to a file."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from flax import nnx
+from jaxtyping import Float
+from PIL import Image
+
+from deeppose_jax.boxes import Box, whole_image
+from deeppose_jax.cascade import Cascade
+from deeppose_jax.config import SCHEMA, PoseConfig
+from deeppose_jax.data.canvas import box_on_canvas, place
+from deeppose_jax.model_config import ModelConfig
+from deeppose_jax.predictor import map_to_image
+from deeppose_jax.skeleton import LSP, Skeleton
+from deeppose_jax.stages import as_stage, stage_network
+from engine_jax import model_file
+from engine_jax.batches import fitting_batch_size, map_batches
+from engine_jax.config import without_locations
+from engine_jax.errors import UserError
+from engine_jax.files import user_path
+from engine_jax.loop import best_variables
+from engine_jax.prediction import AnyImage, rgb_arrays
+from engine_jax.run_folder import RunFolder
+from engine_jax.state import graph_defs
+
+_BATCH = 32  # images a call, at most
+_LARGEST_BOX = 10  # times the image's longer side
+
+
+@dataclass(frozen=True)
+class StagePose:
+    """One stage's pose of a person.
+
+    Attributes:
+        joints: (x, y) in the image's pixels; (0, 0) is the centre of its top left pixel.
+        scales: the expected absolute error of either coordinate, in the image's pixels; None from a head that predicts
+            none.
+    """
+
+    joints: Float[np.ndarray, "k 2"]
+    scales: Float[np.ndarray, " k"] | None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The pose of a person.
+
+    Attributes:
+        box: (x0, y0, x1, y1) of the person in the image's pixels, as given.
+        stages: the pose after each stage of the cascade.
+    """
+
+    box: Box
+    stages: tuple[StagePose, ...]
+
+    @property
+    def joints(self) -> Float[np.ndarray, "k 2"]:
+        """The last stage's."""
+        return self.stages[-1].joints
+
+    @property
+    def scales(self) -> Float[np.ndarray, " k"] | None:
+        """The last stage's."""
+        return self.stages[-1].scales
+
+
+class PoseModel:
+    """A trained run, ready for images.
+
+    Attributes:
+        settings: the run's configuration.
+        skeleton: what the joints are.
+        cascade: all stages, with the best variables.
+    """
+
+    def __init__(self, settings: PoseConfig, skeleton: Skeleton, cascade: Cascade):
+        self.settings = settings
+        self.skeleton = skeleton
+        self.cascade = cascade
+
+    def predict(
+        self, images: Sequence[AnyImage] | AnyImage, boxes: Sequence[Box] | None = None
+    ) -> list[Prediction]:
+        """The pose of one person in each image.
+
+        Args:
+            images: uint8 RGB arrays [h, w, 3], PIL images or paths, of any sizes.
+            boxes: (x0, y0, x1, y1) of the person in each image, in its pixels; by default the whole image, as in
+                training on LSP.
+
+        Raises:
+            UserError: an array of another shape or type, a file that can't be read, or a box that is empty, outside of
+                its image, or more than ten times as large.
+        """
+        arrays = rgb_arrays(images)
+        if boxes is None:
+            boxes = [whole_image(array.shape[1], array.shape[0]) for array in arrays]
+        if len(boxes) != len(arrays):
+            raise UserError(f"boxes: {len(boxes)} for {len(arrays)} images; accepted: one for each")
+        if not arrays:
+            return []
+        inputs, to_image = self._canvases(arrays, boxes)
+        batch_size = fitting_batch_size(len(arrays), _BATCH)
+        stages = map_batches(lambda batch: self.cascade.predict(*batch), inputs, batch_size)
+        by_stage = [
+            (map_to_image(stage.joints, to_image), _in_image(stage.scales, to_image))
+            for stage in stages
+        ]
+        return [
+            Prediction(
+                box,
+                tuple(
+                    StagePose(joints[i], None if scales is None else scales[i])
+                    for joints, scales in by_stage
+                ),
+            )
+            for i, box in enumerate(boxes)
+        ]
+
+    def _canvases(
+        self, images: Sequence[np.ndarray], boxes: Sequence[Box]
+    ) -> tuple[tuple[np.ndarray, np.ndarray], Float[np.ndarray, "n 2 3"]]:
+        """The images' canvases [n, c, c, 3] with the boxes on them [n, 4], and the maps back to the images."""
+        canvases, regions, maps = [], [], []
+        for i, (image, box) in enumerate(zip(images, boxes, strict=True)):
+            _check_box(box, image, f"boxes[{i}]")
+            pixels, to_image = place(Image.fromarray(image), box, self.settings.data.canvas)
+            canvases.append(pixels)
+            regions.append(box_on_canvas(box, to_image))
+            maps.append(to_image)
+        return (np.stack(canvases), np.array(regions, np.float32)), np.stack(maps)
+
+
+def _check_box(box: Box, image: np.ndarray, name: str) -> None:
+    """Raises a UserError if a box is empty, shows nothing of its image, or is far larger than it."""
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = box
+    most = _LARGEST_BOX * max(width, height)
+    if not (x1 > x0 and y1 > y0):
+        raise UserError(f"{name}: {box}; accepted: (x0, y0, x1, y1) with x0 < x1 and y0 < y1")
+    if not (x1 - x0 <= most and y1 - y0 <= most):
+        raise UserError(
+            f"{name}: {box}; accepted: at most {most} pixels, {_LARGEST_BOX} times the longer side of the image"
+        )
+    if not (x1 > -0.5 and y1 > -0.5 and x0 < width - 0.5 and y0 < height - 0.5):
+        raise UserError(f"{name}: {box} is outside of its image, {width}x{height} pixels")
+
+
+def _in_image(
+    scales: Float[np.ndarray, "n k"] | None, to_image: Float[np.ndarray, "n 2 3"]
+) -> Float[np.ndarray, "n k"] | None:
+    return None if scales is None else scales * to_image[:, 0, 0, None]
+
+
+def load(source: str | Path) -> PoseModel:
+    """A trained model.
+
+    Args:
+        source: a run's folder, whose best variables are taken, or a file that `save` wrote.
+
+    Raises:
+        UserError: when the folder holds no run, one of another task, one without a checkpoint yet, or another
+            architecture's checkpoint; or when the file is damaged or holds no pose model.
+    """
+    return _from_file(user_path(source)) if user_path(source).is_file() else _from_run(source)
+
+
+def save(model: PoseModel, file: str | Path, half: bool = False) -> None:
+    """Writes a model to one safetensors file, from which `load` reads it on any machine.
+
+    Args:
+        model: of `load`.
+        file: is replaced if it is there.
+        half: write numbers of 16 bits, in half the space; predictions then differ by some hundredths of a pixel.
+
+    Raises:
+        UserError: when the file can't be written, or a weight is too large for 16 bits.
+    """
+    settings = without_locations(model.settings)
+    named = {  # The name of a file of weights says what training began from; its folder says nothing elsewhere.
+        "model": _without_folder(settings.model),
+        "refiner": dataclasses.replace(
+            settings.refiner, model=_without_folder(settings.refiner.model)
+        ),
+    }
+    stored = SCHEMA.to_stored(dataclasses.replace(settings, **named))
+    model_file.write(user_path(file), stored, model.cascade, half)
+
+
+def _without_folder(config: ModelConfig) -> ModelConfig:
+    return dataclasses.replace(config, weights=Path(config.weights).name)
+
+
+def _from_run(workdir: str | Path) -> PoseModel:
+    folder = RunFolder(workdir)
+    settings = folder.read_settings(SCHEMA)
+    skeleton = LSP
+    stages = []
+    for number in range(1, settings.stages + 1):
+        stage = settings.stage(number)
+        build = partial(stage_network, stage, skeleton.num_joints)
+        trained = stage.transfer.trained_at_end
+        best = best_variables(folder, stage.name, build, trained=trained)
+        network = nnx.merge(graph_defs(build).evaluate, best.params, best.model_state)
+        stages.append(as_stage(network, stage))
+    return PoseModel(settings, skeleton, Cascade(stages, settings.cascade, skeleton))
+
+
+def _from_file(path: Path) -> PoseModel:
+    settings = SCHEMA.from_stored(model_file.read_config(path), str(path), str(path))
+    skeleton = LSP
+    cascade = model_file.read_model(path, partial(_random_cascade, settings, skeleton))
+    return PoseModel(settings, skeleton, cascade)
+
+
+def _random_cascade(settings: PoseConfig, skeleton: Skeleton, *, rngs: nnx.Rngs) -> Cascade:
+    stages = [settings.stage(number) for number in range(1, settings.stages + 1)]
+    networks = [
+        as_stage(stage_network(stage, skeleton.num_joints, rngs=rngs), stage) for stage in stages
+    ]
+    return Cascade(networks, settings.cascade, skeleton)
