@@ -68,12 +68,20 @@ class Cascade(nnx.Module):
             canvases: square images, uint8, or float in [0, 1].
             boxes: b^0, (x0, y0, x1, y1) of the person in canvas pixels; by default the whole canvas.
         """
-        canvases = jnp.asarray(canvases)
-        if boxes is None:
-            n, c = canvases.shape[:2]
-            boxes = jnp.broadcast_to(jnp.array(whole_image(c, c)), (n, 4))
+        return self.predictor()(canvases, boxes)
+
+    def predictor(self) -> Callable[..., list[StagePoses]]:
+        """`predict` for many calls, which takes the variables out of the cascade once."""
         graphdef, variables = nnx.split(self)
-        return _predict(graphdef, variables, canvases, jnp.asarray(boxes, jnp.float32))
+
+        def predict(canvases: Any, boxes: Any = None) -> list[StagePoses]:
+            canvases = jnp.asarray(canvases)
+            if boxes is None:
+                n, c = canvases.shape[:2]
+                boxes = jnp.broadcast_to(jnp.array(whole_image(c, c)), (n, 4))
+            return _predict(graphdef, variables, canvases, jnp.asarray(boxes, jnp.float32))
+
+        return predict
 
 
 @partial(jax.jit, static_argnums=0)

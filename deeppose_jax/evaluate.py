@@ -1,17 +1,20 @@
-"""Scores predictions of any program on Leeds Sports Pose, from MATLAB files.
+"""Scores a model, or predictions of any program, on Leeds Sports Pose.
 
     python -m deeppose_jax.evaluate --joints joints.mat --predictions pred.mat --images 1001:2000
+    python -m deeppose_jax.evaluate --joints joints.mat --image-folder images --images 1001:2000
 
 --joints is the data set's own file: [3, 14, n] for LSP, [14, 3, n] for LSP Extended. --predictions
 holds `pred` [2, 14, n] in the same coordinates, joints in LSP's order: one pose for each image of
---images, or one for each image of --joints, of which those of --images are scored.
+--images, or one for each image of --joints, of which those of --images are scored. Without it the
+poses are those of a model, by default the one that comes with the package, on the whole images of
+--image-folder.
 
 LSP's observer-centric joints name left and right as the viewer sees them. --observer-centric renames
 the predictions of a model that was trained on person-centric joints in the same way, by the
 positions of its hips and shoulders.
 
-The mean-pose floor needs the images' sizes, which are in neither file; --image-folder is the folder
-of the images. Without it the floor is left out.
+The mean-pose floor needs the images' sizes, which are in neither file; without --image-folder it is
+left out.
 """
 
 import argparse
@@ -22,16 +25,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from deeppose_jax import metrics
 from deeppose_jax.data.mat_files import labelled_joints, read_array, read_joints
+from deeppose_jax.pose_model import load
 from deeppose_jax.skeleton import LSP, observer_centric
 from deeppose_jax.tables import score_table
 from engine_jax import cli
+from engine_jax.devices import check_devices
 from engine_jax.errors import UserError
 from engine_jax.files import read_file, user_path
 from engine_jax.image_files import images_in, read_bytes
 from engine_jax.images import read_image, upright_size
+
+_BATCH = 32  # images that a model is given at once
 
 
 def load_joints(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -68,6 +76,26 @@ def load_predictions(path: Path, chosen: slice, total: int) -> np.ndarray:
     if len(pred) != wanted:
         pred = pred[chosen]
     return np.where(np.isfinite(pred).all(-1, keepdims=True), pred, np.nan)
+
+
+def predict_poses(workdir: str | None, folder: Path, chosen: slice, total: int) -> np.ndarray:
+    """A model's poses on whole images, [m, 14, 2] in pixels that start at 1.
+
+    Args:
+        workdir: see `pose_model.load`.
+        folder: the images, one for each pose of --joints.
+        chosen: the images to predict.
+        total: poses in --joints.
+
+    Raises:
+        UserError: as `load`, `image_files` and `predict` do.
+    """
+    check_devices()
+    model, files = load(workdir), image_files(folder, total)[chosen]
+    poses = []
+    for start in tqdm(range(0, len(files), _BATCH), unit="batch", disable=None):
+        poses += [found.joints for found in model.predict(files[start : start + _BATCH])]
+    return np.stack(poses) + 1
 
 
 def parse_images(text: str | None, total: int) -> slice:
@@ -136,17 +164,27 @@ def mean_pose_predictions(
     return mean * side[chosen] + centres[chosen]
 
 
-def image_sizes(folder: Path, count: int) -> np.ndarray:
-    """Width and height of the images in a folder, upright, in the order of the numbers in their names: [n, 2].
+def image_files(folder: Path, count: int) -> list[Path]:
+    """The images in a folder, in the order of the numbers in their names.
 
     Raises:
-        UserError: when there is no such folder, or it has another number of images, or one can't be read.
+        UserError: when there is no such folder, or it has another number of images.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected the data set's images")
     files = images_in(folder)
     if len(files) != count:
         raise UserError(f"{folder}: {len(files)} images, but --joints has {count} poses")
+    return files
+
+
+def image_sizes(folder: Path, count: int) -> np.ndarray:
+    """Width and height of the images in a folder, upright, in the order of the numbers in their names: [n, 2].
+
+    Raises:
+        UserError: as `image_files` does, or when one can't be read.
+    """
+    files = image_files(folder, count)
     return np.array(
         [read_image(read_bytes(partial(read_file, f), str(f)), str(f), upright_size) for f in files]
     )
@@ -157,7 +195,13 @@ def main(args: argparse.Namespace) -> None:
     thresholds = parse_thresholds(args.thresholds)
     joints, labelled = load_joints(args.joints)
     chosen = parse_images(args.images, len(joints))
-    pred = load_predictions(args.predictions, chosen, len(joints))
+    if args.predictions is not None:
+        name, pred = args.predictions, load_predictions(args.predictions, chosen, len(joints))
+    elif args.image_folder is not None:
+        name = args.workdir or "the model that comes with the package"
+        pred = predict_poses(args.workdir, args.image_folder, chosen, len(joints))
+    else:
+        raise UserError("give --predictions, or --image-folder for a model's own predictions")
     missing = int(np.isnan(pred).any(-1).sum())
     if args.observer_centric:
         pred = observer_centric(pred, LSP)
@@ -175,7 +219,7 @@ def main(args: argparse.Namespace) -> None:
         print(json.dumps({**about, **result, "mean_pose": floor}, indent=2, allow_nan=False))
         return
     labels = {"PC": "person-centric", "OC": "observer-centric", None: "not stated (--labels)"}
-    print(f"{args.predictions}: images {image_range} ({result['images']})")
+    print(f"{name}: images {image_range} ({result['images']})")
     print(f"labels: {args.joints}, {labels[args.labels]}")
     if missing:
         print(f"{missing} of {pred[..., 0].size} predicted joints are missing and count as misses")
@@ -193,7 +237,13 @@ def parser() -> argparse.ArgumentParser:
     )
     add = result.add_argument
     add("--joints", type=user_path, required=True, help="the data set's joints.mat")
-    add("--predictions", type=user_path, required=True, help=".mat file with pred [2, 14, n]")
+    source = result.add_mutually_exclusive_group()
+    source.add_argument("--predictions", type=user_path, help=".mat file with pred [2, 14, n]")
+    source.add_argument(
+        "--workdir",
+        help="the folder of a finished run, or a model's file, to predict with (default: the model that comes with "
+        "the package)",
+    )
     add("--images", metavar="FIRST:LAST", help="from 1, both included (default: all)")
     add("--labels", choices=("PC", "OC"), help="convention of --joints; printed with the scores")
     add(
@@ -203,7 +253,11 @@ def parser() -> argparse.ArgumentParser:
         "model against observer-centric joints",
     )
     add("--thresholds", default="0.1,0.2,0.5", help="of PDJ (default: %(default)s)")
-    add("--image-folder", type=user_path, help="the data set's images, for the mean-pose floor")
+    add(
+        "--image-folder",
+        type=user_path,
+        help="the data set's images, to predict on and for the mean-pose floor",
+    )
     add("--json", action="store_true", help="print JSON and nothing else")
     return result
 

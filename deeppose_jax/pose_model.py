@@ -32,6 +32,9 @@ from engine_jax.state import graph_defs
 _BATCH = 32  # images a call, at most
 _LARGEST_BOX = 10  # times the image's longer side
 
+# The model that comes with the package; README.md beside it is its model card.
+PRETRAINED = Path(__file__).parent / "pretrained" / "pose.safetensors"
+
 
 @dataclass(frozen=True)
 class StagePose:
@@ -76,13 +79,14 @@ class PoseModel:
     Attributes:
         settings: the run's configuration.
         skeleton: what the joints are.
-        cascade: all stages, with the best variables.
+        cascade: all stages, with the best variables, which are taken from it once.
     """
 
     def __init__(self, settings: PoseConfig, skeleton: Skeleton, cascade: Cascade):
         self.settings = settings
         self.skeleton = skeleton
         self.cascade = cascade
+        self._predict = cascade.predictor()
 
     def predict(
         self, images: Sequence[AnyImage] | AnyImage, boxes: Sequence[Box] | None = None
@@ -107,7 +111,7 @@ class PoseModel:
             return []
         inputs, to_image = self._canvases(arrays, boxes)
         batch_size = fitting_batch_size(len(arrays), _BATCH)
-        stages = map_batches(lambda batch: self.cascade.predict(*batch), inputs, batch_size)
+        stages = map_batches(lambda batch: self._predict(*batch), inputs, batch_size)
         by_stage = [
             (map_to_image(stage.joints, to_image), _in_image(stage.scales, to_image))
             for stage in stages
@@ -158,17 +162,19 @@ def _in_image(
     return None if scales is None else scales * to_image[:, 0, 0, None]
 
 
-def load(source: str | Path) -> PoseModel:
+def load(source: str | Path | None = None) -> PoseModel:
     """A trained model.
 
     Args:
-        source: a run's folder, whose best variables are taken, or a file that `save` wrote.
+        source: a run's folder, whose best variables are taken, or a file that `save` wrote; by default the model that
+            comes with the package, see deeppose_jax/pretrained/README.md.
 
     Raises:
         UserError: when the folder holds no run, one of another task, one without a checkpoint yet, or another
             architecture's checkpoint; or when the file is damaged or holds no pose model.
     """
-    return _from_file(user_path(source)) if user_path(source).is_file() else _from_run(source)
+    path = PRETRAINED if source is None else user_path(source)
+    return _from_file(path) if path.is_file() else _from_run(path)
 
 
 def save(model: PoseModel, file: str | Path, half: bool = False) -> None:
@@ -197,7 +203,7 @@ def _without_folder(config: ModelConfig) -> ModelConfig:
     return dataclasses.replace(config, weights=Path(config.weights).name)
 
 
-def _from_run(workdir: str | Path) -> PoseModel:
+def _from_run(workdir: Path) -> PoseModel:
     folder = RunFolder(workdir)
     settings = folder.read_settings(SCHEMA)
     skeleton = LSP

@@ -1,6 +1,6 @@
-"""Estimates poses in images from the command line; in Python, `load(workdir).predict(images)`.
+"""Estimates poses in images from the command line; in Python, `load().predict(images)`.
 
-python -m deeppose_jax.predict --workdir RUN IMAGE_OR_FOLDER... --out DIR [--box x0,y0,x1,y1]
+python -m deeppose_jax.predict [--workdir RUN_OR_FILE] IMAGE_OR_FOLDER... --out DIR [--box x0,y0,x1,y1]
 """
 
 import argparse
@@ -71,7 +71,11 @@ def _box(text: str) -> Box:
 
 def parser() -> argparse.ArgumentParser:
     """The program's command line."""
-    command = prediction_parser("deeppose_jax.predict", (__doc__ or "").splitlines()[0])
+    command = prediction_parser(
+        "deeppose_jax.predict",
+        (__doc__ or "").splitlines()[0],
+        default_model="the one that comes with the package",
+    )
     command.add_argument(
         "--box",
         type=_box,

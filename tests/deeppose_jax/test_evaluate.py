@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from deeppose_jax import evaluate, metrics
+from deeppose_jax import evaluate, load, metrics, save
 from deeppose_jax.skeleton import LSP, observer_centric
 from engine_jax import cli
+from tests.deeppose_jax.cascades import random_cascade
 
 N = 6
 
@@ -269,3 +270,38 @@ def test_as_a_program(files):
     bad = subprocess.run([*command, folder / "none.mat"], capture_output=True, text=True)
     assert (bad.returncode, bad.stdout) == (1, "")
     assert bad.stderr.count("\n") == 1
+
+
+def test_a_models_own_poses_are_scored(files, tmp_path, monkeypatch, capsys):
+    folder, true, _ = files
+    images = tmp_path / "images"
+    images.mkdir()
+    rng = np.random.default_rng(1)
+    for i in range(N):
+        pixels = rng.integers(0, 256, (50, 40, 3), np.uint8)
+        Image.fromarray(pixels).save(images / f"im{i + 1}.png")
+    save(random_cascade("shared"), tmp_path / "model.safetensors")
+    argv = ["evaluate", "--joints", str(folder / "joints.mat"), "--images", "4:6", "--json"]
+    model = ["--workdir", str(tmp_path / "model.safetensors"), "--image-folder", str(images)]
+    monkeypatch.setattr(sys, "argv", [*argv, *model])
+    cli.run(evaluate.main, evaluate.parser())
+    found = json.loads(capsys.readouterr().out)
+    predicted = load(tmp_path / "model.safetensors").predict(
+        [images / f"im{i}.png" for i in (4, 5, 6)]
+    )
+    # MATLAB's pixels start at 1.
+    expected = metrics.score(
+        np.stack([pose.joints + 1 for pose in predicted]), true[3:], np.ones((3, 14), bool), LSP
+    )
+    assert found["pdj"] == expected["pdj"]
+    assert found["pcp_strict"] == expected["pcp_strict"]
+    assert found["mean_pose"] is not None
+
+
+def test_neither_predictions_nor_images_is_one_line(files, monkeypatch, capsys):
+    folder, _, _ = files
+    monkeypatch.setattr(sys, "argv", ["evaluate", "--joints", str(folder / "joints.mat")])
+    with pytest.raises(SystemExit):
+        cli.run(evaluate.main, evaluate.parser())
+    expected = "give --predictions, or --image-folder for a model's own predictions"
+    assert expected in capsys.readouterr().err
