@@ -28,6 +28,22 @@ TINY = (
     "--config.evaluation.bootstrap=20",
 )
 
+# Refiners beside it, by --config.stages and --config.refiner.form.
+REFINERS = (
+    "--config.refiner.model.input_size=24",
+    "--config.refiner.model.alexnet.widths=(4,4,4,4,4)",
+    "--config.refiner.model.alexnet.first_kernel=3",
+    "--config.refiner.model.alexnet.first_stride=1",
+    "--config.refiner.model.alexnet.norm=none",
+    "--config.refiner.model.hidden=(8,)",
+    "--config.refiner.model.dropout=0.2",
+    "--config.refiner.optimizer.learning_rate=1e-3",
+    "--config.refiner.train.batch_size=8",
+    "--config.refiner.train.epochs=2",
+    "--config.train.batch_size=8",
+    "--config.train.epochs=2",
+)
+
 
 def command(
     *arguments: object, preset: str = "augmented", config: str = "configs/pose.py"
