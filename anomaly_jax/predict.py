@@ -134,7 +134,7 @@ def main(args: argparse.Namespace) -> None:
     entries = predict_files(
         args,
         load_model,
-        AnomalyModel.predict,
+        lambda model, files, images: model.predict(images),
         _write_image,
         lambda model: {"thresholds": asdict(model.thresholds)},
     )

@@ -110,7 +110,7 @@ def load(workdir: str | Path) -> Classifier:
 
 def main(args: argparse.Namespace) -> None:
     """Writes predictions.json and prints a line for each image."""
-    predict_files(args, load, Classifier.predict, _entry)
+    predict_files(args, load, lambda model, files, images: model.predict(images), _entry)
 
 
 def _entry(model: Classifier, image: np.ndarray, found: Prediction, stem: Path) -> dict[str, Any]:

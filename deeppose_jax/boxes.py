@@ -17,6 +17,20 @@ def whole_image(width: float, height: float) -> Box:
     return -0.5, -0.5, width - 0.5, height - 0.5
 
 
+def enlarged(box: Box, factor: float) -> Box:
+    """The box `factor` times as wide and as high around the same centre."""
+    x0, y0, x1, y1 = box
+    dx, dy = (factor - 1) / 2 * (x1 - x0), (factor - 1) / 2 * (y1 - y0)
+    return x0 - dx, y0 - dy, x1 + dx, y1 + dy
+
+
+def clipped(box: Box, width: float, height: float) -> Box:
+    """The part of the box that is in an image."""
+    left, top, right, bottom = whole_image(width, height)
+    x0, y0, x1, y1 = box
+    return max(x0, left), max(y0, top), min(x1, right), min(y1, bottom)
+
+
 def centre_and_size(
     boxes: Float[Array, "*b 4"],
 ) -> tuple[Float[Array, "*b 2"], Float[Array, "*b 2"]]:

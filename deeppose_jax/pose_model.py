@@ -133,7 +133,7 @@ class PoseModel:
         """The images' canvases [n, c, c, 3] with the boxes on them [n, 4], and the maps back to the images."""
         canvases, regions, maps = [], [], []
         for i, (image, box) in enumerate(zip(images, boxes, strict=True)):
-            _check_box(box, image, f"boxes[{i}]")
+            check_box(box, image, f"boxes[{i}]")
             pixels, to_image = place(Image.fromarray(image), box, self.settings.data.canvas)
             canvases.append(pixels)
             regions.append(box_on_canvas(box, to_image))
@@ -141,7 +141,7 @@ class PoseModel:
         return (np.stack(canvases), np.array(regions, np.float32)), np.stack(maps)
 
 
-def _check_box(box: Box, image: np.ndarray, name: str) -> None:
+def check_box(box: Box, image: np.ndarray, name: str) -> None:
     """Raises a UserError if a box is empty, shows nothing of its image, or is far larger than it."""
     height, width = image.shape[:2]
     x0, y0, x1, y1 = box

@@ -1,60 +1,128 @@
 """Estimates poses in images from the command line; in Python, `load().predict(images)`.
 
-python -m deeppose_jax.predict [--workdir RUN_OR_FILE] IMAGE_OR_FOLDER... --out DIR [--box x0,y0,x1,y1]
+python -m deeppose_jax.predict [--workdir RUN_OR_FILE] IMAGE_OR_FOLDER... --out DIR [--box x0,y0,x1,y1 ...]
 """
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from deeppose_jax.boxes import Box
+from deeppose_jax.boxes import Box, clipped, enlarged, whole_image
+from deeppose_jax.person_boxes import PersonBox, PersonBoxes, read_boxes
 from deeppose_jax.plots import draw_skeleton
-from deeppose_jax.pose_model import PoseModel, Prediction, load
+from deeppose_jax.pose_model import PoseModel, Prediction, StagePose, check_box, load
 from deeppose_jax.skeleton import Skeleton
 from engine_jax import cli
+from engine_jax.files import user_path
 from engine_jax.plots import save
 from engine_jax.prediction import predict_files, prediction_parser
 
+FORMAT = 1  # of predictions.json
+
+
+@dataclass(frozen=True)
+class Person:
+    """A person in an image, and the pose in the box that the model was given."""
+
+    found: PersonBox
+    prediction: Prediction
+
 
 def main(args: argparse.Namespace) -> None:
-    """Writes predictions.json and a picture with the pose for each image."""
+    """Writes predictions.json and a picture with the poses for each image."""
+    boxes = None if args.boxes is None else read_boxes(args.boxes)
 
-    def predict(model: PoseModel, images: list[np.ndarray]) -> list[Prediction]:
-        return model.predict(images, None if args.box is None else [args.box] * len(images))
+    def predict(
+        model: PoseModel, files: list[Path], images: list[np.ndarray]
+    ) -> list[list[Person]]:
+        people = [
+            _people(file, image, args.box, boxes) for file, image in zip(files, images, strict=True)
+        ]
+        inputs = [
+            (image, _input_box(person, image, args.enlarge))
+            for image, found in zip(images, people, strict=True)
+            for person in found
+        ]
+        poses = iter(model.predict([image for image, _ in inputs], [box for _, box in inputs]))
+        return [[Person(person, next(poses)) for person in found] for found in people]
 
-    entries = predict_files(
-        args,
-        load,
-        predict,
-        _write_image,
-        lambda model: {"joint_names": list(model.skeleton.joints)},
+    def write(
+        model: PoseModel, image: np.ndarray, people: list[Person], stem: Path
+    ) -> dict[str, Any]:
+        save(_overlay(image, people, model.skeleton), f"{stem}.png")
+        return {"people": [_entry(person, args.stages) for person in people]}
+
+    def header(model: PoseModel) -> dict[str, Any]:
+        return {"format": FORMAT, "joint_names": list(model.skeleton.joints)}
+
+    entries = predict_files(args, load, predict, write, header)
+    poses = sum(len(entry["people"]) for entry in entries)
+    print(
+        f"{poses} poses in {len(entries)} images: {Path(args.out) / 'predictions.json'}, with one picture each"
     )
-    print(f"{len(entries)} poses in {Path(args.out) / 'predictions.json'}, with one picture each")
 
 
-def _write_image(
-    model: PoseModel, image: np.ndarray, found: Prediction, stem: Path
-) -> dict[str, Any]:
-    save(_overlay(image, found.joints, model.skeleton), f"{stem}.png")
+def _people(
+    file: Path, image: np.ndarray, given: Sequence[Box] | None, boxes: PersonBoxes | None
+) -> list[PersonBox]:
+    """Who is in an image: as the command line says, as the file of boxes says, or one person who fills it."""
+    if given is not None:
+        found = [PersonBox(box) for box in given]
+    elif boxes is not None:
+        found = boxes.of(file)
+    else:
+        return [PersonBox(whole_image(image.shape[1], image.shape[0]))]
+    for person in found:
+        check_box(person.box, image, str(file))
+    return found
+
+
+def _input_box(person: PersonBox, image: np.ndarray, factor: float) -> Box:
+    """The box with some of what is around the person, as in training's pictures, within the image."""
+    height, width = image.shape[:2]
+    return clipped(enlarged(person.box, factor), width, height)
+
+
+def _entry(person: Person, stages: bool) -> dict[str, Any]:
+    prediction = person.prediction
+    entry = {
+        "box": list(person.found.box),
+        "box_score": person.found.score,
+        "input_box": list(prediction.box),
+        **_pose_entry(prediction.stages[-1]),
+    }
+    if stages:
+        entry["stages"] = [_pose_entry(stage) for stage in prediction.stages]
+    return entry
+
+
+def _pose_entry(pose: StagePose) -> dict[str, Any]:
     return {
-        "box": list(found.box),
-        "joints": found.joints.round(3).tolist(),
-        "scales": None if found.scales is None else found.scales.round(3).tolist(),
+        "joints": pose.joints.round(3).tolist(),
+        "scales": None if pose.scales is None else pose.scales.round(3).tolist(),
     }
 
 
-def _overlay(image: np.ndarray, joints: np.ndarray, skeleton: Skeleton) -> Figure:
-    """The pose drawn on its image, at least 600 pixels on the longer side."""
+def _overlay(image: np.ndarray, people: Sequence[Person], skeleton: Skeleton) -> Figure:
+    """The poses drawn on their image, at least 600 pixels on the longer side, with the boxes if they aren't all."""
     height, width = image.shape[:2]
     zoom = max(1.0, 600 / max(height, width))
     figure = Figure(figsize=(width * zoom / 150, height * zoom / 150))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(image)
     axes.axis("off")
-    draw_skeleton(axes, joints, np.ones(len(joints), bool), skeleton)
+    for person in people:
+        joints = person.prediction.joints
+        draw_skeleton(axes, joints, np.ones(len(joints), bool), skeleton)
+        if person.found.box != whole_image(width, height):
+            x0, y0, x1, y1 = person.found.box
+            axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="white"))
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)
     return figure
@@ -69,6 +137,13 @@ def _box(text: str) -> Box:
     return x0, y0, x1, y1
 
 
+def _factor(text: str) -> float:
+    value = cli.finite(text)
+    if not 1 <= value <= 10:
+        raise argparse.ArgumentTypeError(f"{text!r}; accepted: 1 .. 10")
+    return value
+
+
 def parser() -> argparse.ArgumentParser:
     """The program's command line."""
     command = prediction_parser(
@@ -76,11 +151,26 @@ def parser() -> argparse.ArgumentParser:
         (__doc__ or "").splitlines()[0],
         default_model="the one that comes with the package",
     )
-    command.add_argument(
+    people = command.add_mutually_exclusive_group()
+    people.add_argument(
         "--box",
         type=_box,
-        action=cli.Once,
-        help="x0,y0,x1,y1 of the person, for all images; default: the whole image",
+        action="append",
+        help="x0,y0,x1,y1 of a person, for all images; once for each person; default: one person who fills the image",
+    )
+    people.add_argument(
+        "--boxes",
+        type=user_path,
+        help="a file with people's boxes: COCO JSON, or CSV with the columns file,x0,y0,x1,y1 and score if known",
+    )
+    command.add_argument(
+        "--enlarge",
+        type=_factor,
+        default=1.25,
+        help="how much larger than a box the model's input is, within the image (default: %(default)s)",
+    )
+    command.add_argument(
+        "--stages", action="store_true", help="write the poses of every stage of the cascade"
     )
     return command
 

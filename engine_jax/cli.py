@@ -63,15 +63,6 @@ def finite(text: str) -> float:
     return value
 
 
-class Once(argparse.Action):
-    """Stores a flag's value, and refuses the flag a second time."""
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        if getattr(namespace, self.dest) is not None:
-            parser.error(f"argument {option_string}: given twice; accepted: once, for all images")
-        setattr(namespace, self.dest, values)
-
-
 def _joined(arguments: Sequence[str]) -> list[str]:
     """The arguments with a flag and its negative value as one: of --box -5,0,9,9 argparse takes both for flags."""
     joined: list[str] = []

@@ -58,8 +58,21 @@ def images_in(folder: F) -> list[F]:
     return [file for _, file in sorted(images, key=lambda pair: pair[0])]  # pyright: ignore[reportReturnType]
 
 
-def image_paths(arguments: Sequence[str]) -> list[Path]:
+def images_below(folder: Path) -> list[Path]:
+    """The images in a folder and in the folders in it, a folder's own first, each in the natural order of names."""
+    found, below = images_in(folder), [path for path in folder.iterdir() if path.is_dir()]
+    for path in sorted(below, key=natural_order):
+        if not (is_hidden(path.name) or path.is_symlink()):  # A link may lead back.
+            found += images_below(path)
+    return found
+
+
+def image_paths(arguments: Sequence[str], recursive: bool = False) -> list[Path]:
     """Files as given, and the images of folders in the natural order of their names.
+
+    Args:
+        arguments: files and folders.
+        recursive: take the images of the folders in a folder too.
 
     Raises:
         UserError: for a name that isn't there, or a folder that holds no file with one of `SUFFIXES`.
@@ -70,9 +83,10 @@ def image_paths(arguments: Sequence[str]) -> list[Path]:
         if not os.path.lexists(path):
             raise UserError(f"{path}: no such file or folder")
         if path.is_dir():
-            inside = images_in(path)
+            inside = images_below(path) if recursive else images_in(path)
             if not inside:
-                raise UserError(f"{path}: no images here; accepted: {', '.join(SUFFIXES)}")
+                deeper = "" if recursive else "; --recursive looks into the folders in it"
+                raise UserError(f"{path}: no images here; accepted: {', '.join(SUFFIXES)}{deeper}")
             paths += inside
         else:
             paths.append(path)

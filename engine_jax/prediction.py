@@ -78,6 +78,9 @@ def prediction_parser(
         parser.add_argument("--workdir", help=about)
     parser.add_argument("--out", required=True, help="the folder to write to")
     parser.add_argument(
+        "--recursive", action="store_true", help="take the images of the folders in a folder too"
+    )
+    parser.add_argument(
         "--skip-unreadable", action="store_true", help="report and leave out what can't be read"
     )
     return parser
@@ -86,7 +89,7 @@ def prediction_parser(
 def predict_files(
     args: argparse.Namespace,
     load: Callable[[Any], T],
-    predict: Callable[[T, list[np.ndarray]], Sequence[Any]],
+    predict: Callable[[T, list[Path], list[np.ndarray]], Sequence[Any]],
     write: Callable[[T, np.ndarray, Any, Path], dict[str, Any]],
     header: Callable[[T], Mapping[str, Any]] = lambda model: {},
 ) -> list[dict[str, Any]]:
@@ -95,7 +98,7 @@ def predict_files(
     Args:
         args: of `prediction_parser`.
         load: makes the model of `args.workdir`.
-        predict: applies it to some images.
+        predict: applies it to the images of some files.
         write: writes what belongs to one image to files whose names begin with a path, and returns its entry.
         header: what predictions.json holds beside the entries.
 
@@ -107,7 +110,7 @@ def predict_files(
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     check_devices()
-    paths = image_paths(args.images)
+    paths = image_paths(args.images, args.recursive)
     model = load(args.workdir)
     out = user_path(args.out)
     make_folder(out)
@@ -115,7 +118,8 @@ def predict_files(
     try:
         with tqdm(total=len(paths), unit="image", disable=None) as bar:
             for batch in _batches(_read(paths, args.skip_unreadable, bar)):
-                found = predict(model, [image for _, image in batch])
+                files, images = [path for path, _ in batch], [image for _, image in batch]
+                found = predict(model, files, images)
                 for (path, image), prediction in zip(batch, found, strict=True):
                     stem = out / f"{len(entries) + 1:05d}_{_shortened(path.stem)}"
                     entries.append({"file": str(path), **write(model, image, prediction, stem)})

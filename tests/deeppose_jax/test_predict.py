@@ -43,22 +43,66 @@ def test_a_folder_gives_a_json_and_a_picture_for_each_image(run, images, tmp_pat
     assert len(written["predictions"]) == 20
     first = written["predictions"][0]
     assert first["file"] == str(images / "im0001.jpg")
+    (person,) = first["people"]
     with Image.open(first["file"]) as image:
-        assert first["box"] == [-0.5, -0.5, image.width - 0.5, image.height - 0.5]
+        whole = [-0.5, -0.5, image.width - 0.5, image.height - 0.5]
+        assert person["box"] == person["input_box"] == whole
+        assert person["box_score"] is None
         expected = load(run).predict([np.asarray(image)])[0].joints
-    np.testing.assert_allclose(first["joints"], expected, atol=2e-3)
+    np.testing.assert_allclose(person["joints"], expected, atol=2e-3)
     assert len(list((tmp_path / "out").glob("*.png"))) == 20
 
 
-def test_a_box_moves_the_prediction(run, images, tmp_path, monkeypatch):
+def test_each_box_is_a_person_and_is_enlarged_within_the_image(run, images, tmp_path, monkeypatch):
     image = images / "im0002.jpg"
-    box = ("--box", "10,12,40,60")
-    assert call(monkeypatch, image, "--workdir", run, "--out", tmp_path, *box) == 0
-    (found,) = json.loads((tmp_path / "predictions.json").read_text())["predictions"]
-    assert found["box"] == [10, 12, 40, 60]
     with Image.open(image) as opened:
-        expected = load(run).predict([opened], [(10.0, 12.0, 40.0, 60.0)])[0].joints
-    np.testing.assert_allclose(found["joints"], expected, atol=2e-3)
+        pixels = np.asarray(opened)
+    height, width = pixels.shape[:2]
+    boxes = ("--box", "10,12,30,52", "--box", "-5,0,25,40")
+    assert call(monkeypatch, image, "--workdir", run, "--out", tmp_path, "--stages", *boxes) == 0
+    (found,) = json.loads((tmp_path / "predictions.json").read_text())["predictions"]
+    first, second = found["people"]
+    assert (first["box"], second["box"]) == ([10, 12, 30, 52], [-5, 0, 25, 40])
+    assert first["input_box"] == [7.5, 7, 32.5, 57]
+    assert second["input_box"] == [-0.5, -0.5, 28.75, min(45, height - 0.5)]
+    assert width > 32
+    for person in (first, second):
+        box = tuple(person["input_box"])
+        expected = load(run).predict([pixels], [box])[0].joints
+        np.testing.assert_allclose(person["joints"], expected, atol=2e-3)
+        assert person["stages"] == [{"joints": person["joints"], "scales": None}]
+    assert np.abs(np.subtract(first["joints"], second["joints"])).max() > 1
+
+
+def test_a_file_of_boxes_says_who_is_where(run, images, tmp_path, monkeypatch):
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("file,x0,y0,x1,y1,score\nim0001.jpg,1,2,30,40,0.75\nim0001.jpg,5,6,20,30,\n")
+    files = (images / "im0001.jpg", images / "im0002.jpg")
+    arguments = ("--workdir", run, "--out", tmp_path / "out", "--boxes", boxes, "--enlarge", "1")
+    assert call(monkeypatch, *files, *arguments) == 0
+    found = json.loads((tmp_path / "out" / "predictions.json").read_text())["predictions"]
+    assert [len(entry["people"]) for entry in found] == [2, 0]
+    scored, other = found[0]["people"]
+    assert (scored["input_box"], scored["box_score"]) == ([1, 2, 30, 40], 0.75)
+    assert (other["input_box"], other["box_score"]) == ([5, 6, 20, 30], None)
+    assert len(list((tmp_path / "out").glob("*.png"))) == 2
+
+
+def test_folders_in_a_folder_are_looked_into_where_asked(
+    run, images, tmp_path, monkeypatch, capsys
+):
+    deep = tmp_path / "all" / "more"
+    deep.mkdir(parents=True)
+    for name in ("im0003.jpg", "im0010.jpg"):
+        (deep / name).write_bytes((images / name).read_bytes())
+    arguments = ("--workdir", run, "--out", tmp_path / "out")
+    assert call(monkeypatch, tmp_path / "all", *arguments) == 1
+    assert "--recursive looks into the folders in it" in capsys.readouterr().err
+    assert call(monkeypatch, tmp_path / "all", *arguments, "--recursive") == 0
+    found = json.loads((tmp_path / "out" / "predictions.json").read_text())["predictions"]
+    assert [entry["file"] for entry in found] == [
+        str(deep / name) for name in ("im0003.jpg", "im0010.jpg")
+    ]
 
 
 def test_bad_input_gets_one_line(run, images, tmp_path, monkeypatch, capsys):
@@ -71,7 +115,11 @@ def test_bad_input_gets_one_line(run, images, tmp_path, monkeypatch, capsys):
         ((empty, "--workdir", run), "empty: no images here; accepted: .png"),
         ((broken, "--workdir", run), "broken.png"),
         ((good, "--workdir", tmp_path), "not a run's folder"),
-        ((good, "--workdir", run, "--box", "-50,-50,-10,-10"), "is outside of its image"),
+        (
+            (good, "--workdir", run, "--box", "5,5,9,9", "--box", "-50,-50,-10,-10"),
+            "im0001.jpg: (-50.0, -50.0, -10.0, -10.0) is outside of its image",
+        ),
+        ((good, "--workdir", run, "--boxes", tmp_path / "no.csv"), "no.csv: can't be read"),
         ((good, "--workdir", run, "--box", "5,0,5,9"), "accepted: (x0, y0, x1, y1) with x0 < x1"),
         ((good, "--workdir", run, "--box", "0,0,9e9,9"), "10 times the longer side of the image"),
     ):

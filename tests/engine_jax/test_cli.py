@@ -12,7 +12,7 @@ from engine_jax.files import user_path
 def values(monkeypatch, *arguments):
     parser = argparse.ArgumentParser()
     parser.add_argument("--threshold", type=cli.finite)
-    parser.add_argument("--box", action=cli.Once)
+    parser.add_argument("--box")
     parser.add_argument("rest", nargs="*")
     found = []
     monkeypatch.setattr(sys, "argv", ["program", *arguments])
@@ -31,12 +31,6 @@ def test_numbers_that_are_not_finite_are_refused(monkeypatch, capsys, text):
     with pytest.raises(SystemExit):
         values(monkeypatch, "--threshold", text)
     assert f"--threshold: {text!r}; accepted: a finite number" in capsys.readouterr().err
-
-
-def test_a_flag_for_all_images_is_given_once(monkeypatch, capsys):
-    with pytest.raises(SystemExit):
-        values(monkeypatch, "--box=1", "--box=2")
-    assert "--box: given twice" in capsys.readouterr().err
 
 
 def test_a_tilde_is_the_home_folder(monkeypatch):

@@ -1,0 +1,108 @@
+"""Boxes of people that a detector found, from a file: COCO JSON or CSV."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deeppose_jax.boxes import Box
+from engine_jax.errors import UserError, reason
+from engine_jax.files import read_file
+
+_COLUMNS = ("file", "x0", "y0", "x1", "y1")
+
+
+@dataclass(frozen=True)
+class PersonBox:
+    """Where a person is in an image.
+
+    Attributes:
+        box: (x0, y0, x1, y1) in the image's pixels.
+        score: the detector's; None if it gave none.
+    """
+
+    box: Box
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class PersonBoxes:
+    """The boxes of a file, by the image that they are in: its name, with or without its ending, or its number."""
+
+    by_image: Mapping[str, Sequence[PersonBox]]
+
+    def of(self, image: Path) -> list[PersonBox]:
+        """The boxes in an image; none if the file has none."""
+        names = {image.name, image.stem}
+        if image.stem.isdecimal():  # COCO's 000000000139.jpg is its image 139.
+            names.add(str(int(image.stem)))
+        return [box for name in sorted(names) for box in self.by_image.get(name, ())]
+
+
+def read_boxes(path: Path) -> PersonBoxes:
+    """Reads boxes from a file.
+
+    CSV begins with the line "file,x0,y0,x1,y1", with a column "score" if there are scores, in the coordinates of
+    `deeppose_jax.boxes`. JSON is COCO's, a data set with `images` and `annotations` or a detector's list of results, of
+    which category 1, people, is taken; its boxes (x, y, width, height) start at the corner of the top left pixel.
+
+    Raises:
+        UserError: when the file can't be read or holds anything else.
+    """
+    try:
+        text = read_file(path).decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({reason(error)})") from error
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not text; accepted: COCO JSON, or CSV") from None
+    try:
+        pairs = _from_json(text) if text.lstrip()[:1] in ("[", "{") else _from_csv(text)
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        said = f"no {error}" if isinstance(error, KeyError) else reason(error)
+        raise UserError(
+            f"{path}: {said}; accepted: COCO JSON, or CSV with the columns {', '.join(_COLUMNS)}"
+        ) from error
+    by_image: dict[str, list[PersonBox]] = {}
+    for image, box in pairs:
+        by_image.setdefault(image, []).append(box)
+    return PersonBoxes(by_image)
+
+
+def _from_csv(text: str) -> list[tuple[str, PersonBox]]:
+    rows = csv.DictReader(io.StringIO(text))
+    if missing := [name for name in _COLUMNS if name not in (rows.fieldnames or ())]:
+        raise ValueError(f"no column {missing[0]}")
+    return [
+        (row["file"], _person([row[name] for name in _COLUMNS[1:]], row.get("score") or None))
+        for row in rows
+    ]
+
+
+def _from_json(text: str) -> list[tuple[str, PersonBox]]:
+    held = json.loads(text)
+    names: dict[Any, str] = {}
+    if isinstance(held, dict):
+        names = {image["id"]: image["file_name"] for image in held["images"]}
+        held = held["annotations"]
+    found = []
+    for entry in held:
+        if entry.get("category_id", 1) != 1:
+            continue
+        x, y, width, height = entry["bbox"]
+        corners = (x - 0.5, y - 0.5, x + width - 0.5, y + height - 0.5)
+        name = names.get(entry["image_id"], str(entry["image_id"]))
+        found.append((name, _person(corners, entry.get("score"))))
+    return found
+
+
+def _person(corners: Sequence[Any], score: Any) -> PersonBox:
+    numbers = [float(value) for value in corners]
+    known = None if score is None else float(score)
+    if not all(math.isfinite(value) for value in (*numbers, known or 0.0)):
+        raise ValueError(f"box {numbers} with score {known}")
+    x0, y0, x1, y1 = numbers
+    return PersonBox((x0, y0, x1, y1), known)
