@@ -37,6 +37,7 @@ def base() -> ConfigDict:
             "preset": "",
             "seed": 0,
             "stages": 1,
+            "border": "mean",
             "data": {
                 "dataset": "lsp",
                 "dir": "",

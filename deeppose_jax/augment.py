@@ -1,6 +1,7 @@
 """Training samples, inside jit: random geometry, crops, random pixels, normalisation."""
 
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -12,19 +13,31 @@ from convnets_jax.imagenet import normalise
 from deeppose_jax import affine, codec
 from deeppose_jax.boxes import centre_and_size, mapped
 from deeppose_jax.config import AugmentConfig
-from deeppose_jax.crops import as_float, crop_boxes
+from deeppose_jax.crops import Border, crop_boxes
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.displacements import Displacements, ObservedDisplacements, simulate
 from deeppose_jax.refiner_boxes import refiner_boxes, smallest_diam, to_frame
 from deeppose_jax.skeleton import Skeleton
 from engine_jax.blur import gaussian_blur
-from engine_jax.warp import warp
 
 
 def augmented_samples(
-    key: jax.Array, batch: PoseSet, size: int, augment: AugmentConfig, skeleton: Skeleton
+    key: jax.Array,
+    batch: PoseSet,
+    size: int,
+    augment: AugmentConfig,
+    skeleton: Skeleton,
+    border: Border = "mean",
 ) -> tuple[Float[Array, "n size size 3"], Float[Array, "n k 2"], Bool[Array, "n k"]]:
     """Stage 1's training samples, randomly augmented.
+
+    Args:
+        key: of all random draws.
+        batch: n images.
+        size: side of the inputs in pixels.
+        augment: the random changes.
+        skeleton: what the joints are.
+        border: see `crop_boxes`.
 
     Returns:
         inputs: the network's inputs.
@@ -34,11 +47,8 @@ def augmented_samples(
     geometry, pixels = jax.random.split(key)
     maps, flipped = random_maps(geometry, batch.boxes, augment)
     moved = move_joints(batch, maps, flipped, skeleton)
-    if augment.rotation:
-        to_input = affine.compose(affine.box_to_pixels(batch.boxes, size), maps)
-        images = warp(as_float(batch.canvases), affine.invert(to_input), size)
-    else:
-        images = moved_crops(batch.canvases, batch.boxes[:, None], maps, flipped, size)[:, 0]
+    crop = partial(_rotated_crops if augment.rotation else moved_crops, border=border)
+    images = crop(batch.canvases, batch.boxes[:, None], maps, flipped, size)[:, 0]
     images = random_pixels(pixels, images, augment)
     return normalise(images), codec.encode(moved.joints, moved.boxes), moved.labelled
 
@@ -69,8 +79,12 @@ def refiner_samples(
     *,
     sigma: float,
     joints_per_image: int = 0,
+    border: Border = "mean",
 ) -> RefinerSamples:
     """Crops around simulated predictions of the previous stage, of augmented images (DeepPose, section 3.2).
+
+    A joint's box follows the joint, and its size the torso's, so that neither translation nor scale would change what a
+    crop shows: both are left out.
 
     Args:
         key: of all random draws.
@@ -81,7 +95,9 @@ def refiner_samples(
         displacements: of the previous stage's predictions from the true joints.
         sigma: side of a joint's box, in units of diam.
         joints_per_image: m, crops of each image, around joints drawn at random; 0 is one for each joint.
+        border: see `crop_boxes`.
     """
+    augment = replace(augment, translation=0.0, scale=0.0)
     geometry, draw, choice, pixels = jax.random.split(key, 4)
     maps, flipped = random_maps(geometry, batch.boxes, augment)
     moved = move_joints(batch, maps, flipped, skeleton)
@@ -94,12 +110,8 @@ def refiner_samples(
     joints = _some_joints(choice, moved.labelled, joints_per_image)
     rows = jnp.arange(len(batch))[:, None]
 
-    if augment.rotation:
-        canvas = batch.canvases.shape[1]
-        rotated = warp(as_float(batch.canvases), affine.invert(maps), canvas)
-        crops = crop_boxes(rotated, regions[rows, joints], size)
-    else:
-        crops = moved_crops(batch.canvases, regions[rows, joints], maps, flipped, size)
+    crop = partial(_rotated_crops if augment.rotation else moved_crops, border=border)
+    crops = crop(batch.canvases, regions[rows, joints], maps, flipped, size)
     changed = random_pixels(pixels, crops.reshape(-1, *crops.shape[2:]), augment)
     return RefinerSamples(
         inputs=normalise(changed).reshape(crops.shape),
@@ -115,6 +127,7 @@ def moved_crops(
     maps: Float[Array, "n 2 3"],
     flipped: Bool[Array, " n"],
     size: int,
+    border: Border = "mean",
 ) -> Float[Array, "n m size size 3"]:
     """Crops, in [0, 1], of canvases moved by maps that don't rotate.
 
@@ -127,9 +140,23 @@ def moved_crops(
         maps: from canvases to moved canvases.
         flipped: which maps mirror left and right.
         size: side of the crops in pixels.
+        border: see `crop_boxes`.
     """
-    crops = crop_boxes(canvases, mapped(boxes, affine.invert(maps)), size)
+    crops = crop_boxes(canvases, mapped(boxes, affine.invert(maps)), size, border=border)
     return jnp.where(flipped[:, None, None, None, None], crops[..., ::-1, :], crops)
+
+
+def _rotated_crops(
+    canvases: UInt8[Array, "n c c 3"] | Float[Array, "n c c 3"],
+    boxes: Float[Array, "n m 4"],
+    maps: Float[Array, "n 2 3"],
+    flipped: Bool[Array, " n"],
+    size: int,
+    border: Border = "mean",
+) -> Float[Array, "n m size size 3"]:
+    """As `moved_crops`, for any similarities."""
+    del flipped
+    return crop_boxes(canvases, boxes, size, maps=affine.invert(maps), border=border)
 
 
 def _some_joints(key: jax.Array, labelled: Bool[Array, "n k"], count: int) -> Int[Array, "n m"]:

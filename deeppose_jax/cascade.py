@@ -104,7 +104,8 @@ def first_stage(
     skeleton: Skeleton,
 ) -> StagePoses:
     """Stage 1: y^1 = N^-1(psi(N(x; b^0)); b^0) (DeepPose, equation 5)."""
-    inputs = normalise(crop_boxes(canvases, boxes[:, None], config.input_size)[:, 0])
+    crops = crop_boxes(canvases, boxes[:, None], config.input_size, border=config.border)[:, 0]
+    inputs = normalise(crops)
     estimate = flip_tested(network, inputs, skeleton, config.flip_test)
     scales = None
     if estimate.scales is not None:
@@ -122,7 +123,8 @@ def refine(
 ) -> StagePoses:
     """Stage s: y_i^s = y_i^{s-1} + N^-1(psi_i(N(x; b_i)); b_i) (DeepPose, equations 6 and 7); `boxes` are b^0."""
     regions = boxes_around(previous.joints, boxes, config.sigma, skeleton)
-    inputs = normalise(crop_boxes(canvases, regions, config.refiner_size))
+    crops = crop_boxes(canvases, regions, config.refiner_size, border=config.border)
+    inputs = normalise(crops)
     estimate = flip_tested(network, inputs, skeleton, config.flip_test)
     return combine_estimates(estimate, previous, regions, config.combine)
 

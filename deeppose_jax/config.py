@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from convnets_jax.transfer import TransferConfig, without_frozen_counts
+from deeppose_jax.crops import Border
 from deeppose_jax.model_config import ModelConfig
 from engine_jax.config import AtLeastOne, AtLeastZero, Fraction, Location, Positive, Range
 from engine_jax.errors import UserError
@@ -58,8 +59,8 @@ class AugmentConfig:
 
     Attributes:
         rotation: degrees to either side.
-        scale: log2 of the zoom to either side; 0.5 is from 0.71 to 1.41.
-        translation: parts of the box to either side, horizontally and vertically.
+        scale: log2 of the zoom to either side; 0.5 is from 0.71 to 1.41; of stage 1 only.
+        translation: parts of the box to either side, horizontally and vertically; of stage 1 only.
         flip: mirror half of the images, and swap left and right joints.
         brightness: added to all channels, of the value range, to either side.
         contrast: log2 of the factor to either side.
@@ -175,6 +176,7 @@ class CascadeConfig:
         sigma: side of a joint's box, in units of diam of the previous stage's pose.
         combine: as `RefinerConfig.combine`.
         flip_test: average each stage's estimates for the crops and their mirror images.
+        border: as `PoseConfig.border`.
     """
 
     input_size: int = 220
@@ -182,6 +184,7 @@ class CascadeConfig:
     sigma: float = 2.0
     combine: Literal["replace", "weighted"] = "replace"
     flip_test: bool = False
+    border: Border = "mean"
 
 
 @dataclass(frozen=True)
@@ -196,6 +199,8 @@ class PoseConfig:
         train: how long stage 1 is trained.
         transfer: which of its parts are trained: "backbone", "head" and what is in them.
         refiner: the stages after it.
+        border: what crops show outside of a canvas: its "mean" colour, which also fills canvases beyond the image; or
+            "black", as in runs that were stored without this field.
     """
 
     task: Literal["pose"]
@@ -210,6 +215,7 @@ class PoseConfig:
     transfer: TransferConfig
     refiner: RefinerConfig
     evaluation: EvaluationConfig
+    border: Border = "black"
 
     def stage(self, number: int) -> StageConfig:
         """The stage of a number, counted from 1."""
@@ -230,11 +236,17 @@ class PoseConfig:
             sigma=self.refiner.sigma,
             combine=self.refiner.combine,
             flip_test=self.evaluation.flip_test,
+            border=self.border,
         )
 
     def __post_init__(self):
         self.model.check("config.model")
         self.transfer.check(self.train.epochs)
+        if self.data.dataset == "lsp_and_extended" and self.data.labels == "OC":
+            raise UserError(
+                "config.data.labels: 'OC', but LSP Extended is labelled person-centric, so that left would mean two "
+                "things; accepted: 'PC', or config.data.dataset='lsp'"
+            )
         if self.stages == 1:
             return
         refiner = self.refiner

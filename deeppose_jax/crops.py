@@ -14,8 +14,10 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from deeppose_jax.boxes import centre_and_size
 from engine_jax.devices import platform
+from engine_jax.warp import bilinear
 
 Form = Literal["auto", "matmul", "gather"]
+Border = Literal["mean", "black"]
 
 # Level pixels from one crop pixel to the next, at most: with more, bilinear interpolation would skip some.
 _STRIDE = 2
@@ -37,14 +39,16 @@ def crop_boxes(
     boxes: Float[Array, "n k 4"],
     size: int,
     *,
+    maps: Float[Array, "n 2 3"] | None = None,
+    border: Border = "mean",
     form: Form = "auto",
 ) -> Float[Array, "n k size size d"]:
     """N(x; b), the crop of image x by box b at the network's size (DeepPose, section 3.1), anti-aliased.
 
     `affine.box_to_pixels(boxes, size)` are the maps from canvas pixels to crop pixels: a box's edges lie on the outer
-    edges of its crop's outer pixels. Outside of the canvas everything is 0. Boxes whose longer side is at most
-    2 * size are interpolated from the canvas itself. Larger ones are read from a coarser level, which is chosen by the
-    longer side alone: a box that is much longer than wide comes out softer across than necessary.
+    edges of its crop's outer pixels. Boxes whose longer side is at most 2 * size are interpolated from the canvas
+    itself. Larger ones are read from a coarser level, which is chosen by the longer side alone: a box that is much
+    longer than wide comes out softer across than necessary.
 
     Differentiable in float canvases, and in the boxes except where the level changes.
 
@@ -52,6 +56,10 @@ def crop_boxes(
         canvases: uint8 in [0, 255], which becomes [0, 1], or float, which stays as it is.
         boxes: (x0, y0, x1, y1) in canvas pixels, x0 < x1 and y0 < y1. They may leave the canvas.
         size: s, pixels a side of the crops.
+        maps: similarities from the plane in which the boxes stand upright to the canvases, so that crops are rotated or
+            mirrored with one resampling; None where the boxes stand on the canvases themselves.
+        border: what crops show outside of a canvas: its "mean" colour, which `data.canvas` fills canvases with too, or
+            "black".
         form: how to interpolate; results are the same. "matmul" cuts a window around each box and multiplies it by a
             matrix of weights from either side, "gather" reads the four neighbours of each pixel. "auto" is "matmul"
             on TPU and "gather" elsewhere.
@@ -63,20 +71,48 @@ def crop_boxes(
     _check(canvases, boxes, size, form)
     if form == "auto":
         form = "matmul" if platform() == "tpu" else "gather"
+    if maps is not None:
+        form = "gather"
     # Crop pixels lie within `_STRIDE` * (size - 1) of each other; the rest is for both neighbours of the last, and
     # for rounding.
     window = _STRIDE * size + 2 if form == "matmul" else 1
-    atlas, regions = _pyramid(as_float(canvases), window)
+    images = as_float(canvases)
+    # Beyond a canvas the pyramid is 0: of what differs from the border's colour.
+    outside = images.mean((1, 2), keepdims=True) if border == "mean" else jnp.zeros(())
+    atlas, regions = _pyramid(images - outside, window)
+    crops = _read(atlas, regions, boxes, size, maps, window if form == "matmul" else None)
+    return crops + (outside[:, None] if border == "mean" else outside)
 
+
+def _read(
+    atlas: Float[Array, "n rows columns d"],
+    regions: _Region,
+    boxes: Float[Array, "n k 4"],
+    size: int,
+    maps: Float[Array, "n 2 3"] | None,
+    window: int | None,
+) -> Float[Array, "n k size size d"]:
+    """The crops from a pyramid, by windows of a given side or, without one, pixel by pixel."""
     centres, extents = centre_and_size(boxes)  # [n, k, 2]
+    longer = extents.max(-1)
+    if maps is not None:  # A similarity scales by the root of its determinant.
+        scales = jnp.abs(maps[:, 0, 0] * maps[:, 1, 1] - maps[:, 0, 1] * maps[:, 1, 0]) ** 0.5
+        longer = longer * scales[:, None]
     limits = _ROUNDING * _STRIDE * size * regions.shrink[:-1]
-    level = (extents.max(-1)[..., None] > limits).sum(-1)  # [n, k]
+    level = (longer[..., None] > limits).sum(-1)  # [n, k]
     region = jax.tree.map(lambda values: values[level], regions)
     offset = (jnp.arange(size) - (size - 1) / 2) / size
     points = centres[..., None] + extents[..., None] * offset  # [n, k, 2, s], canvas pixels
+    if maps is not None:
+        grids = jnp.broadcast_to(points[..., None, :], (*points.shape[:-1], size, size))
+        x, y = grids[:, :, 0], grids[:, :, 1].swapaxes(-1, -2)
+        # Written out: a TPU's matrix product would round coordinates.
+        rows = maps[:, None, :, None, None]  # [n, 1, 2, 1, 1, 3]
+        moved = rows[..., 0] * x[:, :, None] + rows[..., 1] * y[:, :, None] + rows[..., 2]
+        moved = (moved + 0.5) / region.shrink[..., None, None, None] - 0.5
+        return jax.vmap(jax.vmap(_gather_grid, (None, 0, 0)))(atlas, region, moved)
     points = (points + 0.5) / region.shrink[..., None, None] - 0.5  # the level's pixels
-
-    if form == "matmul":
+    if window is not None:
         read = jax.vmap(_multiply, (None, 0, 0, None))
         return jax.vmap(read, (0, 0, 0, None))(atlas, region, points, window)
     return jax.vmap(jax.vmap(_gather, (None, 0, 0)))(atlas, region, points)
@@ -184,3 +220,18 @@ def _gather(
         return down[y] * across[x] * atlas[rows[y][:, None], columns[x]]
 
     return neighbour(0, 0) + neighbour(0, 1) + neighbour(1, 0) + neighbour(1, 1)
+
+
+def _gather_grid(
+    atlas: Float[Array, "rows columns d"], region: _Region, points: Float[Array, "2 s s"]
+) -> Float[Array, "s s d"]:
+    """As `_gather`, at points that don't lie on the rows and columns of a level."""
+
+    def pixels(rows: Int[Array, "s s"], columns: Int[Array, "s s"]) -> Float[Array, "s s d"]:
+        inside = (rows >= 0) & (rows < region.side) & (columns >= 0) & (columns < region.side)
+        last = region.side - 1
+        rows, columns = jnp.clip(rows, 0, last), jnp.clip(columns, 0, last)
+        found = atlas[region.row + rows, region.column + columns]
+        return jnp.where(inside[..., None], found, 0)
+
+    return bilinear(pixels, points[1], points[0])

@@ -20,7 +20,7 @@ def published_weights(config: ModelConfig) -> dict[str, jax.Array]:
     # Imported late: training from random weights doesn't need its reader of files.
     from convnets_jax import torchvision
 
-    features = abstract_model(partial(zoo.create_features, config.backbone))
+    features = abstract_model(partial(zoo.create_features, config.zoo_name))
     torchvision.load(features, config.weights)
     place = "backbone.bottom_up" if config.top_down else "backbone"
     return {f"{place}.{name}": array for name, array in variables_by_name(features).items()}

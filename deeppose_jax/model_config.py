@@ -51,8 +51,9 @@ class ModelConfig:
 
     Attributes:
         input_size: pixels a side of the network's square input.
-        backbone: "alexnet" (the papers) or "compact", whose layers stand below; or any name of `convnets_jax.zoo` but
-            its "alexnet", as that is torchvision's form: "resnet18", "vgg11_bn", "mobilenet_v1_050".
+        backbone: "alexnet" (the papers) or "compact", whose layers stand below; "torchvision_alexnet", the form that
+            torchvision's weights are of; or any other name of `convnets_jax.zoo`: "resnet18", "vgg11_bn",
+            "mobilenet_v1_050".
         alexnet: the layers of "alexnet".
         compact: the layers of "compact".
         weights: torchvision's weights for a backbone of the zoo, a .safetensors or .pth file, from which training
@@ -113,12 +114,16 @@ class ModelConfig:
         """Whether the backbone is one of `convnets_jax.zoo`."""
         return self.backbone not in ("alexnet", "compact")
 
+    @property
+    def zoo_name(self) -> str:
+        """The backbone's name in `convnets_jax.zoo`, whose "alexnet" is torchvision's."""
+        return self.backbone.removeprefix("torchvision_")
+
     def check(self, path: str) -> None:
         """Raises a UserError, which calls this configuration `path`, if values contradict each other."""
-        if self.backbone != "compact" and self.backbone not in zoo.MODELS:
-            raise UserError(
-                f"{path}.backbone: {self.backbone!r}; accepted: compact, {', '.join(zoo.MODELS)}"
-            )
+        names = ("compact", "torchvision_alexnet", *zoo.MODELS)
+        if self.backbone not in names:
+            raise UserError(f"{path}.backbone: {self.backbone!r}; accepted: {', '.join(names)}")
         if self.integral and self.pool != "none":
             raise UserError(
                 f"{path}.pool: {self.pool!r} leaves head {self.head!r} no map; accepted: 'none'"
@@ -127,5 +132,5 @@ class ModelConfig:
             field, accepted = ("weights", "''") if self.weights else ("top_down", "0")
             raise UserError(
                 f"{path}.{field}: {getattr(self, field)!r} with backbone {self.backbone!r}; accepted: {accepted}, "
-                "or a backbone of convnets_jax.zoo such as 'resnet18'"
+                "or a backbone of convnets_jax.zoo such as 'resnet18' or 'torchvision_alexnet'"
             )

@@ -61,7 +61,7 @@ def _backbone(config: ModelConfig, dtype: DTypeLike, rngs: nnx.Rngs) -> Any:
             **asdict(config.alexnet),
         )
         return AlexNetFeatures(layers, dtype=dtype, rngs=rngs)
-    features = zoo.create_features(config.backbone, dtype=dtype, rngs=rngs)
+    features = zoo.create_features(config.zoo_name, dtype=dtype, rngs=rngs)
     if config.top_down:
         return TopDownFeatures(features, config.top_down, dtype=dtype, rngs=rngs)
     return features

@@ -12,7 +12,7 @@ from scipy.io import savemat
 
 from deeppose_jax import metrics, plots, published, tables
 from deeppose_jax.config import PoseConfig
-from deeppose_jax.crops import crop_boxes
+from deeppose_jax.crops import Border, crop_boxes
 from deeppose_jax.data.load import Part, Parts
 from deeppose_jax.mean_pose import mean_pose_joints
 from deeppose_jax.predictor import to_image_pixels
@@ -179,16 +179,18 @@ def _write_cascade(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) 
         save(figure, path)
     for before, stage in itertools.pairwise(stages):
         with drawing(plotted / f"{stage.config.name}_crops.png") as path:
-            save(_crops(part, int(chosen[0]), stage, skeleton), path)
+            save(_crops(part, int(chosen[0]), stage, run.settings.border, skeleton), path)
         with drawing(plotted / f"{stage.config.name}_displacements.png") as path:
             save(_clouds(run, before), path)
 
 
-def _crops(part: Part, image: int, stage: TrainedStage, skeleton: Skeleton) -> Figure:
+def _crops(
+    part: Part, image: int, stage: TrainedStage, border: Border, skeleton: Skeleton
+) -> Figure:
     found, test = stage.predictions["test"].stage, part.poses
     boxes = found.boxes[image]
     size = stage.config.model.input_size
-    crops = crop_boxes(test.canvases[image][None], boxes[None], size)[0]
+    crops = crop_boxes(test.canvases[image][None], boxes[None], size, border=border)[0]
     return plots.refiner_crops(
         np.clip(crops, 0, 1),
         np.asarray(to_frame(found.joints[image], boxes)),

@@ -38,7 +38,7 @@ def train_step(
     """
     augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
     inputs, targets, labelled = augmented_samples(
-        augment_key, batch, settings.model.input_size, settings.augment, skeleton
+        augment_key, batch, settings.model.input_size, settings.augment, skeleton, settings.border
     )
 
     def loss_of(params: Any) -> tuple[jax.Array, Any]:
@@ -74,6 +74,7 @@ def shared_refiner_step(
         displacements,
         sigma=refiner.sigma,
         joints_per_image=refiner.joints_per_image,
+        border=settings.border,
     )
 
     def loss_of(params: Any) -> tuple[jax.Array, Any]:
@@ -114,6 +115,7 @@ def joint_refiners_step(
         displacements,
         sigma=refiner.sigma,
         joints_per_image=refiner.joints_per_image,
+        border=settings.border,
     )
 
     def joint_step(

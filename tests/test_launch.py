@@ -55,6 +55,10 @@ def error_of(*arguments, preset="augmented", config="configs/pose.py"):
             "config.train.batch_size: 30 is more than the 6 training images",
         ),
         (["--config.model.input_size=16"], "too small for this AlexNet"),
+        (
+            ["--config.data.dataset=lsp_and_extended", "--config.data.labels=OC"],
+            "config.data.labels: 'OC', but LSP Extended is labelled person-centric",
+        ),
     ],
 )
 def test_bad_flags_and_fields_get_one_line(arguments, message, lsp, tmp_path):

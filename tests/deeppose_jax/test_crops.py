@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -11,9 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from deeppose_jax import affine, codec
+from deeppose_jax.boxes import whole_image
 from deeppose_jax.crops import crop_boxes
+from deeppose_jax.data.canvas import place
 
 FORMS = ("matmul", "gather")
 
@@ -22,7 +26,7 @@ def corners(centre, extent):
     return np.concatenate([centre - extent / 2, centre + extent / 2], -1).astype(np.float32)
 
 
-compiled = jax.jit(crop_boxes, static_argnames=("size", "form"))
+compiled = jax.jit(partial(crop_boxes, border="black"), static_argnames=("size", "form"))
 
 
 def bilinear(image, box, size):
@@ -202,11 +206,11 @@ def test_gradients_are_finite_differences(form):
         step = rng.normal(size=images.shape).astype(np.float32)
         difference = loss(images + step, boxes) - loss(images, boxes)
         np.testing.assert_allclose((gradient * step).sum(), difference, rtol=1e-3, atol=1e-4)
-    for place in [(0, 9, 12, 1), (1, 23, 0, 2)]:
+    for at in [(0, 9, 12, 1), (1, 23, 0, 2)]:
         one = np.zeros_like(images)
-        one[place] = 1
+        one[at] = 1
         difference = loss(images + one, boxes) - loss(images, boxes)
-        np.testing.assert_allclose(gradient[place], difference, atol=1e-5)
+        np.testing.assert_allclose(gradient[at], difference, atol=1e-5)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -235,7 +239,7 @@ def test_rounding_does_not_choose_a_coarser_level():
 def test_more_batch_axes_by_vmap():
     images = photographs(6, 64)
     boxes = np.tile(np.array([[20, 30, 40, 50], [-30, -20, 50, 30]], np.float32), (6, 1, 1))
-    expected = compiled(images, boxes, 8)
+    expected = crop_boxes(images, boxes, 8)
     nested = jax.jit(jax.vmap(lambda images, boxes: crop_boxes(images, boxes, 8)))
     by_two = nested(images.reshape(3, 2, 64, 64, 3), boxes.reshape(3, 2, 2, 4))
     np.testing.assert_allclose(by_two.reshape(expected.shape), expected, atol=1e-6)
@@ -305,3 +309,27 @@ def test_eight_devices_split_the_images():
 def test_arguments_that_dont_fit(canvases, boxes, options, message):
     with pytest.raises(ValueError, match=message):
         crop_boxes(canvases, boxes, **{"size": 4, **options})
+
+
+@pytest.mark.parametrize("form", ["matmul", "gather"])
+def test_the_mean_border_is_the_black_one_but_for_what_lies_outside(form):
+    """Of a canvas whose colour is its mean, nothing of the border shows."""
+    rng = np.random.default_rng(0)
+    canvases = rng.uniform(0, 1, (2, 37, 37, 3)).astype(np.float32)
+    mean = canvases.mean((1, 2), keepdims=True)
+    boxes = np.array([[[-30, -20, 50, 60], [-90, -90, -50, -50], [5, 5, 25, 25]]] * 2, np.float32)
+    crop = jax.jit(partial(crop_boxes, size=16, form=form), static_argnames="border")
+    found, black = crop(canvases, boxes, border="mean"), crop(canvases, boxes, border="black")
+    share = crop(np.ones_like(canvases), boxes, border="black")  # of the canvas in each pixel
+    np.testing.assert_allclose(found, black + (1 - share) * mean[:, None], atol=1e-5)
+    np.testing.assert_allclose(found[:, 1], np.broadcast_to(mean, (2, 16, 16, 3)), atol=1e-6)
+    np.testing.assert_allclose(found[:, 2], black[:, 2], atol=1e-5)
+
+
+def test_canvases_are_filled_with_the_colour_that_crops_show_beyond_them():
+    """A wide picture's canvas: what `place` adds above and below is the mean of the whole canvas."""
+    rng = np.random.default_rng(1)
+    picture = Image.fromarray(rng.integers(0, 256, (20, 60, 3), np.uint8))
+    canvas, _ = place(picture, whole_image(60, 20), 60)
+    crop = crop_boxes(canvas[None], jnp.array([[[-80.0, -80.0, -20.0, -20.0]]]), 8)
+    np.testing.assert_allclose(crop[0, 0, 4, 4] * 255, canvas[2, 30], atol=1.5)

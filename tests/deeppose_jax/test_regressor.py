@@ -169,3 +169,26 @@ def test_a_published_mobilenet_v2_is_a_backbone(top_down, place, real_weights):
     backbone = {name for name in variables_by_name(model) if name.startswith(f"{place}.")}
     assert backbone == found.keys()
     assert all(isinstance(array, jax.Array) for array in found.values())
+
+
+def test_torchvisions_alexnet_is_a_backbone(real_weights):
+    path = real_weights("alexnet_features.safetensors")
+    config = replace(ModelConfig.deeppose(), backbone="torchvision_alexnet", weights=str(path))
+    config.check("config.model")
+    found = published_weights(config)
+    model = nnx.eval_shape(lambda: Regressor(config, 14, rngs=nnx.Rngs(0)))
+    backbone = {
+        name.removeprefix("backbone."): array.shape
+        for name, array in variables_by_name(model).items()
+        if name.startswith("backbone.")
+    }
+    assert {name: array.shape for name, array in found.items()} == {
+        f"backbone.{name}": shape for name, shape in backbone.items()
+    }
+    tensors = safetensors.numpy.load_file(path)
+    kernels = sorted((a for a in found.values() if a.ndim == 4), key=lambda a: a.shape)
+    expected = sorted(
+        (t for t in tensors.values() if t.ndim == 4), key=lambda t: t.transpose(2, 3, 1, 0).shape
+    )
+    for ours, theirs in zip(kernels, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs.transpose(2, 3, 1, 0))
