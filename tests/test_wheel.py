@@ -111,7 +111,10 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
     packages = {"anomaly_jax", "classify_jax", "convnets_jax", "deeppose_jax", "engine_jax"}
     found = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
     assert found == {*packages, "launch_jax"}
-    assert all(name.endswith(".py") or ".dist-info/" in name for name in names)
+    others = {name for name in names if not (name.endswith(".py") or ".dist-info/" in name)}
+    assert others == {
+        f"deeppose_jax/pretrained/{name}" for name in ("README.md", "pose.safetensors")
+    }
     configs = {f"launch_jax/configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
     assert configs == {name for name in names if name.startswith("launch_jax/configs/")}
 

@@ -13,6 +13,7 @@ from flax import nnx
 
 from deeppose_jax import LSP, Regressor
 from deeppose_jax.initial_weights import published_weights
+from deeppose_jax.model_config import ModelConfig
 from deeppose_jax.stages import stage_network
 from deeppose_jax.training import check_stages
 from engine_jax import sharding
