@@ -90,9 +90,10 @@ def _predict(
 ) -> list[StagePoses]:
     cascade = nnx.merge(graphdef, variables)
     first, *refiners = cascade.stages
-    poses = [first_stage(first, canvases, boxes, cascade.config, cascade.skeleton)]
+    config, skeleton = cascade.config, cascade.skeleton
+    poses = [first_stage(first, canvases, boxes, config, skeleton)[0]]
     for refiner in refiners:
-        poses.append(refine(refiner, canvases, boxes, poses[-1], cascade.config, cascade.skeleton))
+        poses.append(refine(refiner, canvases, boxes, poses[-1], config, skeleton)[0])
     return poses
 
 
@@ -102,15 +103,15 @@ def first_stage(
     boxes: Float[Array, "n 4"],
     config: CascadeConfig,
     skeleton: Skeleton,
-) -> StagePoses:
-    """Stage 1: y^1 = N^-1(psi(N(x; b^0)); b^0) (DeepPose, equation 5)."""
+) -> tuple[StagePoses, Estimate]:
+    """Stage 1: y^1 = N^-1(psi(N(x; b^0)); b^0) (DeepPose, equation 5), and the network's estimate in its frame."""
     crops = crop_boxes(canvases, boxes[:, None], config.input_size, border=config.border)[:, 0]
     inputs = normalise(crops)
     estimate = flip_tested(network, inputs, skeleton, config.flip_test)
     scales = None
     if estimate.scales is not None:
         scales = _to_pixels(estimate.scales, boxes[:, None])
-    return StagePoses(codec.decode(estimate.joints, boxes), scales, boxes[:, None])
+    return StagePoses(codec.decode(estimate.joints, boxes), scales, boxes[:, None]), estimate
 
 
 def refine(
@@ -120,13 +121,15 @@ def refine(
     previous: StagePoses,
     config: CascadeConfig,
     skeleton: Skeleton,
-) -> StagePoses:
-    """Stage s: y_i^s = y_i^{s-1} + N^-1(psi_i(N(x; b_i)); b_i) (DeepPose, equations 6 and 7); `boxes` are b^0."""
+) -> tuple[StagePoses, Estimate]:
+    """Stage s: y_i^s = y_i^{s-1} + N^-1(psi_i(N(x; b_i)); b_i) (DeepPose, equations 6 and 7), and the estimate itself,
+    in the frames of the poses' boxes; `boxes` are b^0.
+    """
     regions = boxes_around(previous.joints, boxes, config.sigma, skeleton)
     crops = crop_boxes(canvases, regions, config.refiner_size, border=config.border)
     inputs = normalise(crops)
     estimate = flip_tested(network, inputs, skeleton, config.flip_test)
-    return combine_estimates(estimate, previous, regions, config.combine)
+    return combine_estimates(estimate, previous, regions, config.combine), estimate
 
 
 def combine_estimates(

@@ -11,11 +11,9 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from deeppose_jax.boxes import centre_and_size
 from deeppose_jax.cascade import StagePoses, first_stage, refine
 from deeppose_jax.config import CascadeConfig, PoseConfig, StageConfig
 from deeppose_jax.data.pose_set import PoseSet
-from deeppose_jax.heads import Estimate
 from deeppose_jax.refiner_boxes import to_frame
 from deeppose_jax.skeleton import Skeleton
 from deeppose_jax.stages import as_stage
@@ -50,18 +48,15 @@ def eval_step(
     skeleton: Skeleton,
     mesh: Mesh,
 ) -> tuple[StagePoses, Float[Array, " b"]]:
-    """A stage's poses, and each image's loss; `previous` is None for stage 1."""
+    """A stage's poses, and the network's own loss on each image, as in training; `previous` is None for stage 1."""
     model = nnx.merge(graphdef, variables.params, variables.model_state)
     network = as_stage(model, stage, mesh)
+    inputs = batch.canvases, batch.boxes
     if previous is None:
-        poses = first_stage(network, batch.canvases, batch.boxes, config, skeleton)
+        poses, estimate = first_stage(network, *inputs, config, skeleton)
     else:
-        poses = refine(network, batch.canvases, batch.boxes, previous, config, skeleton)
+        poses, estimate = refine(network, *inputs, previous, config, skeleton)
     boxes = jnp.broadcast_to(poses.boxes, (*poses.joints.shape[:2], 4))
-    estimate = Estimate(
-        to_frame(poses.joints, boxes),
-        None if poses.scales is None else poses.scales / centre_and_size(boxes)[1].mean(-1),
-    )
     return poses, network.loss(estimate, to_frame(batch.joints, boxes), batch.labelled)
 
 

@@ -14,8 +14,8 @@ from deeppose_jax.stages import as_stage, stage_network
 from engine_jax.config import from_mapping
 
 
-def random_cascade(form: str) -> PoseModel:
-    """Two stages with random weights, as a run of the demo would leave them."""
+def demo_settings(form: str) -> PoseConfig:
+    """The demo's, with two stages and of small networks."""
     config = get_config("demo")
     config.stages = 2
     config.data.dir = "/somewhere/lsp"
@@ -27,7 +27,12 @@ def random_cascade(form: str) -> PoseModel:
         model.input_size = 32
         model.compact.widths, model.compact.blocks = (4, 8), (1, 1)
         model.compact.out_channels = 4
-    settings = from_mapping(PoseConfig, config.to_dict())
+    return from_mapping(PoseConfig, config.to_dict())
+
+
+def random_cascade(form: str) -> PoseModel:
+    """Two stages with random weights, as a run would leave them."""
+    settings = demo_settings(form)
 
     @partial(jax.jit, static_argnums=0)
     def network(number: int, key: jax.Array):

@@ -79,7 +79,7 @@ def test_refiners_that_know_the_truth_give_the_truth():
     """Of image sides 1e-4, from boxes that stage 1's wrong pose makes; the third stage has nothing left to do."""
     true = codec.decode(jnp.asarray(poses(1)), whole())
     first = Constant(poses(2))
-    before = cascade.first_stage(first, images(), whole(), SMALL, LSP)
+    before, _ = cascade.first_stage(first, images(), whole(), SMALL, LSP)
     boxes = boxes_around(before.joints, whole(), SMALL.sigma, LSP)
     oracle = Constant(to_frame(true, boxes))
     found = Cascade([first, oracle, Constant(np.zeros((3, 14, 2)))], SMALL, LSP).predict(images())
@@ -121,7 +121,7 @@ def test_weighted_poses_are_means_by_predicted_precision():
     weighted = replace(SMALL, combine="weighted")
     shape = (1, 14)
     first = Constant(poses(3, 1), np.full(shape, 3 / SIDE))
-    before = cascade.first_stage(first, images(0, 1), whole(1), weighted, LSP)
+    before, _ = cascade.first_stage(first, images(0, 1), whole(1), weighted, LSP)
     sizes = centre_and_size(boxes_around(before.joints, whole(1), weighted.sigma, LSP))[1]
     side = float(sizes[0, 0, 0])
     moved = Constant(np.broadcast_to([10 / side, -5 / side], (1, 14, 2)), np.full(shape, 1 / side))
