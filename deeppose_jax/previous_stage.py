@@ -22,7 +22,7 @@ from deeppose_jax.displacements import (
 from deeppose_jax.refiner_boxes import smallest_diam
 from deeppose_jax.skeleton import Skeleton
 from engine_jax.errors import reason
-from engine_jax.files import write_file
+from engine_jax.files import read_file, write_file
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def cached_poses(path: Path, count: int, predict: Callable[[], StagePoses]) -> S
 
 
 def _read_poses(path: Path, count: int) -> StagePoses:
-    with path.open("rb") as file, np.load(file) as arrays:
+    with np.load(io.BytesIO(read_file(path))) as arrays:
         poses = StagePoses(**{field.name: arrays.get(field.name) for field in fields(StagePoses)})
     if poses.joints is None or poses.boxes is None:
         raise ValueError("no joints and boxes")

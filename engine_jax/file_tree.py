@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from engine_jax.errors import UserError, listed
-from engine_jax.files import read_file
+from engine_jax.files import check_regular, read_file
 from engine_jax.image_files import READ_ERRORS, is_hidden
 
 Folder = Path | zipfile.Path
@@ -26,6 +26,7 @@ def open_zip(path: Path) -> zipfile.ZipFile:
         UserError: it can't be read.
     """
     try:
+        check_regular(path)
         archive = zipfile.ZipFile(path)
     except READ_ERRORS as error:
         raise UserError(f"{path}: neither a folder nor a readable zip archive ({error})") from error

@@ -19,11 +19,11 @@ def user_path(path: str | Path) -> Path:
         raise UserError(f"{path}: {error}") from error
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of a regular file.
+def check_regular(path: Path) -> None:
+    """Makes sure that a path is a regular file's, before anything opens it: pipes and devices might never end.
 
     Raises:
-        OSError: it can't be read, or isn't a file: pipes and devices might never end.
+        OSError: it is not, or nothing is there.
     """
     if path.is_symlink() and not path.exists():
         raise FileNotFoundError(f"a broken link, to {os.readlink(path)}")
@@ -31,6 +31,15 @@ def read_file(path: Path) -> bytes:
         raise IsADirectoryError("a folder")
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError("neither a file nor a folder")
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file.
+
+    Raises:
+        OSError: it can't be read, or `check_regular` refuses it.
+    """
+    check_regular(path)
     return path.read_bytes()
 
 

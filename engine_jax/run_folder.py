@@ -12,7 +12,14 @@ import jax
 from engine_jax import lock
 from engine_jax.config import differences, from_mapping, to_mapping
 from engine_jax.errors import UserError, reason
-from engine_jax.files import check_folder, make_folder, user_path, write_file
+from engine_jax.files import (
+    check_folder,
+    check_regular,
+    make_folder,
+    read_file,
+    user_path,
+    write_file,
+)
 
 C = TypeVar("C")
 
@@ -134,12 +141,13 @@ class RunFolder:
         if not (self.path / "config.json").exists():
             write_json(self.path / "config.json", schema.to_stored(settings))
         make_folder(self.plots)
+        log = self.path / "log.txt"
         try:
-            self._log = _LogFile(self.path / "log.txt")
+            if log.exists():
+                check_regular(log)
+            self._log = _LogFile(log)
         except OSError as error:
-            raise UserError(
-                f"{self.path / 'log.txt'}: can't be written ({reason(error)})"
-            ) from error
+            raise UserError(f"{log}: can't be written ({reason(error)})") from error
         self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.getLogger().addHandler(self._log)
 
@@ -215,7 +223,7 @@ class _LogFile(logging.FileHandler):
 def read_json(path: Path, missing: str | None = None) -> dict[str, Any]:
     """Reads a JSON object; a UserError names the file when it is missing or holds anything else."""
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(read_file(path))
     except FileNotFoundError:
         raise UserError(missing or f"{path}: no such file") from None
     except OSError as error:

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from engine_jax.errors import UserError, reason
-from engine_jax.files import write_file
+from engine_jax.files import read_file, write_file
 
 
 class MetricsWriter:
@@ -77,7 +77,7 @@ def _line(row: Mapping[str, Any]) -> str:
 def _rows(path: Path) -> list[dict[str, Any]]:
     """All rows, except an incomplete last line that a killed run left and lines that are damaged, which is said."""
     try:
-        lines = path.read_bytes().splitlines(keepends=True)
+        lines = read_file(path).splitlines(keepends=True)
     except OSError as error:
         raise UserError(f"{path}: can't be read ({reason(error)})") from error
     complete = [line for line in lines if line.endswith(b"\n")]

@@ -20,9 +20,9 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from anomaly_jax.data.image_set import GOOD
-from engine_jax.errors import UserError, listed
+from engine_jax.errors import UserError, listed, reason
 from engine_jax.file_tree import names_below, open_zip, warn_of_unused
-from engine_jax.files import read_file, user_path
+from engine_jax.files import check_regular, read_file, user_path
 from engine_jax.image_files import READ_ERRORS, SUFFIXES, is_hidden, is_image, natural_order
 
 Read = Callable[[], bytes]
@@ -181,8 +181,7 @@ def _category(path: Path) -> tuple[str, dict[str, Files], list[str]]:
     """
     if not path.exists():
         raise UserError(f"{path}: not found; expected a folder or archive with {_LAYOUT}")
-    read_all = _folder if path.is_dir() else _zip if zipfile.is_zipfile(path) else _tar
-    files = read_all(path)
+    files = _folder(path) if path.is_dir() else _archive(path)
     roots: dict[str, dict[str, Files]] = defaultdict(lambda: defaultdict(dict))
     paths = {name: PurePosixPath(name) for name in files}
     for name in sorted(files, key=lambda n: (str(paths[n].parent), natural_order(paths[n]))):
@@ -235,6 +234,15 @@ def _folder(path: Path) -> Files:
     patterns = ["*", "train/*", *(f"{below}{part}/*/*" for part in _PARTS)]
     found = [file for pattern in patterns for file in path.glob(pattern)]
     return {file.relative_to(path).as_posix(): partial(read_file, file) for file in found}
+
+
+def _archive(path: Path) -> Files:
+    try:
+        check_regular(path)
+        read_all = _zip if zipfile.is_zipfile(path) else _tar
+    except OSError as error:
+        raise UserError(f"{path}: neither a folder nor an archive ({reason(error)})") from error
+    return read_all(path)
 
 
 def _zip(path: Path) -> Files:
