@@ -271,6 +271,5 @@ def cascade_on_cpu(config: ConfigDict) -> None:
     config.refiner.displacements = "observed"
     config.refiner.measured_on = "validation"
     config.refiner.initial_weights = "previous"
-    config.refiner.combine = "weighted"
     config.refiner.joints_per_image = 4
     config.evaluation.every = 3
