@@ -42,11 +42,13 @@ def test_what_is_no_image_is_named(image, message):
 
 
 def arguments(tmp_path, images, **changes):
-    given = {"workdir": "run", "out": str(tmp_path / "out"), "skip_unreadable": False}
+    given = {"workdir": "run", "out": str(tmp_path / "out")}
+    given |= {"skip_unreadable": False, "recursive": False}
     return argparse.Namespace(images=[str(path) for path in images], **(given | changes))
 
 
-def predict(model, images):
+def predict(model, files, images):
+    assert len(files) == len(images)
     model.append(len(images))
     return [image.mean() for image in images]
 
