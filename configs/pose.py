@@ -144,8 +144,8 @@ def training() -> dict[str, Any]:
 def demo(config: ConfigDict) -> None:
     """Rendered people and a small cascade: integral heads on compact residual networks, three stages.
 
-    Some five minutes in all on two CPU cores. On 500 people that training never saw PDJ at 0.1 is 16.6 % after
-    stage 1 and 25.9 % after stage 3, at 0.2 35.6 and 44.4 %, where the mean pose scores 1.2 and 4.5 %.
+    Some five minutes in all on two CPU cores. On 500 people that training never saw PDJ at 0.1 is 15.8 % after
+    stage 1 and 26.8 % after stage 3, at 0.2 35.3 and 45.2 %, where the mean pose scores 1.2 and 4.5 %.
     """
     config.stages = 3
     config.data.dataset = "synthetic"
