@@ -246,7 +246,10 @@ def test_joint_refiners_train_as_networks_of_their_own(joint_training):
             x[:, joint] for x in (samples.inputs, samples.targets, samples.labelled)
         )
         expected, value = step_alone(*variables, crops, targets, labelled)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got, expected)
+        # Adam's first step is RATE whatever the gradient's size: rounding shows where a gradient is almost nothing.
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=RATE / 100), got, expected
+        )
         losses.append(value)
     np.testing.assert_allclose(loss, sum(losses), rtol=1e-5)
 
