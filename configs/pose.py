@@ -66,6 +66,7 @@ def base() -> ConfigDict:
             "model": network(),
             "optimizer": adam(),
             "train": training(),
+            "start": {"source": "", "keep": 0},
             "transfer": {
                 "train": ("",),
                 "thaw_after_epochs": placeholder(int),

@@ -116,6 +116,20 @@ class RefinerConfig:
 
 
 @dataclass(frozen=True)
+class StartConfig:
+    """What a run goes on from, stage by stage, instead of from random weights: a warm start.
+
+    Attributes:
+        source: a run's folder, a file of `deeppose_jax.save`, or "pretrained", the model that comes with the package;
+            "" is none. Its stages have the same networks; a stage that it hasn't starts as if there was no source.
+        keep: stages that are taken from the source as they are; those after them are trained.
+    """
+
+    source: str = ""
+    keep: Count = 0
+
+
+@dataclass(frozen=True)
 class EvaluationConfig:
     """Evaluation.
 
@@ -201,6 +215,7 @@ class PoseConfig:
         refiner: the stages after it.
         border: what crops show outside of a canvas: its "mean" colour, which also fills canvases beyond the image; or
             "black", as in runs that were stored without this field.
+        start: a model that the run goes on from.
     """
 
     task: Literal["pose"]
@@ -216,6 +231,7 @@ class PoseConfig:
     refiner: RefinerConfig
     evaluation: EvaluationConfig
     border: Border = "black"
+    start: StartConfig = StartConfig()
 
     def stage(self, number: int) -> StageConfig:
         """The stage of a number, counted from 1."""
@@ -247,6 +263,7 @@ class PoseConfig:
                 "config.data.labels: 'OC', but LSP Extended is labelled person-centric, so that left would mean two "
                 "things; accepted: 'PC', or config.data.dataset='lsp'"
             )
+        self._check_start()
         if self.stages == 1:
             return
         refiner = self.refiner
@@ -271,6 +288,18 @@ class PoseConfig:
                 "config.refiner.combine: 'weighted' takes the scales that heads predict, 'regression' predicts none; "
                 "accepted: 'replace', or another config.model.head and config.refiner.model.head"
             )
+
+    def _check_start(self) -> None:
+        start = self.start
+        if start.source and self.model.weights:
+            raise UserError(
+                f"config.model.weights: {self.model.weights!r}, but stage 1 starts from config.start.source; "
+                "accepted: '', or config.start.source=''"
+            )
+        most = self.stages if start.source else 0
+        if start.keep > most:
+            stages = f"with config.stages={self.stages}" if most else "without config.start.source"
+            raise UserError(f"config.start.keep: {start.keep} {stages}; accepted: at most {most}")
 
 
 def with_named_weights(config: dict[str, Any]) -> dict[str, Any]:

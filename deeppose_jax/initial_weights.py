@@ -1,4 +1,4 @@
-"""Weights that a stage starts from instead of random ones: published ones, or those of the stage before it."""
+"""Weights that a stage starts from instead of random ones: published, a trained model's, or the previous stage's."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -6,7 +6,11 @@ from functools import partial
 import jax
 
 from convnets_jax import zoo
+from deeppose_jax.config import PoseConfig
 from deeppose_jax.model_config import ModelConfig
+from deeppose_jax.pose_model import load
+from deeppose_jax.stages import network_of
+from engine_jax.config import differences
 from engine_jax.errors import UserError
 from engine_jax.state import abstract_model, variables_by_name
 
@@ -24,6 +28,49 @@ def published_weights(config: ModelConfig) -> dict[str, jax.Array]:
     torchvision.load(features, config.weights)
     place = "backbone.bottom_up" if config.top_down else "backbone"
     return {f"{place}.{name}": array for name, array in variables_by_name(features).items()}
+
+
+def started_weights(settings: PoseConfig) -> list[dict[str, jax.Array]]:
+    """The arrays of each stage of the model `config.start.source`, by their names in a `Regressor`; none without one.
+
+    Raises:
+        UserError: when there is no such model, or too few of its stages are to be kept.
+    """
+    start = settings.start
+    if not start.source:
+        return []
+    model = load(None if start.source == "pretrained" else start.source)
+    stages = [variables_by_name(network_of(stage)) for stage in model.cascade.stages]
+    if start.keep > len(stages):
+        raise UserError(
+            f"config.start.keep: {start.keep}, {start.source} has {len(stages)} stages; accepted: at most {len(stages)}"
+        )
+    for number in range(1, start.keep + 1):
+        if changed := differences(model.settings.stage(number).model, settings.stage(number).model):
+            raise UserError(f"config.start.keep: {changed[0]}")
+    return stages
+
+
+def check_started(
+    new: Mapping[str, jax.Array], started: Mapping[str, jax.Array], number: int
+) -> None:
+    """Checks that a stage can start from `started_weights`.
+
+    Args:
+        new: the stage's arrays by name, or their shapes.
+        started: what it starts from.
+        number: of the stage.
+
+    Raises:
+        UserError: when they are of another architecture.
+    """
+    for name in sorted(new.keys() | started.keys()):
+        shapes = [arrays[name].shape if name in arrays else "missing" for arrays in (started, new)]
+        if shapes[0] != shapes[1]:
+            raise UserError(
+                f"config.start.source: {name} of its stage {number} is {shapes[0]}, this configuration's {shapes[1]}; "
+                "accepted: a model of the same networks"
+            )
 
 
 def previous_weights(

@@ -194,6 +194,7 @@ def save(model: PoseModel, file: str | Path, half: bool = False) -> None:
         "refiner": dataclasses.replace(
             settings.refiner, model=_without_folder(settings.refiner.model)
         ),
+        "start": dataclasses.replace(settings.start, source=Path(settings.start.source).name),
     }
     stored = SCHEMA.to_stored(dataclasses.replace(settings, **named))
     model_file.write(user_path(file), stored, model.cascade, half)

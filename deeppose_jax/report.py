@@ -65,7 +65,9 @@ def write_report(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) ->
         "stages": entries,
         "mean_pose": score(floor),
         "seconds": round(sum(stage.fitted.seconds for stage in stages), 1),
-        "images_per_second": entries[0]["images_per_second"],
+        "images_per_second": entries[min(settings.start.keep, len(stages) - 1)][
+            "images_per_second"
+        ],
     }
     if jax.process_index() == 0:  # Every process predicts; one of them draws and writes.
         _write_predictions(folder, stages, floor)
@@ -109,11 +111,12 @@ def _write_scores(run: Run[PoseConfig, Parts], results: dict[str, Any]) -> None:
     for stage in results["stages"]:
         config = run.settings.stage(stage["stage"])
         name = config.name
-        phases = config.transfer.phase_names(name)
+        if stage["stage"] <= run.settings.start.keep:
+            continue  # It wasn't trained here.
+        rows = history(folder.metrics, config.transfer.phase_names(name))
         with drawing(folder.plots / f"{name}_loss.png") as path:
-            save(loss_curves(history(folder.metrics, phases)), path)
+            save(loss_curves(rows), path)
         with drawing(folder.plots / f"{name}_metrics.png") as path:
-            rows = history(folder.metrics, phases)
             save(plots.metric_curves(rows, dotted, stage["best_epoch"]), path)
     with drawing(folder.plots / "scores.png") as path:
         save(plots.scores_by_stage(results["stages"], floor), path)

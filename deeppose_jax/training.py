@@ -11,7 +11,12 @@ from convnets_jax.transfer import check_blocks
 from deeppose_jax.config import PoseConfig, StageConfig
 from deeppose_jax.data.load import Parts
 from deeppose_jax.epoch_metrics import epoch_metrics, evaluated_sets
-from deeppose_jax.initial_weights import previous_weights, published_weights
+from deeppose_jax.initial_weights import (
+    check_started,
+    previous_weights,
+    published_weights,
+    started_weights,
+)
 from deeppose_jax.mesh import batch_axes, state_sharding
 from deeppose_jax.predictor import Predictions, Predictor
 from deeppose_jax.previous_stage import MeasuredPoses, cached_poses, needs_training_poses
@@ -22,7 +27,7 @@ from engine_jax import sharding
 from engine_jax.errors import UserError, listed
 from engine_jax.experiment import Run
 from engine_jax.feed import Step, make_train_call
-from engine_jax.loop import Fit, TrainCall, fit
+from engine_jax.loop import Fit, TrainCall, adopt, fit
 from engine_jax.optimizer import make_optimizer, update_plateau
 from engine_jax.phases import Phase
 from engine_jax.plan import make_plan
@@ -32,6 +37,7 @@ from engine_jax.state import (
     TrainState,
     Variables,
     abstract_model,
+    abstract_variables,
     create_state,
     graph_defs,
     variables_by_name,
@@ -91,6 +97,9 @@ def train_stage(
         return state, train_call
 
     def initialise(state: TrainState) -> TrainState:
+        started = started_weights(settings)
+        if number <= len(started):
+            return state.with_variables(started[number - 1])
         if stage.from_previous:
             names = state.variables.by_name()
             taken = previous_weights(names, before[-1].fitted.best.by_name(), number)
@@ -109,17 +118,27 @@ def train_stage(
     def evaluate(variables: Variables) -> dict[str, float]:
         return epoch_metrics(predictions(variables), sets, skeleton)
 
-    size = len(parts.train.poses)
-    plan = make_plan(stage.train, settings.evaluation.every, size, run.mesh, stage.field)
-    fitted = fit(
-        stage.transfer.phases(stage.name, plan),
-        begin,
-        evaluate,
-        run.folder,
-        field=stage.field,
-        initialise=initialise,
-        after_evaluation=partial(update_plateau, stage.optimizer),
-    )
+    def kept() -> Variables:
+        key = key_for(seed, stage.name, "parameters")
+        trained = stage.transfer.trained_at_end
+        state = create_state(build, optax.identity(), key, placed, trained=trained)
+        return initialise(state).variables
+
+    if number <= settings.start.keep:
+        like = abstract_variables(build, placed, trained=stage.transfer.trained_at_end)
+        fitted = adopt(run.folder, stage.name, like, kept)
+    else:
+        size = len(parts.train.poses)
+        plan = make_plan(stage.train, settings.evaluation.every, size, run.mesh, stage.field)
+        fitted = fit(
+            stage.transfer.phases(stage.name, plan),
+            begin,
+            evaluate,
+            run.folder,
+            field=stage.field,
+            initialise=initialise,
+            after_evaluation=partial(update_plateau, stage.optimizer),
+        )
     found = predictions(fitted.best)
     measured = None
     if needs_training_poses(settings.refiner, number, settings.stages):
@@ -168,17 +187,20 @@ def check_stages(settings: PoseConfig, parts: Parts, mesh: Mesh) -> None:
 
     Raises:
         UserError: when the training part has fewer images than a batch, a network can't be built, or a stage can't
-            start from the one before it or from its file of weights.
+            start from the one before it, from its file of weights or from `config.start.source`.
     """
     size, previous = len(parts.train.poses), None
-    for number in range(1, min(settings.stages, 3) + 1):  # All later ones are like the third.
+    started = started_weights(settings)
+    for number in range(1, settings.stages + 1):
         stage = settings.stage(number)
         plan = make_plan(stage.train, settings.evaluation.every, size, mesh, stage.field)
         stage.transfer.phases(stage.name, plan)
         model = abstract_model(partial(stage_network, stage, parts.skeleton.num_joints))
         check_blocks(model, stage.transfer)
         names = variables_by_name(model)
-        if stage.from_previous and previous is not None:
+        if number <= len(started):
+            check_started(names, started[number - 1], number)
+        elif stage.from_previous and previous is not None:
             previous_weights(names, previous, number)
         elif stage.model.weights and number <= 2:
             taken = published_weights(stage.model)

@@ -120,6 +120,25 @@ def fit(
     return fitted
 
 
+def adopt(folder: RunFolder, name: str, like: Variables, take: Callable[[], Variables]) -> Fit:
+    """What `fit` would return of a network that is trained already, and not trained further.
+
+    Its variables are kept in the folder as the checkpoint of step 0, from which an interrupted run goes on.
+
+    Args:
+        folder: where the checkpoint goes.
+        name: of the phase.
+        like: shapes and shardings of the variables.
+        take: gives the variables; not called on resumption.
+    """
+    part = folder.checkpoints / name / "best"
+    if not checkpoint.steps(part):
+        with Checkpoints(part) as best:
+            best.save(0, take())
+    kept = checkpoint.restore(part, like, 0)
+    return Fit(kept, best_step=0, steps=0, steps_per_epoch=1, seconds=0.0, images_per_second=0.0)
+
+
 def _fit_phase(
     phase: Phase,
     state: TrainState,

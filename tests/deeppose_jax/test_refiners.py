@@ -247,9 +247,7 @@ def test_joint_refiners_train_as_networks_of_their_own(joint_training):
         )
         expected, value = step_alone(*variables, crops, targets, labelled)
         # Adam's first step is RATE whatever the gradient's size: rounding shows where a gradient is almost nothing.
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, atol=RATE / 100), got, expected
-        )
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=RATE / 100), got, expected)
         losses.append(value)
     np.testing.assert_allclose(loss, sum(losses), rtol=1e-5)
 
