@@ -60,8 +60,9 @@ class ThresholdConfig:
 
     Attributes:
         grid: fixed thresholds of pixels, at which results are reported.
-        pixel: target false positive rate of pixels, for the threshold from held-out good images.
-        image: target false positive rate of images, likewise.
+        pixel: the share of a good image's pixels that may reach the pixels' threshold.
+        image: the share of new good images that may be taken for faulty, and of those in which more than `pixel` of the
+            pixels may; see `anomaly_jax.thresholds.from_good`.
     """
 
     grid: tuple[float, ...]

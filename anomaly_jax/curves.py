@@ -11,6 +11,7 @@ common thresholds add up to those of all the images, which makes resampling imag
 """
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -21,6 +22,16 @@ from engine_jax.statistics import divide
 FALSE_POSITIVE_LIMIT = 0.3
 # Eight neighbours in the image, none in the images before and after.
 NEIGHBOURS = np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])
+
+
+class PerImage(Protocol):
+    """An array [h, w] of each of n images, which may be of different sizes: a list, an array [n, h, w], or made one by
+    one when they are asked for.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, i: int, /) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,15 @@ def region_weights(masks: Bool[np.ndarray, "n h w"]) -> Float[np.ndarray, "n h w
     return weights[labels]
 
 
+def count_image(
+    scores: Float[np.ndarray, "h w"],
+    mask: Bool[np.ndarray, "h w"],
+    thresholds: Float[np.ndarray, " t"],
+) -> ThresholdCounts:
+    """The counts of one image at given thresholds, with region weights."""
+    return _count(scores, mask, region_weights(mask[None])[0], thresholds)
+
+
 def count_at_thresholds(
     scores: Float[np.ndarray, "n h w"],
     masks: Bool[np.ndarray, "n h w"],
@@ -102,6 +122,30 @@ def counts_by_image(
     good, faulty = stack([i.good for i in images]), stack([i.faulty for i in images])
     regions = None if weights is None else stack([i.regions for i in images])
     return ThresholdCounts(thresholds, good, faulty, regions)
+
+
+def at_thresholds(counts: ThresholdCounts, thresholds: Float[np.ndarray, " t"]) -> ThresholdCounts:
+    """The counts at some of their thresholds, descending or not, and at -inf, which is appended if it isn't the last.
+
+    Raises:
+        ValueError: there are no counts at one of the thresholds.
+    """
+    wanted = np.asarray(thresholds, counts.thresholds.dtype)
+    if not wanted.size or wanted[-1] != -np.inf:
+        wanted = np.append(wanted, wanted.dtype.type(-np.inf))
+    at = np.searchsorted(-counts.thresholds, -wanted).clip(max=len(counts.thresholds) - 1)
+    if missing := wanted[counts.thresholds[at] != wanted].tolist():
+        raise ValueError(f"pixels weren't counted at the thresholds {missing}")
+    regions = None if counts.regions is None else counts.regions[..., at]
+    return ThresholdCounts(wanted, counts.good[..., at], counts.faulty[..., at], regions)
+
+
+def of_images(by_image: ThresholdCounts, chosen: Bool[np.ndarray, " n"]) -> ThresholdCounts:
+    """The counts of some of the images."""
+    regions = None if by_image.regions is None else by_image.regions[chosen]
+    return ThresholdCounts(
+        by_image.thresholds, by_image.good[chosen], by_image.faulty[chosen], regions
+    )
 
 
 def pooled(by_image: ThresholdCounts, repeats: Float[np.ndarray, "*r n"]) -> ThresholdCounts:

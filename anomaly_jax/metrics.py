@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 
 from anomaly_jax import curves
 from anomaly_jax.curves import FALSE_POSITIVE_LIMIT, ThresholdCounts
-from anomaly_jax.groups import Group, GroupedScores, checked_maps
+from anomaly_jax.groups import Group, GroupedScores
 from engine_jax.statistics import (
     bootstrap_weights,
     divide,
@@ -42,7 +42,11 @@ def accuracies(
     Raises:
         ValueError: the arrays' shapes or types do not fit, or a value is not finite.
     """
-    maps, masks = checked_maps(anomaly_maps, masks)
+    maps, masks = curves.finite_scores("anomaly_maps", anomaly_maps), np.asarray(masks)
+    if masks.dtype != bool or masks.ndim != 3 or masks.shape != maps.shape:
+        raise ValueError(
+            f"maps and masks must be [n, h, w], the masks bool, not {maps.shape} and {masks.dtype} {masks.shape}"
+        )
     by_image = curves.counts_by_image(maps, masks, None, _finite(thresholds))
     return _rates(by_image if per_image else curves.pooled(by_image, np.ones(len(maps))))
 
@@ -60,12 +64,12 @@ def score(
 
     Args:
         test: the test set's scores, see `groups.count_groups`.
-        thresholds: of pixels, by their names in the results, such as "0.1".
+        thresholds: of pixels, by their names in the results, such as "0.1"; those that `test` was counted at.
         image_thresholds: of image scores, likewise.
         limit: of the false positive rate, for AUPRO.
         resamples: number of bootstrap resamples of the images, for 95 % intervals (percentile bootstrap, Efron 1979).
-            0 leaves the intervals out. The scores are exact; intervals of pixel-level rankings treat pixels of nearby
-            scores as equal: at most 1 / 999 of the good and of the faulty pixels each.
+            0 leaves the intervals out. Where there are many pixels, rankings treat those of nearby scores as equal, see
+            `levels.Levels`; in intervals these are at most 1 / 999 of the good and of the faulty pixels each.
         seed: of the resamples.
 
     Returns:
@@ -80,22 +84,20 @@ def score(
         `intervals`: all scores and rates again, with [low, high] instead of each number.
 
     Raises:
-        ValueError: a threshold is not finite, or the limit is out of its range.
+        ValueError: a threshold is not finite or wasn't counted at, or the limit is out of its range.
     """
 
     def group_score(group: Group) -> dict[str, Any]:
         images, labelled = group.images, group.labelled
         n, faulty = int(images.sum()), test.faulty[images]
         draws = bootstrap_weights(n, resamples, seed)
-        pixel = _level(
-            group.pixel,
-            (test.maps[labelled], test.masks[labelled], test.weights[labelled]),
-            thresholds,
-            draws[:, labelled[images]],
-            limit,
-        )
-        image_data = (test.scores[images], faulty, None)
-        image = _level(group.image, image_data, image_thresholds or {}, draws, limit)
+        by_image = curves.counts_by_image(test.scores[images], faulty, None, group.image.thresholds)
+        known = {} if image_thresholds is None else image_thresholds
+        exact = curves.counts_by_image(test.scores[images], faulty, None, _finite(known.values()))
+        image = _level(group.image, by_image, exact, known, draws, limit)
+        pixels = curves.of_images(test.pixel, labelled)
+        fixed = curves.at_thresholds(pixels, _finite(thresholds.values()))
+        pixel = _level(group.pixel, pixels, fixed, thresholds, draws[:, labelled[images]], limit)
         result = {
             "images": n,
             "good_images": n - int(faulty.sum()),
@@ -112,8 +114,9 @@ def score(
 
 
 def _level(
-    exact: ThresholdCounts,
-    data: tuple[np.ndarray, np.ndarray, np.ndarray | None],
+    pooled: ThresholdCounts,
+    by_image: ThresholdCounts,
+    fixed: ThresholdCounts,
     thresholds: Mapping[str, float],
     draws: Float[np.ndarray, "r n"],
     limit: float,
@@ -121,13 +124,12 @@ def _level(
     """Scores of pixels, or of images as maps of one pixel: their values, and those of each resample.
 
     Args:
-        exact: the counts over all of the images.
-        data: scores, masks and region weights [n, h, w] of the images; without weights for single images.
+        pooled: the counts over all of the images.
+        by_image: the same of each image; without regions for single images.
+        fixed: likewise at the `thresholds`.
         thresholds: by name.
         draws: how often each image occurs in each resample.
     """
-    scores, masks, weights = data
-    fixed = curves.counts_by_image(scores, masks, None, _finite(thresholds.values()))
 
     def summary(counts: ThresholdCounts, repeats: Float[np.ndarray, "*r n"]) -> dict[str, Any]:
         f1, threshold = curves.best_f1(counts)
@@ -138,20 +140,19 @@ def _level(
             "oracle": {"threshold": threshold, "f1": f1},
             "at": rates,
         }
-        if weights is not None:
+        if by_image.regions is not None:
             result["aupro"] = curves.aupro(counts, limit)
             means = _by_name(_image_means(fixed, repeats), thresholds)
             result["at"] = {t: {**rates[t], "per_image": means[t]} for t in thresholds}
         return result
 
-    values = summary(exact, np.ones(len(scores)))
+    values = summary(pooled, np.ones(len(by_image.good)))
     for name, threshold in thresholds.items():
         values["at"][name] = {"threshold": np.float64(threshold), **values["at"][name]}
     if not len(draws):
         return values, {}
-    few = curves.thinned(exact, BINS).thresholds
-    resampled = curves.pooled(curves.counts_by_image(scores, masks, weights, few), draws)
-    return values, summary(resampled, draws)
+    few = curves.at_thresholds(by_image, curves.thinned(pooled, BINS).thresholds)
+    return values, summary(curves.pooled(few, draws), draws)
 
 
 def _arrange(pixel: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:

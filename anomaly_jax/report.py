@@ -14,6 +14,8 @@ from anomaly_jax.data.image_set import GOOD
 from anomaly_jax.data.load import Part, Parts
 from anomaly_jax.groups import GroupedScores, count_groups
 from anomaly_jax.predictor import Detections
+from anomaly_jax.scores_file import write_scores
+from anomaly_jax.scoring import OwnSizeMaps
 from anomaly_jax.thresholds import GOOD_ONLY
 from anomaly_jax.training import NAME, TrainedDetector
 from engine_jax.experiment import Run, log_report, provenance, training_summary, write_results
@@ -30,15 +32,17 @@ def write_report(run: Run[AnomalyConfig, Parts], trained: TrainedDetector) -> di
     """Scores the test part, writes results.json and the plots, prints the tables."""
     settings, parts, folder = run.settings, run.parts, run.folder
     test, found, fitted = parts.test.images, trained.test, trained.fitted
-    grouped = count_groups(
-        found.maps,
-        test.masks,
-        found.scores,
-        [test.defect_names[i] for i in test.defects],
-        has_mask=test.labelled,
-    )
     grid = {f"{t:g}": t for t in settings.thresholds.grid}
     pixel = grid | _known({GOOD_ONLY: trained.good_only.pixel})
+    maps = OwnSizeMaps(found.maps, test.sizes)
+    grouped = count_groups(
+        maps,
+        parts.test.masks,
+        found.scores,
+        [test.defect_names[i] for i in test.defects],
+        thresholds=[*pixel.values()],
+        has_mask=test.labelled,
+    )
     score = metrics.score(
         grouped,
         pixel,
@@ -58,17 +62,24 @@ def write_report(run: Run[AnomalyConfig, Parts], trained: TrainedDetector) -> di
         "thresholds": {
             "grid": list(settings.thresholds.grid),
             GOOD_ONLY: asdict(trained.good_only),
+            "promise": {**asdict(trained.promise), "band": list(trained.promise.band)},
         },
     }
     if jax.process_index() == 0:  # Every process predicts; one of them draws and writes.
         write_results(folder, results)
+        write_scores(folder.path / "scores.csv", parts.test, maps, found.scores, trained.good_only)
         if run.pictures:
             _write_history(folder, settings, [*grouped.defects_with_masks], fitted.best_epoch)
             _write_rankings(folder, grouped)
             _write_histograms(folder, parts, trained, score)
             _write_detections(folder, parts.test, found, pixel)
-        rankings = tables.ranking_table(results, GOOD_ONLY)
-        log_report(folder, rankings, tables.accuracy_table(results, [*pixel]))
+        log_report(
+            folder,
+            tables.ranking_table(results, GOOD_ONLY),
+            tables.accuracy_table(results, [*pixel]),
+            tables.decision_table(results, GOOD_ONLY),
+            tables.promise_lines(trained.promise, settings.thresholds.pixel),
+        )
     return results
 
 

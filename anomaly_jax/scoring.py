@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 from PIL import Image
 
 from anomaly_jax import filters, losses
@@ -144,6 +144,26 @@ def resize_map(
     height, width = shape
     image = Image.fromarray(np.asarray(anomaly_map, np.float32))
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+
+
+class OwnSizeMaps:
+    """The anomaly maps of n images, each resized to the image's own size when it is asked for, as in prediction.
+
+    Args:
+        maps: at the network's size.
+        sizes: (h, w) of each image.
+    """
+
+    def __init__(self, maps: Float[np.ndarray, "n s s"], sizes: Int[np.ndarray, "n 2"]):
+        self._maps = maps
+        self._sizes = sizes
+
+    def __len__(self) -> int:
+        return len(self._maps)
+
+    def __getitem__(self, i: int) -> Float[np.ndarray, "h w"]:
+        height, width = self._sizes[i].tolist()
+        return resize_map(self._maps[i], (height, width))
 
 
 @dataclass(frozen=True)

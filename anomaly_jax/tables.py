@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from anomaly_jax.thresholds import Promise
 from engine_jax.tables import INTERVAL_LEGEND, aligned, percent
 
 RATES = ("recall", "precision", "accuracy")
@@ -15,8 +16,8 @@ def ranking_table(score: Mapping[str, Any], threshold: str) -> str:
         score: see `metrics.score`.
         threshold: name of the threshold whose F1 stands beside the best possible F1.
     """
-    rows = [["%", "images", "pixel AUROC", "AUPRO", "pixel AP", f"F1 {threshold}", "F1 oracle"]]
-    rows[0] += ["image AUROC", f"F1 {threshold}", "F1 oracle"]
+    rows = [["%", "images", "pixel AUROC", "AUPRO", "pixel AP"]]
+    rows[0] += [f"pixel F1 {threshold}", "oracle", "image AUROC", f"image F1 {threshold}", "oracle"]
     for name, row in (*score["defects"].items(), ("all", score)):
         intervals = row.get("intervals", {})
         rows.append(
@@ -44,3 +45,40 @@ def accuracy_table(score: Mapping[str, Any], names: Sequence[str]) -> str:
         cells = [" / ".join(percent(row[name][rate], digits=0) for rate in RATES) for name in names]
         rows.append([defect, *cells])
     return "\n".join(aligned(rows))
+
+
+def decision_table(score: Mapping[str, Any], threshold: str) -> str:
+    """Images at a named threshold of their scores: good ones that are taken for faulty, and faulty ones for good."""
+    rows = [[f"images at {threshold}", "wrong", "of", "%"]]
+    level = score["image_level"][threshold]
+    names = {"good, taken for faulty": (score["good_images"], level["false_positive_rate"])}
+    for defect, row in score["defects"].items():
+        found = row["image_level"][threshold]["recall"]
+        missed = None if found is None else 1 - found
+        names[f"{defect}, taken for good"] = (row["images"] - row["good_images"], missed)
+    for name, (count, rate) in names.items():
+        wrong = "-" if rate is None else str(round(rate * count))
+        rows.append([name, wrong, str(count), percent(rate)])
+    return "\n".join(aligned(rows))
+
+
+def promise_lines(promise: Promise, pixel_share: float) -> str:
+    """What the thresholds from good images promise, in words.
+
+    Args:
+        promise: of `thresholds.from_good`.
+        pixel_share: the share of a good image's pixels that may reach the pixels' threshold.
+    """
+    low, high = promise.band
+    lines = [
+        f"Thresholds are from {promise.images} held-out good images. Of new good images like these "
+        f"{percent(promise.rate)} % [{percent(low)}, {percent(high)}] are taken for faulty, and in as many more than "
+        f"{percent(pixel_share, digits=2)} % of the pixels are; [low, high]: 95 % interval, given these images",
+    ]
+    if not promise.kept:
+        needed = promise.images_needed
+        more = "no number of images can" if needed is None else f"that takes {needed} images"
+        lines.append(
+            f"warning: {promise.images} images can't promise the {percent(promise.wanted)} % that was asked for: {more}"
+        )
+    return "\n".join(lines)

@@ -12,7 +12,8 @@ from anomaly_jax.data.image_set import ImageSet
 from anomaly_jax.data.load import Parts
 from anomaly_jax.detector import Detector
 from anomaly_jax.predictor import Detections, Predictor
-from anomaly_jax.thresholds import Thresholds
+from anomaly_jax.scoring import OwnSizeMaps
+from anomaly_jax.thresholds import Promise, Thresholds
 from anomaly_jax.train_step import train_step
 from engine_jax import sharding
 from engine_jax.experiment import Run
@@ -34,12 +35,14 @@ class TrainedDetector:
     Attributes:
         fitted: result of training.
         good_only: thresholds from the validation part's good images.
+        promise: what they promise.
         validation: of the best variables, on the validation part.
         test: of the best variables, on the test part.
     """
 
     fitted: Fit
     good_only: Thresholds
+    promise: Promise
     validation: Detections
     test: Detections
 
@@ -98,9 +101,11 @@ def train_detector(run: Run[AnomalyConfig, Parts], plan: Plan) -> TrainedDetecto
     )
     validation = predictor.detect(fitted.best, good.images)
     rates = settings.thresholds
-    good_only = thresholds.from_good(validation.maps, validation.scores, rates.pixel, rates.image)
+    good_only, promise = thresholds.from_good(
+        OwnSizeMaps(validation.maps, good.sizes), validation.scores, rates.pixel, rates.image
+    )
     return TrainedDetector(
-        fitted, good_only, validation, predictor.detect(fitted.best, test.images)
+        fitted, good_only, promise, validation, predictor.detect(fitted.best, test.images)
     )
 
 

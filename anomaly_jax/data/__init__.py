@@ -1,7 +1,7 @@
 """Data sets for anomaly detection: from the layout of MVTec AD to arrays.
 
     parts = splits(open_mvtec("transistor"))
-    train, names = prepare(parts["train"], size=256)
+    train, names, masks = prepare(parts["train"], size=256)
 
 `anomaly_jax.data.tfds_builders` does the same through tensorflow-datasets.
 """

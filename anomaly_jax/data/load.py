@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool
 
 from anomaly_jax import synthetic
 from anomaly_jax.config import DataConfig
 from anomaly_jax.data.image_set import GOOD, ImageSet
+from anomaly_jax.data.masks import Masks, PackedMask
 from anomaly_jax.data.mvtec import Record, open_mvtec
 from anomaly_jax.data.prepare import prepare
 from anomaly_jax.data.splits import splits
@@ -16,10 +18,17 @@ from engine_jax import parts
 
 @dataclass(frozen=True)
 class Part:
-    """The images of one part of a data set, and their names."""
+    """The images of one part of a data set.
+
+    Attributes:
+        images: resized to the network's input.
+        names: of each.
+        masks: of each, at its own size.
+    """
 
     images: ImageSet
     names: list[str]
+    masks: Masks
 
     def __len__(self) -> int:
         return len(self.names)
@@ -77,7 +86,7 @@ def _nuts(config: DataConfig, size: int, seed: int) -> Parts:
     return Parts(
         _rendered(seed, train, size, None, 0),
         _rendered(seed, held_out, size, None, train),
-        Part(test, [name for part in tested for name in part.names]),
+        Part(test, [name for part in tested for name in part.names], _packed(test.masks)),
     )
 
 
@@ -92,4 +101,10 @@ def _rendered(seed: int, count: int, size: int, kind: str | None, start: int) ->
         sizes=np.full((count, 2), size, np.int32),
         defect_names=(GOOD, *synthetic.DEFECTS),
     )
-    return Part(rendered, [f"{kind or GOOD} nut {i}" for i in range(start, start + count)])
+    names = [f"{kind or GOOD} nut {i}" for i in range(start, start + count)]
+    return Part(rendered, names, _packed(masks))
+
+
+def _packed(masks: Bool[np.ndarray, "n s s"]) -> Masks:
+    """The masks of images that were rendered at the network's size."""
+    return Masks(map(PackedMask.of, masks))

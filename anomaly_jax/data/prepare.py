@@ -9,6 +9,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from anomaly_jax.data.image_set import GOOD, ImageSet
+from anomaly_jax.data.masks import Masks, PackedMask
 from anomaly_jax.data.mvtec import Record
 from anomaly_jax.data.pixels import decode_mask, fit, fit_mask
 from engine_jax.errors import UserError
@@ -34,8 +35,8 @@ class Sample:
 
 def prepare(
     records: Sequence[Record], size: int, *, skip_unreadable: bool = False
-) -> tuple[ImageSet, list[str]]:
-    """Decodes every image and mask, and resizes them to one square.
+) -> tuple[ImageSet, list[str], Masks]:
+    """Decodes every image and mask, and resizes them to one square; the masks are kept at their own size too.
 
     Args:
         records: n images.
@@ -44,7 +45,7 @@ def prepare(
             warning that names them.
 
     Returns:
-        The image set, and the names of the images in it.
+        The image set, the names of the images in it, and their masks at the images' own sizes.
 
     Raises:
         UserError: no records, a size below 1, an unreadable image, no readable image, a mask of
@@ -58,11 +59,14 @@ def prepare(
     defect_names = (GOOD, *sorted({record.defect for record in records} - {GOOD}))
     images, masks = np.empty((n, size, size, 3), np.uint8), np.zeros((n, size, size), bool)
     sizes, binary = np.empty((n, 2), np.int32), np.ones(n, bool)
+    own = [PackedMask((0, 0), None)] * n
 
     def fill(i: int) -> None:
         sample = read_sample(records[i])
         images[i], sizes[i] = fit(sample.image, size), sample.image.size[::-1]
+        own[i] = PackedMask(sample.image.size[::-1], None)
         if sample.mask is not None:
+            own[i] = PackedMask.of(sample.mask)
             masks[i], binary[i] = fit_mask(sample.mask, size), sample.binary
 
     names = [record.name for record in records]
@@ -81,7 +85,8 @@ def prepare(
     }
     if len(kept) < n:
         arrays = {name: array[kept] for name, array in arrays.items()}
-    return ImageSet(**arrays, defect_names=defect_names), [names[i] for i in kept]
+    read = ImageSet(**arrays, defect_names=defect_names)
+    return read, [names[i] for i in kept], Masks(own[i] for i in kept)
 
 
 def read_sample(record: Record) -> Sample:

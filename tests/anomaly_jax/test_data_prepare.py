@@ -24,7 +24,7 @@ def test_prepare_gives_images_masks_and_their_own_sizes(tmp_path):
     folder = tiny_mvtec(tmp_path / "nuts")
     save(folder / "test/good/000.png", np.full((20, 60, 3), 77, np.uint8))
     records = [record for record in open_mvtec(folder) if record.split == "test"]
-    data, names = prepare(records, 16)
+    data, names, _ = prepare(records, 16)
     assert names == [record.name for record in records]
     assert len(data) == 8
     assert data.images.shape == (8, 16, 16, 3)
@@ -48,7 +48,7 @@ def test_prepare_gives_images_masks_and_their_own_sizes(tmp_path):
 
 
 def test_an_image_set_is_a_pytree_whose_names_are_static(tmp_path):
-    data, _ = prepare(open_mvtec(tiny_mvtec(tmp_path / "nuts")), 8)
+    data, *_ = prepare(open_mvtec(tiny_mvtec(tmp_path / "nuts")), 8)
     assert len(jax.tree.leaves(data)) == 5
     on_device = jax.device_put(data)
     assert jax.jit(lambda d: d.faulty.sum())(on_device) == 6
@@ -57,7 +57,7 @@ def test_an_image_set_is_a_pytree_whose_names_are_static(tmp_path):
 
 def test_training_images_have_empty_masks(tmp_path):
     records = open_mvtec(tiny_mvtec(tmp_path / "nuts"))[:5]
-    data, _ = prepare(records, 8)
+    data, *_ = prepare(records, 8)
     assert data.defect_names == ("good",)
     assert not data.masks.any()
     assert data.labelled.all()
@@ -67,7 +67,7 @@ def test_unlabelled_images_are_marked(tmp_path):
     folder = tiny_mvtec(tmp_path / "nuts")
     for mask in (folder / "ground_truth/print").iterdir():
         mask.unlink()
-    data, _ = prepare(open_mvtec(folder)[5:], 8)
+    data, *_ = prepare(open_mvtec(folder)[5:], 8)
     assert data.labelled.tolist() == 5 * [True] + 3 * [False]
     assert not data.masks[5:].any()
     assert data.faulty[5:].all()
@@ -77,7 +77,7 @@ def test_unlabelled_images_are_marked(tmp_path):
 def test_other_formats(tmp_path, suffix):
     records = open_mvtec(tiny_mvtec(tmp_path / "nuts", suffix=suffix))
     assert records[0].name == f"train/good/000{suffix}"
-    data, _ = prepare(records, 32)
+    data, *_ = prepare(records, 32)
     expected = fit(Image.fromarray(picture(202, FAULTS["print"])), 32).astype(int)
     error = np.abs(data.images[-1].astype(int) - expected)
     assert error.mean() < (9 if suffix in (".jpg", ".webp") else 1e-9)  # another image: 12
@@ -132,7 +132,7 @@ def test_masks_that_are_not_binary_are_thresholded_once_said(tmp_path, caplog):
     for i in range(2):
         save(folder / f"ground_truth/crack/{i:03d}_mask.png", values)
     records = open_mvtec(folder)
-    data, _ = prepare(records, 32)
+    data, *_ = prepare(records, 32)
     said = [record.getMessage() for record in caplog.records]
     assert said == [
         "2 of 13 images have a mask that is not binary: thresholded at half: "
@@ -201,12 +201,12 @@ def test_unreadable_images_are_named_or_left_out(tmp_path, caplog):
     records = open_mvtec(folder)
     with pytest.raises(UserError, match=r"^test/crack/001\.png: can't be .* 1 more of 13 images\)"):
         prepare(records, 8)
-    data, names = prepare(records, 8, skip_unreadable=True)
+    data, names, _ = prepare(records, 8, skip_unreadable=True)
     assert "2 of 13 images can't be read and are left out" in caplog.text
     assert "test/crack/001.png, test/print/002.png" in caplog.text
     kept = [r for r in records if r.name not in ("test/crack/001.png", "test/print/002.png")]
     assert names == [record.name for record in kept]
-    expected, _ = prepare(kept, 8)
+    expected, *_ = prepare(kept, 8)
     jax.tree.map(np.testing.assert_array_equal, data, expected)
     image.unlink()  # Between opening and reading.
     with pytest.raises(UserError, match=r"test/crack/001\.png: can't be read \(.*No such file"):
@@ -233,7 +233,7 @@ def test_real_categories(real_data, category, train, defects):
     records = open_mvtec(real_data / "mvtec" / category)
     assert sum(record.split == "train" for record in records) == train
     test = [record for record in records if record.split == "test"]
-    data, _ = prepare(test, 64)
+    data, *_ = prepare(test, 64)
     assert data.defect_names == defects
     np.testing.assert_array_equal(data.masks.any(axis=(1, 2)), data.faulty)
     # Faults keep their area, in the mean over a category.

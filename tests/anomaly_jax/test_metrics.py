@@ -28,7 +28,10 @@ def images(n=8, good=3, side=16, seed=0, levels=50, blob=5):
 
 
 def score(maps, masks, image_scores, defects, *thresholds, has_mask=None, **settings):
-    grouped = count_groups(maps, masks, image_scores, defects, has_mask=has_mask)
+    counted = list(thresholds[0].values()) if thresholds else []
+    grouped = count_groups(
+        maps, masks, image_scores, defects, thresholds=counted, has_mask=has_mask
+    )
     return metrics.score(grouped, *thresholds, **settings)
 
 
@@ -366,12 +369,12 @@ def test_no_result_is_nan_or_out_of_range(maps, masks, good):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda a, m, s, d: (a[0], m[0], s, d), r"anomaly_maps must be \[n, h, w\]"),
+        (lambda a, m, s, d: (a[:, 0], m[:, 0], s, d), r"anomaly_maps must be \[h, w\] each"),
         (lambda a, m, s, d: (a, m[:, :3], s, d), "masks must be bool and as large"),
         (lambda a, m, s, d: (a, m.astype(float), s, d), "masks must be bool"),
         (lambda a, m, s, d: (a, m, s[:3], d), "8, 3, 8 and 8 images"),
         (lambda a, m, s, d: (a, m, s, d[:3]), "8, 8, 3 and 3 images"),
-        (lambda a, m, s, d: (a * np.nan, m, s, d), "2048 of 2048 scores are not finite"),
+        (lambda a, m, s, d: (a * np.nan, m, s, d), "256 of 256 scores are not finite"),
         (lambda a, m, s, d: (a, m, s, ["good"] * 8), "whose defect is 'good' has faulty pixels"),
     ],
 )

@@ -2,6 +2,7 @@ import numpy as np
 
 from anomaly_jax import metrics, tables
 from anomaly_jax.groups import count_groups
+from anomaly_jax.thresholds import promise
 
 
 def score(resamples=20):
@@ -14,6 +15,7 @@ def score(resamples=20):
         masks,
         maps.max((1, 2)),
         ["good", "good", "hole", "long_scratch"],
+        thresholds=(0.2, 0.5),
         has_mask=np.array([True, True, True, False]),
     )
     pixel = {"0.2": 0.2, "good_only": 0.5}
@@ -30,6 +32,39 @@ def test_a_line_for_each_defect_and_one_for_all():
     assert scratch[2:7] == ["-"] * 5
     assert "[" in lines[1]
     assert "[" not in tables.ranking_table(score(resamples=0), "good_only").splitlines()[1]
+
+
+def test_columns_of_f1_say_whose_they_are():
+    head = tables.ranking_table(score(), "good_only").splitlines()[0]
+    columns = [column for column in head.split("  ") if column]
+    assert [column.strip() for column in columns[5:]] == [
+        "pixel F1 good_only",
+        "oracle",
+        "image AUROC",
+        "image F1 good_only",
+        "oracle",
+    ]
+
+
+def test_wrong_decisions_are_counted_in_images():
+    rows = [line.split() for line in tables.decision_table(score(), "good_only").splitlines()]
+    assert [row[-3:] for row in rows[1:]] == [
+        ["0", "2", "0.0"],  # of the good ones
+        ["0", "1", "0.0"],  # of hole, whose score is 0.9
+        ["1", "1", "100.0"],  # of long_scratch: 0.4
+    ]
+
+
+def test_the_promise_in_words():
+    enough = tables.promise_lines(promise(40, 0.05), 0.002)
+    assert "from 40 held-out good images" in enough
+    assert "4.9 % [0.6, 13.2]" in enough
+    assert "more than 0.20 % of the pixels" in enough
+    assert "warning" not in enough
+    few = tables.promise_lines(promise(3, 0.05), 0.002)
+    assert "25.0 %" in few
+    assert few.endswith("3 images can't promise the 5.0 % that was asked for: that takes 19 images")
+    assert tables.promise_lines(promise(3, 0), 0.002).endswith("no number of images can")
 
 
 def test_accuracies_stand_under_their_thresholds():

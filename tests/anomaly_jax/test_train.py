@@ -1,3 +1,4 @@
+import csv
 import json
 from functools import partial
 
@@ -7,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from sklearn.metrics import roc_auc_score
 
 from anomaly_jax import curves, report, training
 from anomaly_jax.config import AnomalyConfig
@@ -67,12 +69,47 @@ def test_a_run_leaves_results_and_pictures(finished):
     for name in ("pixel_auroc", "image_auroc", "aupro", "ap"):
         assert 0 <= results[name] <= 1
     assert results["thresholds"]["grid"] == [0.1, 0.15, 0.2, 0.3]
+    assert results["thresholds"]["promise"] == {
+        "images": 1,
+        "wanted": 0.05,
+        "rate": 0.5,
+        "band": [pytest.approx(0.025), pytest.approx(0.975)],
+    }
     pictures = {path.name for path in (workdir / "plots").iterdir()}
     assert pictures == {
         *("loss.png", "accuracies.png", "curves.png", "image_scores.png", "pixel_scores.png"),
         "detections.png",
         *(f"detections_{name}.png" for name in ("good", "crack", "cut", "hole", "print")),
     }
+
+
+def test_the_scores_of_all_test_images_stand_in_a_table(finished):
+    """And they give the results again."""
+    workdir, results = finished
+    with (workdir / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["file"] for row in rows[:3]] == ["good nut 10", "good nut 11", "crack nut 12"]
+    assert [row["kind"] for row in rows] == [
+        kind for kind in ("good", "crack", "cut", "hole", "print") for _ in range(2)
+    ]
+    scores = np.array([float(row["score"]) for row in rows])
+    faulty = np.array([row["kind"] != "good" for row in rows])
+    assert results["image_auroc"] == pytest.approx(roc_auc_score(faulty, scores))
+    image = results["image_level"]["good_only"]
+    predicted = np.array([row["predicted"] == "faulty" for row in rows])
+    assert image["recall"] == predicted[faulty].mean()
+    assert {float(row["threshold"]) for row in rows} == {image["threshold"]}
+    np.testing.assert_array_equal(predicted, scores >= image["threshold"])
+    parts, true = (
+        np.array([float(row[column]) for row in rows])
+        for column in ("faulty_part", "true_faulty_part")
+    )
+    pixel = results["good_only"]
+    hits, false_alarms = (
+        pixel["recall"] * true.sum(),
+        pixel["false_positive_rate"] * (1 - true).sum(),
+    )
+    assert parts.sum() == pytest.approx(hits + false_alarms, rel=1e-4)
 
 
 def test_the_accuracies_by_epoch_end_at_the_final_ones(finished):
@@ -95,34 +132,25 @@ def test_thresholds_come_from_the_held_out_good_images_alone(finished):
     assert abs((good.anomaly_map >= model.thresholds.pixel).sum() - 10) <= 1
 
 
-def test_the_report_counts_each_group_once_and_draws_what_it_writes(tmp_path, monkeypatch):
-    count, epochs, save = curves.count_at_thresholds, training.epoch_metrics, report.save
+def test_the_report_counts_each_image_once_and_draws_what_it_writes(tmp_path, monkeypatch):
+    count, save = curves.count_image, report.save
     counted, figures = [], {}
 
-    def recorded_count(scores, masks, weights=None):
-        counted.append((scores.shape, scores.tobytes(), masks.tobytes()))
-        return count(scores, masks, weights)
-
-    def unrecorded_epoch(*arguments):
-        before = len(counted)
-        values = epochs(*arguments)
-        del counted[before:]
-        return values
+    def recorded_count(scores, mask, thresholds):
+        counted.append((scores.shape, scores.tobytes(), mask.tobytes()))
+        return count(scores, mask, thresholds)
 
     def recorded_save(figure, path):
         figures[path.name] = figure
         save(figure, path)
 
-    monkeypatch.setattr(curves, "count_at_thresholds", recorded_count)
-    monkeypatch.setattr(training, "epoch_metrics", unrecorded_epoch)
+    monkeypatch.setattr(curves, "count_image", recorded_count)
     monkeypatch.setattr(report, "save", recorded_save)
     results = train_and_evaluate(tiny_config(train__epochs=1), tmp_path / "run")
 
     groups = {"all": results, **results["defects"]}
-    sizes = sorted(scores["images"] for scores in groups.values())
-    assert sorted(shape[0] for shape, *_ in counted if shape[1:] == (32, 32)) == sizes
-    assert sorted(shape[0] for shape, *_ in counted if shape[1:] == (1, 1)) == sizes
-    assert len(set(counted)) == len(counted) == 2 * len(groups)
+    assert [shape for shape, *_ in counted] == [(32, 32)] * results["images"]
+    assert len(set(counted)) == results["images"]
 
     legends = [labels(ax) for ax in figures["curves.png"].axes if labels(ax)]
     for area, legend in zip(("pixel_auroc", "aupro", "ap"), legends, strict=True):
@@ -133,7 +161,7 @@ def test_the_report_counts_each_group_once_and_draws_what_it_writes(tmp_path, mo
         oracle = results[f"{level}_oracle"]["threshold"]
         line = next(line for line in figures[f"{level}_scores.png"].findobj(is_oracle))
         assert line.get_xdata()[0] == oracle
-    assert set(results["thresholds"]) == {"grid", "good_only"}
+    assert set(results["thresholds"]) == {"grid", "good_only", "promise"}
 
 
 def is_oracle(artist) -> bool:
