@@ -59,6 +59,8 @@ class ThresholdConfig:
     """Thresholds of the scores of pixels and images, which are predicted faulty from there on.
 
     Attributes:
+        calibration: the good images that thresholds come from: "held_out", the validation part, on which nothing is
+            trained; or "cross_fit", all of them: each of the `members` leaves out a fold of them, which it scores.
         grid: fixed thresholds of pixels, at which results are reported.
         pixel: the share of a good image's pixels that may reach the pixels' threshold.
         image: the share of new good images that may be taken for faulty, and of those in which more than `pixel` of the
@@ -68,6 +70,7 @@ class ThresholdConfig:
     grid: tuple[float, ...]
     pixel: Annotated[float, Fraction]
     image: Annotated[float, Fraction]
+    calibration: Literal["held_out", "cross_fit"] = "held_out"
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,16 @@ class AnomalyConfig:
                 f"config.scoring.sigma: {self.scoring.sigma}; accepted: a Gaussian that reaches over at most the "
                 f"input's {self.model.input_size} pixels, not {reach(self.scoring.sigma)}"
             )
+        if self.thresholds.calibration == "cross_fit":
+            for field, number, least in (
+                ("members", self.members, 2),
+                ("train.batch_size", self.train.batch_size, 3),
+            ):
+                if number < least:
+                    raise UserError(
+                        f"config.{field}: {number} with config.thresholds.calibration='cross_fit'; "
+                        f"accepted: at least {least}"
+                    )
 
 
 def without_percentiles(config: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
@@ -12,6 +13,7 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from anomaly_jax.config import AnomalyConfig
 from anomaly_jax.detector import as_values, detector_losses, detector_maps
+from anomaly_jax.folds import of_held_out
 from anomaly_jax.scoring import ScoringConfig, image_score
 from anomaly_jax.train_step import painted
 from engine_jax import sharding
@@ -23,7 +25,8 @@ from engine_jax.state import Variables
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Detections:
-    """Ensemble predictions for n images: means over the members, and their standard deviation.
+    """Ensemble predictions for n images: means over the members, and their standard deviation; of images that a member
+    holds out, see `anomaly_jax.folds`, that member's alone.
 
     Attributes:
         maps: anomaly maps in [0, 1], at the network's size.
@@ -41,11 +44,20 @@ class Detections:
 def detect_step(
     variables: Variables,
     images: UInt8[Array, "b s s 3"],
+    folds: Int[Array, " b"] | None = None,
     *,
     graphdef: nnx.GraphDef,
     scoring: ScoringConfig,
 ) -> Detections:
-    """Maps and scores of one batch; the variables have a leading member axis."""
+    """Maps and scores of one batch.
+
+    Args:
+        variables: have a leading member axis.
+        images: one batch.
+        folds: of the images, -1 for those that no member holds out; by default of all.
+        graphdef: of one detector.
+        scoring: of the run.
+    """
     values = as_values(images)
 
     def member(variables: Variables) -> tuple[Array, Array]:
@@ -53,25 +65,30 @@ def detect_step(
         return detector_maps(values, output, scoring), output.reconstructions.clip(0, 1)
 
     maps, reconstructions = over_stack(member, variables)  # [m, b, s, s], [m, b, s, s, 3]
-    mean = maps.mean(0)
-    scores = image_score(mean, scoring.image, part=scoring.top)
-    return Detections(mean, maps.std(0), scores, reconstructions.mean(0))
+    if folds is None:
+        folds = jnp.full(len(values), -1)
+    found = of_held_out(maps, folds)
+    scores = image_score(found, scoring.image, part=scoring.top)
+    return Detections(found, maps.std(0), scores, of_held_out(reconstructions, folds))
 
 
 def loss_step(
     variables: Variables,
     images: UInt8[Array, "b s s 3"],
+    folds: Int[Array, " b"],
     numbers: Int[Array, " b"],
     key: jax.Array,
     *,
     graphdef: nnx.GraphDef,
     settings: AnomalyConfig,
 ) -> Float[Array, " b"]:
-    """The training loss of each good image, not augmented but with painted faults; means over the members.
+    """The training loss of each good image, not augmented but with painted faults: means over the members, or that of
+    the one that holds the image out.
 
     Args:
         variables: have a leading member axis.
         images: one batch.
+        folds: of the images, -1 for those that no member holds out.
         numbers: the number of the batch, once for each image.
         key: of the painted faults, which differ from batch to batch.
     """
@@ -83,7 +100,7 @@ def loss_step(
             model(samples.inputs), samples.targets, samples.faults, settings.loss
         )
 
-    return over_stack(member, variables).mean(0)
+    return of_held_out(over_stack(member, variables), folds)
 
 
 class Predictor:
@@ -101,21 +118,43 @@ class Predictor:
         losses = partial(loss_step, graphdef=graphdef, settings=settings)
         self._detect = jax.jit(detect, out_shardings=everywhere)
         self._losses = jax.jit(losses, out_shardings=everywhere)
-        self._batch_size = settings.evaluation.batch_size
-        self._batches = sharding.split(mesh)
+        self._batching = settings.evaluation.batch_size, sharding.split(mesh)
 
-    def detect(self, variables: Variables, images: UInt8[np.ndarray, "n s s 3"]) -> Detections:
-        """Ensemble predictions for images; the variables have a leading member axis."""
-        step = partial(self._detect, variables)
-        return map_batches(step, images, self._batch_size, self._batches)
+    def detect(
+        self,
+        variables: Variables,
+        images: UInt8[np.ndarray, "n s s 3"],
+        folds: Int[np.ndarray, " n"] | None = None,
+    ) -> Detections:
+        """Ensemble predictions for images, whose `folds` say which members hold them out.
+
+        The variables have a leading member axis.
+        """
+
+        def step(batch: tuple[Array, Array]) -> Detections:
+            return self._detect(variables, *batch)
+
+        return map_batches(step, (images, _or_none(folds, images)), *self._batching)
 
     def losses(
-        self, variables: Variables, images: UInt8[np.ndarray, "n s s 3"], key: jax.Array
+        self,
+        variables: Variables,
+        images: UInt8[np.ndarray, "n s s 3"],
+        key: jax.Array,
+        folds: Int[np.ndarray, " n"] | None = None,
     ) -> Float[np.ndarray, " n"]:
         """The loss of each good image; painted faults are the same for the same key."""
-        numbers = np.arange(len(images), dtype=np.int32) // self._batch_size
+        batch_size, _ = self._batching
+        numbers = np.arange(len(images), dtype=np.int32) // batch_size
 
-        def step(batch: tuple[Array, Array]) -> Array:
+        def step(batch: tuple[Array, Array, Array]) -> Array:
             return self._losses(variables, *batch, key)
 
-        return map_batches(step, (images, numbers), self._batch_size, self._batches)
+        return map_batches(step, (images, _or_none(folds, images), numbers), *self._batching)
+
+
+def _or_none(
+    folds: Int[np.ndarray, " n"] | None, images: UInt8[np.ndarray, "n s s 3"]
+) -> Int[np.ndarray, " n"]:
+    """The folds, or -1 for every image."""
+    return np.full(len(images), -1, np.int32) if folds is None else folds

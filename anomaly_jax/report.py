@@ -78,7 +78,7 @@ def write_report(run: Run[AnomalyConfig, Parts], trained: TrainedDetector) -> di
             tables.ranking_table(results, GOOD_ONLY),
             tables.accuracy_table(results, [*pixel]),
             tables.decision_table(results, GOOD_ONLY),
-            tables.promise_lines(trained.promise, settings.thresholds.pixel),
+            tables.promise_lines(trained.promise, settings.thresholds),
         )
     return results
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from anomaly_jax.config import ThresholdConfig
 from anomaly_jax.thresholds import Promise
 from engine_jax.tables import INTERVAL_LEGEND, aligned, percent
 
@@ -62,18 +63,22 @@ def decision_table(score: Mapping[str, Any], threshold: str) -> str:
     return "\n".join(aligned(rows))
 
 
-def promise_lines(promise: Promise, pixel_share: float) -> str:
+def promise_lines(promise: Promise, config: ThresholdConfig) -> str:
     """What the thresholds from good images promise, in words.
 
     Args:
         promise: of `thresholds.from_good`.
-        pixel_share: the share of a good image's pixels that may reach the pixels' threshold.
+        config: what was asked for.
     """
+    source = {
+        "held_out": "held-out good images",
+        "cross_fit": "good images, each scored by the member that never saw it",
+    }[config.calibration]
     low, high = promise.band
     lines = [
-        f"Thresholds are from {promise.images} held-out good images. Of new good images like these "
+        f"Thresholds are from {promise.images} {source}. Of new good images like these",
         f"{percent(promise.rate)} % [{percent(low)}, {percent(high)}] are taken for faulty, and in as many more than "
-        f"{percent(pixel_share, digits=2)} % of the pixels are; [low, high]: 95 % interval, given these images",
+        f"{percent(config.pixel, digits=2)} % of the pixels; [low, high]: 95 % interval, given these images",
     ]
     if not promise.kept:
         needed = promise.images_needed

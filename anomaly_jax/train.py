@@ -35,7 +35,8 @@ def train_and_evaluate(
         return experiment.results
     settings = experiment.settings
     mesh = device_mesh(settings.train.batch_size)
-    parts = load_parts(settings.data, settings.model.input_size, settings.seed)
+    cross_fit = settings.thresholds.calibration == "cross_fit"
+    parts = load_parts(settings.data, settings.model.input_size, settings.seed, cross_fit)
     plan = make_plan(settings.train, settings.evaluation.every, len(parts.train.images), mesh)
     with experiment.started(settings.data.name, parts, mesh) as run:
         return write_report(run, train_detector(run, plan))

@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float
 
 from anomaly_jax.augment import augment
 from anomaly_jax.config import AnomalyConfig
 from anomaly_jax.detector import as_values, detector_losses
 from anomaly_jax.faults import paint_faults
+from anomaly_jax.folds import Batch, seen_by
 from engine_jax.stacked import over_stack
 from engine_jax.state import TrainState
 
@@ -35,7 +36,7 @@ class Samples(NamedTuple):
 
 def train_step(
     state: TrainState,
-    images: UInt8[Array, "b s s 3"],
+    batch: Batch,
     *,
     graphdef: nnx.GraphDef,
     optimizer: optax.GradientTransformation,
@@ -49,11 +50,11 @@ def train_step(
     keys = jax.random.split(jax.random.fold_in(key, state.step), settings.members)
 
     def member_step(
-        variables: tuple[Any, Any, Any], key: jax.Array
+        variables: tuple[Any, Any, Any], key: jax.Array, member: jax.Array
     ) -> tuple[tuple[Any, Any, Any], Float[Array, ""]]:
         params, model_state, opt_state = variables
         augment_key, faults_key = jax.random.split(key)
-        good = augment(augment_key, as_values(images), settings.augment)
+        good = augment(augment_key, as_values(seen_by(batch, member)), settings.augment)
         samples = painted(faults_key, good, settings)
 
         def loss_of(params: Any) -> tuple[jax.Array, Any]:
@@ -69,7 +70,7 @@ def train_step(
         return (optax.apply_updates(params, updates), new_model_state, opt_state), loss
 
     variables = (state.params, state.model_state, state.opt_state)
-    variables, losses = over_stack(member_step, variables, keys)
+    variables, losses = over_stack(member_step, variables, keys, jnp.arange(settings.members))
     return TrainState(state.step + 1, *variables), losses.mean()
 
 

@@ -11,6 +11,7 @@ from anomaly_jax.config import AnomalyConfig
 from anomaly_jax.data.image_set import ImageSet
 from anomaly_jax.data.load import Parts
 from anomaly_jax.detector import Detector
+from anomaly_jax.folds import Batch, assign_folds
 from anomaly_jax.predictor import Detections, Predictor
 from anomaly_jax.scoring import OwnSizeMaps
 from anomaly_jax.thresholds import Promise, Thresholds
@@ -36,7 +37,8 @@ class TrainedDetector:
         fitted: result of training.
         good_only: thresholds from the validation part's good images.
         promise: what they promise.
-        validation: of the best variables, on the validation part.
+        validation: of the best variables, on the validation part, or in cross-fitting of the members that hold an image
+            out, on all good images.
         test: of the best variables, on the test part.
     """
 
@@ -55,6 +57,9 @@ def train_detector(run: Run[AnomalyConfig, Parts], plan: Plan) -> TrainedDetecto
     """
     settings, parts, seed = run.settings, run.parts, run.settings.seed
     build = partial(Detector, settings.detector)
+    folds = None
+    if settings.thresholds.calibration == "cross_fit":
+        folds = assign_folds(len(parts.train), settings.members, seed)
     graphs = graph_defs(build)
     everywhere = sharding.replicated(run.mesh)
 
@@ -71,12 +76,13 @@ def train_detector(run: Run[AnomalyConfig, Parts], plan: Plan) -> TrainedDetecto
         )
         train_call = make_train_call(
             step,
-            parts.train.images.images,
+            Batch(parts.train.images.images, folds),
             settings.data.placement,
             phase.plan,
             entropy_for(seed, phase.name, "order"),
             everywhere,
             sharding.split(run.mesh, axis=1),
+            balance=folds,  # A batch that is all of one fold would leave a member nothing.
         )
         return state, train_call
 
@@ -85,7 +91,7 @@ def train_detector(run: Run[AnomalyConfig, Parts], plan: Plan) -> TrainedDetecto
     faults_key = key_for(seed, NAME, "validation")
 
     def evaluate(variables: Variables) -> dict[str, float]:
-        losses = predictor.losses(variables, good.images, faults_key)
+        losses = predictor.losses(variables, good.images, faults_key, folds)
         loss = {"validation/loss": float(losses.mean(dtype=np.float64))}
         if not np.isfinite(loss["validation/loss"]):
             return loss
@@ -99,7 +105,7 @@ def train_detector(run: Run[AnomalyConfig, Parts], plan: Plan) -> TrainedDetecto
         run.folder,
         after_evaluation=partial(update_plateau, settings.optimizer),
     )
-    validation = predictor.detect(fitted.best, good.images)
+    validation = predictor.detect(fitted.best, good.images, folds)
     rates = settings.thresholds
     good_only, promise = thresholds.from_good(
         OwnSizeMaps(validation.maps, good.sizes), validation.scores, rates.pixel, rates.image

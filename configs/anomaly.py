@@ -113,6 +113,7 @@ def base() -> ConfigDict:
                 "top": 0.01,
             },
             "thresholds": {
+                "calibration": "held_out",
                 "grid": (0.1, 0.15, 0.2, 0.3),
                 "pixel": 0.002,
                 "image": 0.05,

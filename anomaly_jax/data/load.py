@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool
 
 from anomaly_jax import synthetic
 from anomaly_jax.config import DataConfig
@@ -13,7 +12,7 @@ from anomaly_jax.data.masks import Masks, PackedMask
 from anomaly_jax.data.mvtec import Record, open_mvtec
 from anomaly_jax.data.prepare import prepare
 from anomaly_jax.data.splits import splits
-from engine_jax import parts
+from engine_jax import parts as of_data
 
 
 @dataclass(frozen=True)
@@ -35,29 +34,35 @@ class Part:
 
 
 # Good images to train on, good images that thresholds are chosen on, and images to test on.
-Parts = parts.Parts[Part]
+Parts = of_data.Parts[Part]
 
 
-def load_parts(config: DataConfig, size: int, seed: int) -> Parts:
+def load_parts(config: DataConfig, size: int, seed: int, cross_fit: bool = False) -> Parts:
     """Renders or reads the data set that `config` names, as images of `size` x `size` pixels.
 
     Args:
         config: of the data.
         size: side of the images.
         seed: chooses the nuts that are rendered, or the good images that are held out for validation.
+        cross_fit: hold none out: all good images are both the training and the validation part.
 
     Raises:
         UserError: the data set isn't there or can't be used.
     """
     if config.dataset == "synthetic":
-        return _nuts(config, size, seed)
-    chosen = splits(_records(config), config.validation, seed=seed)
-    return Parts(
-        **{
-            name: Part(*prepare(records, size, skip_unreadable=config.skip_unreadable))
-            for name, records in chosen.items()
-        }
-    )
+        parts = _nuts(config, size, seed)
+    else:
+        chosen = splits(_records(config), config.validation, seed=seed)
+        parts = Parts(
+            **{
+                name: Part(*prepare(records, size, skip_unreadable=config.skip_unreadable))
+                for name, records in chosen.items()
+            }
+        )
+    if cross_fit:
+        good = _joined([parts.train, parts.validation])
+        return Parts(good, good, parts.test)
+    return parts
 
 
 def _records(config: DataConfig) -> Sequence[Record]:
@@ -78,15 +83,23 @@ def _nuts(config: DataConfig, size: int, seed: int) -> Parts:
         _rendered(seed, config.test, size, kind, config.train + i * config.test)
         for i, kind in enumerate(kinds)
     ]
-    images = {
-        field: np.concatenate([getattr(part.images, field) for part in tested])
-        for field in ("images", "masks", "labelled", "defects", "sizes")
-    }
-    test = ImageSet(**images, defect_names=(GOOD, *synthetic.DEFECTS))
     return Parts(
         _rendered(seed, train, size, None, 0),
         _rendered(seed, held_out, size, None, train),
-        Part(test, [name for part in tested for name in part.names], _packed(test.masks)),
+        _joined(tested),
+    )
+
+
+def _joined(parts: Sequence[Part]) -> Part:
+    """The images of several parts, of the same defects, in one."""
+    arrays = {
+        field: np.concatenate([getattr(part.images, field) for part in parts])
+        for field in ("images", "masks", "labelled", "defects", "sizes")
+    }
+    return Part(
+        ImageSet(**arrays, defect_names=parts[0].images.defect_names),
+        [name for part in parts for name in part.names],
+        Masks(packed for part in parts for packed in part.masks.packed),
     )
 
 
@@ -102,9 +115,4 @@ def _rendered(seed: int, count: int, size: int, kind: str | None, start: int) ->
         defect_names=(GOOD, *synthetic.DEFECTS),
     )
     names = [f"{kind or GOOD} nut {i}" for i in range(start, start + count)]
-    return Part(rendered, names, _packed(masks))
-
-
-def _packed(masks: Bool[np.ndarray, "n s s"]) -> Masks:
-    """The masks of images that were rendered at the network's size."""
-    return Masks(map(PackedMask.of, masks))
+    return Part(rendered, names, Masks(map(PackedMask.of, masks)))

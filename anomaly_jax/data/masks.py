@@ -29,10 +29,10 @@ class Masks:
     """The faulty pixels of n images, each at the image's own size."""
 
     def __init__(self, packed: Iterable[PackedMask]):
-        self._packed = list(packed)
+        self.packed = list(packed)
 
     def __len__(self) -> int:
-        return len(self._packed)
+        return len(self.packed)
 
     def __getitem__(self, i: int) -> Bool[np.ndarray, "h w"]:
-        return self._packed[i].unpacked()
+        return self.packed[i].unpacked()

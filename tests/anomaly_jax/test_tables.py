@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 
 from anomaly_jax import metrics, tables
+from anomaly_jax.config import ThresholdConfig
 from anomaly_jax.groups import count_groups
 from anomaly_jax.thresholds import promise
 
@@ -56,15 +59,18 @@ def test_wrong_decisions_are_counted_in_images():
 
 
 def test_the_promise_in_words():
-    enough = tables.promise_lines(promise(40, 0.05), 0.002)
+    held_out = ThresholdConfig(grid=(), pixel=0.002, image=0.05)
+    enough = tables.promise_lines(promise(40, 0.05), held_out)
     assert "from 40 held-out good images" in enough
     assert "4.9 % [0.6, 13.2]" in enough
     assert "more than 0.20 % of the pixels" in enough
     assert "warning" not in enough
-    few = tables.promise_lines(promise(3, 0.05), 0.002)
+    few = tables.promise_lines(promise(3, 0.05), held_out)
     assert "25.0 %" in few
     assert few.endswith("3 images can't promise the 5.0 % that was asked for: that takes 19 images")
-    assert tables.promise_lines(promise(3, 0), 0.002).endswith("no number of images can")
+    assert tables.promise_lines(promise(3, 0), held_out).endswith("no number of images can")
+    cross_fit = replace(held_out, calibration="cross_fit")
+    assert "each scored by the member" in tables.promise_lines(promise(40, 0.05), cross_fit)
 
 
 def test_accuracies_stand_under_their_thresholds():

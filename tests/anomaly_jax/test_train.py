@@ -14,6 +14,7 @@ from anomaly_jax import curves, report, training
 from anomaly_jax.config import AnomalyConfig
 from anomaly_jax.data.load import load_parts
 from anomaly_jax.detector import Detector, as_values
+from anomaly_jax.folds import Batch
 from anomaly_jax.predict import load
 from anomaly_jax.predictor import detect_step
 from anomaly_jax.segmenter import focal
@@ -200,7 +201,7 @@ def test_members_learn_on_their_own_and_the_map_is_their_mean():
     step = jax.jit(
         lambda state: train_step(
             state,
-            batch(),
+            Batch(batch()),
             graphdef=graphs.train,
             optimizer=optimizer,
             settings=config,
