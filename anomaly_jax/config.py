@@ -1,6 +1,6 @@
 """The typed form of configs/anomaly.py; the values stand there, what they mean and accept stands here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -8,8 +8,11 @@ from anomaly_jax.augment import AugmentConfig
 from anomaly_jax.autoencoder import AutoencoderConfig
 from anomaly_jax.data.mvtec import Category
 from anomaly_jax.detector import DetectorConfig
+from anomaly_jax.embedding import EmbeddingConfig
 from anomaly_jax.faults import FaultsConfig
 from anomaly_jax.losses import LossConfig
+from anomaly_jax.padim import PadimConfig
+from anomaly_jax.patchcore import PatchcoreConfig
 from anomaly_jax.scoring import ScoringConfig, reach
 from anomaly_jax.segmenter import SegmenterConfig
 from engine_jax.config import AtLeastOne, Fraction, Location, Range
@@ -95,21 +98,25 @@ class AnomalyConfig:
     Attributes:
         seed: of all random numbers, the rendered images and the choice of held-out images.
         members: networks that are trained side by side, alike but for their random weights and augmentation; the
-            anomaly map is their mean.
-        method: "reconstruction": pixels are as faulty as they differ from the autoencoder's output; or
-            "discriminative": a second network learns to find faults that are painted on good images.
-        model: the autoencoder.
+            anomaly map is their mean. Of "padim" and "patchcore", the folds of cross-fitting.
+        method: "reconstruction": pixels are as faulty as they differ from the autoencoder's output; "discriminative": a
+            second network learns to find faults that are painted on good images; or "padim" and "patchcore", which
+            train nothing and measure how far a pretrained network's features are from those of good images.
+        model: the autoencoder; of "padim" and "patchcore" only its `input_size` counts.
         loss: the autoencoder's.
         augment: of all training images.
         faults: painted on training images, of "discriminative" only.
         segmenter: the network that finds them.
+        embedding: the pretrained network of "padim" and "patchcore".
+        padim: what is kept of its features.
+        patchcore: likewise.
     """
 
     task: Literal["anomaly"]
     preset: str
     seed: Seed
     members: Size
-    method: Literal["reconstruction", "discriminative"]
+    method: Literal["reconstruction", "discriminative", "padim", "patchcore"]
     data: DataConfig
     augment: AugmentConfig
     model: AutoencoderConfig
@@ -121,6 +128,14 @@ class AnomalyConfig:
     scoring: ScoringConfig
     thresholds: ThresholdConfig
     evaluation: EvaluationConfig
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    padim: PadimConfig = field(default_factory=PadimConfig)
+    patchcore: PatchcoreConfig = field(default_factory=PatchcoreConfig)
+
+    @property
+    def by_features(self) -> bool:
+        """Whether nothing is trained."""
+        return self.method in ("padim", "patchcore")
 
     @property
     def detector(self) -> DetectorConfig:
@@ -129,13 +144,13 @@ class AnomalyConfig:
         return DetectorConfig(self.model, self.segmenter if discriminative else None)
 
     def __post_init__(self):
-        for field, window in (
+        for name, window in (
             ("loss.window", self.loss.window),
             ("scoring.window", self.scoring.window),
         ):
             if window % 2 == 0 or window > self.model.input_size:
                 raise UserError(
-                    f"config.{field}: {window}; accepted: an odd number of pixels, at most the "
+                    f"config.{name}: {window}; accepted: an odd number of pixels, at most the "
                     f"input's {self.model.input_size}"
                 )
         if reach(self.scoring.sigma) > self.model.input_size:
@@ -143,14 +158,16 @@ class AnomalyConfig:
                 f"config.scoring.sigma: {self.scoring.sigma}; accepted: a Gaussian that reaches over at most the "
                 f"input's {self.model.input_size} pixels, not {reach(self.scoring.sigma)}"
             )
+        if self.by_features:
+            self.embedding.check("config.embedding")
         if self.thresholds.calibration == "cross_fit":
-            for field, number, least in (
+            for name, number, least in (
                 ("members", self.members, 2),
                 ("train.batch_size", self.train.batch_size, 3),
             ):
                 if number < least:
                     raise UserError(
-                        f"config.{field}: {number} with config.thresholds.calibration='cross_fit'; "
+                        f"config.{name}: {number} with config.thresholds.calibration='cross_fit'; "
                         f"accepted: at least {least}"
                     )
 

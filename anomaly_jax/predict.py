@@ -4,7 +4,7 @@ python -m anomaly_jax.predict --workdir RUN IMAGE_OR_FOLDER... --out DIR [--thre
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 from jaxtyping import Float, UInt8
 from matplotlib import colormaps
 from PIL import Image
@@ -20,7 +19,9 @@ from PIL import Image
 from anomaly_jax.config import SCHEMA, AnomalyConfig
 from anomaly_jax.data.pixels import fit
 from anomaly_jax.detector import Detector
-from anomaly_jax.predictor import detect_step
+from anomaly_jax.feature_detector import feature_detect_step
+from anomaly_jax.feature_training import stored_detector
+from anomaly_jax.predictor import Detections, detect_step
 from anomaly_jax.scoring import Prediction, decide, resize_map
 from anomaly_jax.thresholds import GOOD_ONLY, Thresholds
 from anomaly_jax.training import NAME
@@ -36,7 +37,7 @@ from engine_jax.prediction import (
     save_image,
 )
 from engine_jax.run_folder import RunFolder
-from engine_jax.state import Variables, graph_defs
+from engine_jax.state import graph_defs
 
 _BATCH = 16  # images a call, at most
 
@@ -47,19 +48,22 @@ class AnomalyModel:
     Attributes:
         settings: the run's configuration.
         thresholds: those that were chosen by held-out good images.
+
+    Args:
+        settings: as `settings`.
+        thresholds: as `thresholds`.
+        detect: takes a batch of uint8 images [b, s, s, 3] of the network's size.
     """
 
     def __init__(
         self,
         settings: AnomalyConfig,
         thresholds: Thresholds,
-        graphdef: nnx.GraphDef,
-        variables: Variables,
+        detect: Callable[..., Detections],
     ):
         self.settings = settings
         self.thresholds = thresholds
-        detect = jax.jit(partial(detect_step, graphdef=graphdef, scoring=settings.scoring))
-        self._detect = partial(detect, variables)
+        self._detect = detect
 
     def predict(
         self, images: Sequence[AnyImage] | AnyImage, thresholds: Thresholds | None = None
@@ -84,7 +88,9 @@ class AnomalyModel:
                 resize_map(found.maps[i], array.shape[:2]),
                 float(found.scores[i]),
                 thresholds or self.thresholds,
-                spread=resize_map(found.spread[i], array.shape[:2]),
+                spread=None
+                if found.spread is None
+                else resize_map(found.spread[i], array.shape[:2]),
             )
             for i, array in enumerate(arrays)
         ]
@@ -100,9 +106,16 @@ def load(workdir: str | Path) -> AnomalyModel:
     folder = RunFolder(workdir)
     settings = folder.read_settings(SCHEMA)
     thresholds = _thresholds(folder)
-    build = partial(Detector, settings.detector)
-    variables = best_variables(folder, NAME, build, stack=settings.members)
-    return AnomalyModel(settings, thresholds, graph_defs(build).evaluate, variables)
+    if settings.by_features:
+        graphdef, variables = stored_detector(folder, settings)
+        step = feature_detect_step
+    else:
+        build = partial(Detector, settings.detector)
+        graphdef = graph_defs(build).evaluate
+        variables = best_variables(folder, NAME, build, stack=settings.members)
+        step = detect_step
+    detect = jax.jit(partial(step, graphdef=graphdef, scoring=settings.scoring))
+    return AnomalyModel(settings, thresholds, partial(detect, variables))
 
 
 def _thresholds(folder: RunFolder) -> Thresholds:

@@ -29,16 +29,16 @@ class Detections:
     holds out, see `anomaly_jax.folds`, that member's alone.
 
     Attributes:
-        maps: anomaly maps in [0, 1], at the network's size.
-        spread: standard deviation of the members' maps, 0 for one member.
+        maps: anomaly maps at the network's size, in [0, 1]; "padim"'s and "patchcore"'s are distances.
+        spread: standard deviation of the members' maps, 0 for one member; None without networks that are trained.
         scores: of whole images.
-        reconstructions: the autoencoders', in [0, 1].
+        reconstructions: the autoencoders', in [0, 1]; None without them.
     """
 
     maps: Float[Any, "n s s"]
-    spread: Float[Any, "n s s"]
+    spread: Float[Any, "n s s"] | None
     scores: Float[Any, " n"]
-    reconstructions: Float[Any, "n s s 3"]
+    reconstructions: Float[Any, "n s s 3"] | None
 
 
 def detect_step(

@@ -69,7 +69,9 @@ def write_report(run: Run[AnomalyConfig, Parts], trained: TrainedDetector) -> di
         write_results(folder, results)
         write_scores(folder.path / "scores.csv", parts.test, maps, found.scores, trained.good_only)
         if run.pictures:
-            _write_history(folder, settings, [*grouped.defects_with_masks], fitted.best_epoch)
+            if not settings.by_features:
+                defects = [*grouped.defects_with_masks]
+                _write_history(folder, settings, defects, fitted.best_epoch)
             _write_rankings(folder, grouped)
             _write_histograms(folder, parts, trained, score)
             _write_detections(folder, parts.test, found, pixel)
@@ -142,7 +144,7 @@ def _write_detections(
         with drawing(folder.plots / name) as path:
             figure = plots.detections(
                 test.images[chosen],
-                found.reconstructions[chosen],
+                None if found.reconstructions is None else found.reconstructions[chosen],
                 found.maps[chosen],
                 [test.masks[i] if test.labelled[i] else None for i in chosen],
                 thresholds,

@@ -6,6 +6,7 @@ from typing import Any
 
 from anomaly_jax.config import SCHEMA
 from anomaly_jax.data.load import load_parts
+from anomaly_jax.feature_training import check_embedding, fit_detector
 from anomaly_jax.report import write_report
 from anomaly_jax.training import train_detector
 from engine_jax.experiment import open_experiment
@@ -37,6 +38,10 @@ def train_and_evaluate(
     mesh = device_mesh(settings.train.batch_size)
     cross_fit = settings.thresholds.calibration == "cross_fit"
     parts = load_parts(settings.data, settings.model.input_size, settings.seed, cross_fit)
+    if settings.by_features:
+        check_embedding(settings)
+        with experiment.started(settings.data.name, parts, mesh) as run:
+            return write_report(run, fit_detector(run))
     plan = make_plan(settings.train, settings.evaluation.every, len(parts.train.images), mesh)
     with experiment.started(settings.data.name, parts, mesh) as run:
         return write_report(run, train_detector(run, plan))

@@ -8,7 +8,10 @@ Every preset runs on synthetic nuts; on a category of MVTec AD, or own images in
 
 from ml_collections import ConfigDict
 
-PRESETS = ("demo", "base", "batchnorm", "large", "augmented", "ssim", "discriminative")
+PRESETS = (
+    *("demo", "base", "batchnorm", "large", "augmented", "ssim", "discriminative"),
+    *("padim", "patchcore"),
+)
 
 # Kernel, stride, channels of Bergmann et al. 2019, from 128 px to a map of 8 x 8.
 LAYERS = (
@@ -40,6 +43,8 @@ def get_config(preset: str = "demo") -> ConfigDict:
         "augmented": augmented,
         "ssim": ssim,
         "discriminative": discriminative,
+        "padim": padim,
+        "patchcore": patchcore,
     }[preset](config)
     return config
 
@@ -119,6 +124,19 @@ def base() -> ConfigDict:
                 "image": 0.05,
             },
             "evaluation": {"every": 40, "batch_size": 40, "bootstrap": 1000},
+            "embedding": {
+                "backbone": "mobilenet_v2",
+                "weights": "",
+                "blocks": ("blocks.2", "blocks.5", "blocks.12"),
+                "neighbourhood": 1,
+            },
+            "padim": {"channels": 100, "reduction": "random", "epsilon": 0.01},
+            "patchcore": {
+                "coreset": 0.01,
+                "projection": 128,
+                "candidates": 500_000,
+                "neighbours": 9,
+            },
         }
     )
 
@@ -210,3 +228,34 @@ def discriminative(config: ConfigDict) -> None:
     config.evaluation.batch_size = 20
     config.scoring.sigma = 4.0
     config.scoring.image = "max"
+
+
+def padim(config: ConfigDict) -> None:
+    """PaDiM (Defard et al. 2020) on MobileNetV2's features at strides 4, 8 and 16; trains nothing, in a minute or two.
+
+    It takes published weights: --config.embedding.weights=mobilenet_v2.safetensors.
+    """
+    config.method = "padim"
+    by_features(config)
+
+
+def patchcore(config: ConfigDict) -> None:
+    """PatchCore (Roth et al. 2022) on MobileNetV2's features at strides 8 and 16; trains nothing, in minutes.
+
+    It takes published weights: --config.embedding.weights=mobilenet_v2.safetensors.
+    """
+    config.method = "patchcore"
+    by_features(config)
+    config.embedding.blocks = ("blocks.5", "blocks.12")
+    config.embedding.neighbourhood = 3
+
+
+def by_features(config: ConfigDict) -> None:
+    """What the methods on a pretrained network's features have in common."""
+    config.model.input_size = 256
+    config.members = 5
+    config.thresholds.calibration = "cross_fit"
+    config.thresholds.grid = ()  # Their maps are distances, of any size.
+    config.scoring.sigma = 4.0
+    config.scoring.image = "max"
+    config.evaluation.batch_size = 20

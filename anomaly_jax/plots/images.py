@@ -26,7 +26,7 @@ SMALLEST, LARGEST = 1.12, 1.7  # inches of a tile
 
 def detections(
     images: UInt8[np.ndarray, "n h w 3"],
-    reconstructions: Float[np.ndarray, "n h w 3"],
+    reconstructions: Float[np.ndarray, "n h w 3"] | None,
     maps: Float[np.ndarray, "n h w"],
     masks: Sequence[Bool[np.ndarray, "h w"] | None],
     thresholds: Mapping[str, float],
@@ -42,7 +42,7 @@ def detections(
 
     Args:
         images: uint8.
-        reconstructions: clipped to [0, 1].
+        reconstructions: clipped to [0, 1]; None leaves their column out.
         maps: finite.
         masks: bool, [n, h, w] or one for each image; None for an image whose faulty pixels are not known.
         thresholds: of the maps, by name; a pixel is predicted faulty where its map is at least the threshold.
@@ -51,11 +51,12 @@ def detections(
     Raises:
         ValueError: there are no images, a shape or type is wrong, or a map or threshold is not finite.
     """
-    images, reconstructions, maps = (np.asarray(a) for a in (images, reconstructions, maps))
+    images, maps = np.asarray(images), np.asarray(maps)
     _check(images, reconstructions, maps, masks, names)
     if not np.isfinite(list(thresholds.values())).all():
         raise ValueError(f"thresholds: {dict(thresholds)}; accepted: finite numbers")
-    columns = 4 + len(thresholds)
+    fixed = 3 if reconstructions is None else 4
+    columns = fixed + len(thresholds)
     tile = min(max((WIDTH - MARGIN - GAP) / columns - GAP, SMALLEST), LARGEST)
     height = tile * images.shape[1] / images.shape[2]
     width = max(WIDTH, MARGIN + columns * (tile + GAP))
@@ -75,6 +76,8 @@ def detections(
     scale = _colour_scale(maps)
     text(GAP, page - TITLE / 2, title, 11, va="center")
     heads = ["input", "reconstruction", "anomaly map", "true mask"]
+    if reconstructions is None:
+        heads.remove("reconstruction")
     heads += [_head(name, value) for name, value in thresholds.items()]
     for column, head in enumerate(heads):
         centre = MARGIN + column * (tile + GAP) + tile / 2
@@ -84,13 +87,14 @@ def detections(
         name = display_name(names[row], int(15 * height))
         text(MARGIN / 2 + 0.02, top - height / 2, name, 7.5, rotation=90, ha="center", va="center")
         axes(0, row).imshow(image)
-        axes(1, row).imshow(np.clip(reconstructions[row], 0, 1))
-        axes(2, row).imshow(anomaly_map, cmap=MAP_COLOURS, norm=scale)
-        _draw_mask(axes(3, row), mask)
-        for column, threshold in enumerate(thresholds.values(), 4):
+        if reconstructions is not None:
+            axes(1, row).imshow(np.clip(reconstructions[row], 0, 1))
+        axes(fixed - 2, row).imshow(anomaly_map, cmap=MAP_COLOURS, norm=scale)
+        _draw_mask(axes(fixed - 1, row), mask)
+        for column, threshold in enumerate(thresholds.values(), fixed):
             predicted = _at_least(anomaly_map, threshold)
             axes(column, row).imshow(_overlay(image, predicted, mask))
-        for column, rates in enumerate(_captions(anomaly_map, mask, thresholds), 4):
+        for column, rates in enumerate(_captions(anomaly_map, mask, thresholds), fixed):
             x = MARGIN + column * (tile + GAP) + tile / 2
             text(x, top - height - 0.035, rates, 7, ha="center", va="top")
     _draw_scale(figure, scale, thresholds)
@@ -100,7 +104,7 @@ def detections(
 
 def _check(
     images: np.ndarray,
-    reconstructions: np.ndarray,
+    reconstructions: np.ndarray | None,
     maps: np.ndarray,
     masks: Sequence[np.ndarray | None],
     names: Sequence[str],
@@ -108,7 +112,7 @@ def _check(
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
         raise ValueError(f"images are {images.dtype} {images.shape}, not uint8 [n, h, w, 3]")
     n, *size = images.shape[:3]
-    if reconstructions.shape != images.shape:
+    if reconstructions is not None and reconstructions.shape != images.shape:
         raise ValueError(f"reconstructions are {reconstructions.shape}, not {images.shape}")
     if maps.shape != (n, *size):
         raise ValueError(f"maps are {maps.shape}, not {(n, *size)}")

@@ -49,5 +49,7 @@ def test_every_family_gives_its_blocks_maps(name, block, shape):
 def test_other_names_are_refused():
     features = abstract_model(lambda rngs: zoo.create_features("resnet18", rngs=rngs))
     for name in ("stages.4", "layer2", "stages", ""):
-        with pytest.raises(UserError, match=r"there is no block .* in ResNet; accepted: .*stages\.3"):
+        with pytest.raises(
+            UserError, match=r"there is no block .* in ResNet; accepted: .*stages\.3"
+        ):
             block_outputs(features, [name], IMAGES)
