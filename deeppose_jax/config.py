@@ -121,7 +121,8 @@ class StartConfig:
 
     Attributes:
         source: a run's folder, a file of `deeppose_jax.save`, or "pretrained", the model that comes with the package;
-            "" is none. Its stages have the same networks; a stage that it hasn't starts as if there was no source.
+            "" is none. Its stages have the same networks; a stage that it hasn't starts as if there was no source. A
+            model of other joints gives the backbones, and the heads are new.
         keep: stages that are taken from the source as they are; those after them are trained.
     """
 

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from deeppose_jax.config import SCHEMA
 from deeppose_jax.data.load import load_parts
 from deeppose_jax.mesh import make_mesh
 from deeppose_jax.report import write_report
+from deeppose_jax.skeleton_file import check_skeleton, write_skeleton
 from deeppose_jax.training import TrainedStage, check_stages, train_stage
 from engine_jax.experiment import open_experiment
 
@@ -34,9 +37,12 @@ def train_and_evaluate(
         return experiment.results
     settings = experiment.settings
     parts = load_parts(settings.data, settings.seed)
+    check_skeleton(experiment.folder.path, parts.skeleton)
     mesh = make_mesh(settings, parts.skeleton.num_joints)
     check_stages(settings, parts, mesh)
     with experiment.started(settings.data.dataset, parts, mesh) as run:
+        if jax.process_index() == 0:
+            write_skeleton(run.folder.path, parts.skeleton)
         stages: list[TrainedStage] = []
         for number in range(1, settings.stages + 1):
             stages.append(train_stage(run, number, stages))

@@ -97,7 +97,7 @@ def train_stage(
         return state, train_call
 
     def initialise(state: TrainState) -> TrainState:
-        started = started_weights(settings)
+        started = started_weights(settings, skeleton)
         if number <= len(started):
             return state.with_variables(started[number - 1])
         if stage.from_previous:
@@ -190,7 +190,7 @@ def check_stages(settings: PoseConfig, parts: Parts, mesh: Mesh) -> None:
             start from the one before it, from its file of weights or from `config.start.source`.
     """
     size, previous = len(parts.train.poses), None
-    started = started_weights(settings)
+    started = started_weights(settings, parts.skeleton)
     for number in range(1, settings.stages + 1):
         stage = settings.stage(number)
         plan = make_plan(stage.train, settings.evaluation.every, size, mesh, stage.field)
