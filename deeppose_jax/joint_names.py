@@ -25,7 +25,7 @@ _ALIASES = {
 
 
 def side_and_part(name: str) -> tuple[str, str]:
-    """The side that a joint's name tells, "left", "right" or "centre", and the rest of it: "LWrist" is a left "wrist"."""
+    """The side that a joint's name tells ("left", "right" or "centre") and its part: "LWrist" is a left "wrist"."""
     words = [word for word in re.split(r"[^a-z0-9]+", _WORDS.sub("_", name).lower()) if word]
     side = "centre"
     for at in (0, -1):

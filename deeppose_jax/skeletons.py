@@ -25,11 +25,11 @@ def make_skeleton(
     pairs: Sequence[Sequence[str]] = (),
     sigmas: Sequence[float] | None = None,
 ) -> Skeleton:
-    """A skeleton from its joints' names, which say what is left and right and what PCP, PDJ and PCKh can be measured on.
+    """A skeleton from its joints' names, which tell left and right, and what PCP, PDJ and PCKh can be measured on.
 
-    Arms and legs are known by the names shoulder, elbow, wrist, hip, knee and ankle, the head by neck and head top, each
-    with its side as `joint_names` reads it. A skeleton without them trains and predicts as well, and the scores that
-    need them are null.
+    Arms and legs are known by the names shoulder, elbow, wrist, hip, knee and ankle, the head by neck and head top,
+    with their sides as `joint_names` reads them. A skeleton without them trains and predicts as well, and the scores
+    that need them are null.
 
     Args:
         joints: the names of the joints.

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from convnets_jax.transfer import check_blocks
 from deeppose_jax.config import PoseConfig, StageConfig
 from deeppose_jax.data.load import Parts
-from deeppose_jax.epoch_metrics import epoch_metrics, evaluated_sets
+from deeppose_jax.epoch_metrics import epoch_metrics, evaluated_people, evaluated_sets
 from deeppose_jax.initial_weights import (
     check_started,
     previous_weights,
@@ -109,14 +109,14 @@ def train_stage(
         return state
 
     predictor = Predictor(graph_defs(build).evaluate, stage, settings, skeleton, run.mesh)
-    sets = evaluated_sets(parts, settings)
+    sets, people = evaluated_sets(parts, settings), evaluated_people(parts, settings)
     previous = {key: before[-1].predictions[key].stage if before else None for key in sets}
 
     def predictions(variables: Variables) -> dict[str, Predictions]:
         return {key: predictor(variables, poses, previous[key]) for key, poses in sets.items()}
 
     def evaluate(variables: Variables) -> dict[str, float]:
-        return epoch_metrics(predictions(variables), sets, skeleton)
+        return epoch_metrics(predictions(variables), sets, skeleton, people)
 
     def kept() -> Variables:
         key = key_for(seed, stage.name, "parameters")

@@ -13,6 +13,7 @@ from deeppose_jax.data.canvas import prepare
 from deeppose_jax.data.lsp import Record, open_lsp, open_lsp_extended
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.data.splits import splits
+from deeppose_jax.oks import People
 from deeppose_jax.skeleton import LSP, Skeleton
 from engine_jax import parts
 from engine_jax.errors import UserError
@@ -20,10 +21,18 @@ from engine_jax.errors import UserError
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a data set and its images' names."""
+    """A part of a data set.
+
+    Attributes:
+        poses: a person and an image each.
+        names: of the images, or of the people in them.
+        people: what COCO's scores are measured on, if the data set has their boxes and areas: those of `poses` in the
+            same order, then those that no score counts.
+    """
 
     poses: PoseSet
     names: list[str]
+    people: People | None = None
 
     def __len__(self) -> int:
         return len(self.names)
