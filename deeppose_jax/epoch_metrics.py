@@ -8,7 +8,7 @@ import numpy as np
 
 from deeppose_jax import metrics
 from deeppose_jax.config import PoseConfig
-from deeppose_jax.data.load import Parts
+from deeppose_jax.data.parts import Parts
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.oks import People, expected_similarities, joint_sigmas, oks_scores
 from deeppose_jax.predictor import Predictions, to_image_pixels

@@ -5,7 +5,7 @@ import numpy as np
 
 from deeppose_jax import codec, metrics
 from deeppose_jax.cascade import StagePoses
-from deeppose_jax.data.load import Parts
+from deeppose_jax.data.parts import Parts
 from deeppose_jax.predictor import Predictions, to_image_pixels
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from deeppose_jax.boxes import Box, clipped, enlarged, whole_image
+from deeppose_jax.boxes import ENLARGED, Box, input_box, whole_image
 from deeppose_jax.person_boxes import PersonBox, PersonBoxes, read_boxes
 from deeppose_jax.plots import draw_skeleton
 from deeppose_jax.pose_model import PoseModel, Prediction, StagePose, check_box, load
@@ -45,7 +45,7 @@ def main(args: argparse.Namespace) -> None:
             _people(file, image, args.box, boxes) for file, image in zip(files, images, strict=True)
         ]
         inputs = [
-            (image, _input_box(person, image, args.enlarge))
+            (image, input_box(person.box, image.shape[1], image.shape[0], args.enlarge))
             for image, found in zip(images, people, strict=True)
             for person in found
         ]
@@ -81,12 +81,6 @@ def _people(
     for person in found:
         check_box(person.box, image, str(file))
     return found
-
-
-def _input_box(person: PersonBox, image: np.ndarray, factor: float) -> Box:
-    """The box with some of what is around the person, as in training's pictures, within the image."""
-    height, width = image.shape[:2]
-    return clipped(enlarged(person.box, factor), width, height)
 
 
 def _entry(person: Person, stages: bool) -> dict[str, Any]:
@@ -166,7 +160,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--enlarge",
         type=_factor,
-        default=1.25,
+        default=ENLARGED,
         help="how much larger than a box the model's input is, within the image (default: %(default)s)",
     )
     command.add_argument(

@@ -13,7 +13,7 @@ from scipy.io import savemat
 from deeppose_jax import metrics, plots, published, tables
 from deeppose_jax.config import PoseConfig
 from deeppose_jax.crops import Border, crop_boxes
-from deeppose_jax.data.load import Part, Parts
+from deeppose_jax.data.parts import Part, Parts
 from deeppose_jax.epoch_metrics import part_scores
 from deeppose_jax.mean_pose import mean_pose_predictions
 from deeppose_jax.predictor import Predictions, to_image_pixels

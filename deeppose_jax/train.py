@@ -11,7 +11,7 @@ from deeppose_jax.data.load import load_parts
 from deeppose_jax.mesh import make_mesh
 from deeppose_jax.report import write_report
 from deeppose_jax.skeleton_file import check_skeleton, write_skeleton
-from deeppose_jax.training import TrainedStage, check_stages, train_stage
+from deeppose_jax.training import TrainedStage, check_flips, check_stages, train_stage
 from engine_jax.experiment import open_experiment
 
 
@@ -38,6 +38,7 @@ def train_and_evaluate(
     settings = experiment.settings
     parts = load_parts(settings.data, settings.seed)
     check_skeleton(experiment.folder.path, parts.skeleton)
+    check_flips(settings, parts.skeleton)
     mesh = make_mesh(settings, parts.skeleton.num_joints)
     check_stages(settings, parts, mesh)
     with experiment.started(settings.data.dataset, parts, mesh) as run:

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from convnets_jax.transfer import check_blocks
 from deeppose_jax.config import PoseConfig, StageConfig
-from deeppose_jax.data.load import Parts
+from deeppose_jax.data.parts import Parts
 from deeppose_jax.epoch_metrics import epoch_metrics, evaluated_people, evaluated_sets
 from deeppose_jax.initial_weights import (
     check_started,
@@ -21,6 +21,7 @@ from deeppose_jax.mesh import batch_axes, state_sharding
 from deeppose_jax.predictor import Predictions, Predictor
 from deeppose_jax.previous_stage import MeasuredPoses, cached_poses, needs_training_poses
 from deeppose_jax.regressor import Regressor
+from deeppose_jax.skeleton import Skeleton
 from deeppose_jax.stages import stage_network
 from deeppose_jax.train_step import joint_refiners_step, shared_refiner_step, train_step
 from engine_jax import sharding
@@ -180,6 +181,18 @@ def _step(
         return partial(shared_refiner_step, graphdef=graph_defs(build).train, **common)
     one = partial(Regressor, stage.model, 1)
     return partial(joint_refiners_step, graphdef=graph_defs(one).train, mesh=run.mesh, **common)
+
+
+def check_flips(settings: PoseConfig, skeleton: Skeleton) -> None:
+    """Raises a UserError if images are to be mirrored and the skeleton says of no joint that it is left or right."""
+    flips = {"augment.flip": settings.augment.flip}
+    flips["evaluation.flip_test"] = settings.evaluation.flip_test
+    for name, chosen in flips.items():
+        if chosen and not skeleton.mirrored:
+            raise UserError(
+                f"config.{name}: True, but no joints are left and right of each other by their names "
+                f"({listed(skeleton.joints)}); accepted: False, or the pairs in config.data.coco.pairs"
+            )
 
 
 def check_stages(settings: PoseConfig, parts: Parts, mesh: Mesh) -> None:

@@ -14,7 +14,7 @@ from orbax.checkpoint import v1 as ocp
 from deeppose_jax import LSP, load
 from deeppose_jax.config import SCHEMA
 from deeppose_jax.data import open_lsp, prepare
-from deeppose_jax.data.load import Part, Parts
+from deeppose_jax.data.parts import Part, Parts
 from deeppose_jax.mean_pose import mean_pose_predictions
 from deeppose_jax.predictor import Predictor
 from deeppose_jax.stages import stage_network
