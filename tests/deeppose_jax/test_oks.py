@@ -115,7 +115,7 @@ def random_set(seed):
     return poses[kept], scores[kept], people.images[again][kept], people
 
 
-def coco_says(poses, scores, images, people):
+def coco_says(poses, scores, images, people, sigmas=SIGMAS):
     """The ten numbers of pycocotools."""
     coco = pytest.importorskip("pycocotools.coco")
     cocoeval = pytest.importorskip("pycocotools.cocoeval")
@@ -154,6 +154,7 @@ def coco_says(poses, scores, images, people):
         }
         true.createIndex()
         evaluation = cocoeval.COCOeval(true, true.loadRes(results), "keypoints")
+        evaluation.params.kpt_oks_sigmas = sigmas
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
