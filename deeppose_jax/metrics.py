@@ -206,11 +206,15 @@ def score(
     if skeleton.head is not None:
         joints["pckh"] = {f"{t:g}": pckh_correct(*args, t) for t in PCKH_THRESHOLDS}
 
+    def means(hits: Hits, weights: np.ndarray) -> dict[str, np.ndarray]:
+        values, counted = hits
+        return _joint_means(_rates(values, counted, weights), skeleton)
+
     def summary(weights: Float[np.ndarray, "r n"], leaf: Callable[[Any], Any]) -> dict[str, Any]:
         parts = {
             name: _pcp_means(_rates(*hits, weights), skeleton) for name, hits in sticks.items()
         }
-        groups = map_leaves(lambda hits: _joint_means(_rates(*hits, weights), skeleton), joints)
+        groups = map_leaves(lambda hits: means(hits, weights), joints)
         return {**dict.fromkeys(SCORES), **map_leaves(leaf, {**parts, **groups})}
 
     n = len(true)

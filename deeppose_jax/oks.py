@@ -82,7 +82,7 @@ def similarities(
     low, high = people.boxes[:, :2], people.boxes[:, 2:]
     size = high - low
     nearest = np.clip(joints[:, None], (low - size)[:, None], (high + size)[:, None])
-    known = people.labelled.any(1)  # [n]
+    known = np.asarray(people.labelled.any(1))  # [n]
     target = np.where(known[:, None, None], people.joints, nearest)  # [m, n, k, 2]
     squared = np.square(joints[:, None] - target).sum(-1)  # [m, n, k]
     spread = 2 * (people.areas + np.spacing(1))[:, None] * np.square(2 * sigmas)  # [n, k]

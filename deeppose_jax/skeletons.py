@@ -47,7 +47,9 @@ def make_skeleton(
     sticks = _sticks(at)
     parts = {stick.part for stick in sticks}
     limb_parts = tuple(part for part in _FOUR if part in parts)
-    part_groups = {"six_parts": _SIX} if parts >= set(_SIX) else {}
+    part_groups: dict[str, tuple[str, ...]] = {}
+    if parts >= set(_SIX):
+        part_groups["six_parts"] = _SIX
     if limb_parts:
         part_groups["four_limbs" if limb_parts == _FOUR else "limbs"] = limb_parts
     torso = (at.get(("left", "shoulder")), at.get(("right", "hip")))

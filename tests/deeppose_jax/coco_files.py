@@ -10,7 +10,7 @@ from PIL import Image
 from deeppose_jax import COCO, Skeleton, synthetic
 from deeppose_jax.skeleton import LSP
 
-SIZE = 64  # pixels a side of a figure
+SIZE = 48  # pixels a side of a figure
 # Joints that figures don't have, in parts of the way from the neck to the top of the head, and to the person's left.
 _FACE = {"nose": (0.4, 0.0), "eye": (0.55, 0.12), "ear": (0.5, 0.25)}
 

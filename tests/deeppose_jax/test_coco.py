@@ -219,7 +219,7 @@ def test_parts_hold_every_person_in_a_box_of_their_own(rendered):
         dx, dy = (x1 - x0) / 8, (y1 - y0) / 8  # enlarged by 1.25, within the picture
         expected = (
             [max(x0 - dx, -0.5), max(y0 - dy, -0.5)],
-            [min(x1 + dx, 127.5), min(y1 + dy, 63.5)],
+            [min(x1 + dx, 95.5), min(y1 + dy, 47.5)],
         )
         np.testing.assert_allclose(in_image.T, expected, atol=1e-4)
         back = maps[:, :2] @ joints.T + maps[:, 2:]
