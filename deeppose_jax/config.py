@@ -16,6 +16,8 @@ from engine_jax.run_folder import Schema
 Count = Annotated[int, AtLeastZero]
 Size = Annotated[int, AtLeastOne]
 
+GIVEN: Literal["given"] = "given"  # the `DataConfig.dataset` of data that a program made
+
 
 @dataclass(frozen=True)
 class CocoConfig:
@@ -44,7 +46,7 @@ class DataConfig:
 
     Attributes:
         dataset: "synthetic" figures; "lsp"; "lsp_and_extended", LSP with LSP Extended added to the training part; or
-            "coco", key points in COCO's format, of any joints.
+            "coco", key points in COCO's format, of any joints. "given" are those of `deeppose_jax.train.train`.
         dir: LSP's folder or zip as published; "" reads it from the TFDS manual directory.
         extended_dir: likewise for LSP Extended.
         labels: LSP's person-centric ("PC") or observer-centric ("OC") joints. LSP Extended is person-centric.
@@ -62,7 +64,7 @@ class DataConfig:
         coco: the files of "coco".
     """
 
-    dataset: Literal["synthetic", "lsp", "lsp_and_extended", "coco"]
+    dataset: Literal["synthetic", "lsp", "lsp_and_extended", "coco", "given"]
     dir: Location
     extended_dir: Location
     labels: Literal["PC", "OC"]

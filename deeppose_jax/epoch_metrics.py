@@ -72,6 +72,6 @@ def part_scores(
         scales = found.stage.scales
         if scales is not None:
             scales = scales * poses.to_image[:, 0, 0, None]
-        sure = expected_similarities(scales, own.boxes, sigmas)
+        sure = expected_similarities(scales, own.boxes, sigmas).mean(1)
         result["oks"] = oks_scores(found.joints, sure, own.images, people, sigmas)
     return result

@@ -152,20 +152,22 @@ def expected_similarities(
     scales: Float[np.ndarray, "m k"] | None,
     boxes: Float[np.ndarray, "m 4"],
     sigmas: Float[np.ndarray, " k"],
-) -> Float[np.ndarray, " m"]:
-    """A score of each pose by what it predicts of its own errors: OKS with joints that are off by their scales.
+) -> Float[np.ndarray, "m k"]:
+    """A score of each joint by what a pose predicts of its own errors: its share of OKS if it is off by its scale.
+
+    The mean over a pose's joints is the pose's score.
 
     Args:
         scales: the expected absolute error of either coordinate, in the images' pixels; None where a model predicts
-            none, whose poses all score 1.
+            none, whose joints all score 1.
         boxes: (x0, y0, x1, y1) of the people; half of a box is taken for the person's area.
         sigmas: see `joint_sigmas`.
     """
     if scales is None:
-        return np.ones(len(boxes))
+        return np.ones((len(boxes), len(sigmas)))
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) / 2
     squared = 2 * np.square(scales)
-    return np.exp(-squared / (2 * areas[:, None] * np.square(2 * sigmas))).mean(1)
+    return np.exp(-squared / (2 * areas[:, None] * np.square(2 * sigmas)))
 
 
 def _by_image(

@@ -191,7 +191,7 @@ def check_flips(settings: PoseConfig, skeleton: Skeleton) -> None:
         if chosen and not skeleton.mirrored:
             raise UserError(
                 f"config.{name}: True, but no joints are left and right of each other by their names "
-                f"({listed(skeleton.joints)}); accepted: False, or the pairs in config.data.coco.pairs"
+                f"({listed(skeleton.joints)}); accepted: False, or pairs (config.data.coco.pairs)"
             )
 
 

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -91,7 +91,9 @@ def predict_files(
     load: Callable[[Any], T],
     predict: Callable[[T, list[Path], list[np.ndarray]], Sequence[Any]],
     write: Callable[[T, np.ndarray, Any, Path], dict[str, Any]],
-    header: Callable[[T], Mapping[str, Any]] = lambda model: {},
+    document: Callable[[T, list[dict[str, Any]]], Any] = lambda model, entries: {
+        "predictions": entries
+    },
 ) -> list[dict[str, Any]]:
     """Reads images, applies a model to them in batches, and writes predictions.json.
 
@@ -100,7 +102,7 @@ def predict_files(
         load: makes the model of `args.workdir`.
         predict: applies it to the images of some files.
         write: writes what belongs to one image to files whose names begin with a path, and returns its entry.
-        header: what predictions.json holds beside the entries.
+        document: what predictions.json holds, as JSON, of the entries.
 
     Returns:
         The entries.
@@ -125,8 +127,8 @@ def predict_files(
                     entries.append({"file": str(path), **write(model, image, prediction, stem)})
                     bar.update()
     finally:  # Whatever ends the loop, what was predicted until then is kept.
-        written = {**header(model), "predictions": entries}
-        write_file(out / "predictions.json", json.dumps(written, indent=2) + "\n")
+        written = json.dumps(document(model, entries), indent=2)
+        write_file(out / "predictions.json", written + "\n")
     return entries
 
 

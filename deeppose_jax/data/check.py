@@ -64,7 +64,7 @@ def check_coco(path: str, images: str) -> None:
     left_out = ", ".join(f"{count} {why}" for why, count in found.left_out.items())
     lines = [
         ("pictures", f"{found.images} listed"),
-        ("people", f"{len(found.people)} of {found.category!r}"),
+        ("annotated", f"{len(found.people)} of category {found.category!r}"),
         ("left out", left_out or "0"),
         ("left / right", counted(pairs)),
     ]
@@ -105,8 +105,9 @@ def report(
     files = [record.name.rpartition(" (")[0] or record.name for record in records]
     lines += image_lines(files, known)
     lines.append(("outside the image", _outside(records, sizes, skeleton)))
-    at_zero = [record.name for record in records if (record.joints == -1).all(axis=1).any()]
-    lines.append(("a joint at 0, 0 in file", counted(at_zero)))
+    if of == "images":
+        at_zero = [record.name for record in records if (record.joints == -1).all(axis=1).any()]
+        lines.append(("a joint at 0, 0 in file", counted(at_zero)))
     lines.append(("smallest torso", _smallest_torso(records, skeleton)))
     lines.append(("sticks of length 0", _zero_sticks(records, skeleton)))
     return lines

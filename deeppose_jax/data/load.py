@@ -6,13 +6,14 @@ from dataclasses import fields
 import numpy as np
 
 from deeppose_jax import synthetic
-from deeppose_jax.config import DataConfig
+from deeppose_jax.config import GIVEN, DataConfig
 from deeppose_jax.data.coco_parts import coco_parts
 from deeppose_jax.data.lsp import open_lsp, open_lsp_extended
 from deeppose_jax.data.parts import Part, Parts, check_labels, prepare_part
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.data.record import Record
 from deeppose_jax.data.splits import splits
+from engine_jax.errors import UserError
 
 
 def load_parts(config: DataConfig, seed: int) -> Parts:
@@ -27,6 +28,11 @@ def load_parts(config: DataConfig, seed: int) -> Parts:
     """
     if config.dataset == "synthetic":
         return _synthetic(config, seed)
+    if config.dataset == GIVEN:
+        raise UserError(
+            f"config.data.dataset: {GIVEN!r} is data that a program gives to deeppose_jax.train.train; accepted here: "
+            "synthetic, lsp, lsp_and_extended, coco"
+        )
     if config.dataset == "coco":
         return coco_parts(config, seed)
     records = _lsp_records(config)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from deeppose_jax.config import DataConfig
 from deeppose_jax.data.canvas import prepare
 from deeppose_jax.data.pose_set import PoseSet
@@ -77,3 +79,41 @@ def check_labels(name: str, part: Part) -> None:
     logging.warning(
         "the %s part: %d of %d images have a labelled joint inside the image", name, usable, count
     )
+
+
+def check_parts(parts: Parts, skeleton: Skeleton, canvas: int) -> None:
+    """Checks that parts which a program made fit together.
+
+    Args:
+        parts: the parts.
+        skeleton: of their joints.
+        canvas: pixels a side of their canvases.
+
+    Raises:
+        UserError: an array of another shape or type, numbers that aren't finite, an empty part or box, or a part
+            without a labelled joint.
+    """
+    for name in ("train", "validation", "test"):
+        part: Part = getattr(parts, name)
+        n, k = len(part), skeleton.num_joints
+        shapes = {
+            "canvases": ((n, canvas, canvas, 3), "uint8"),
+            "joints": ((n, k, 2), "float32"),
+            "labelled": ((n, k), "bool"),
+            "boxes": ((n, 4), "float32"),
+            "to_image": ((n, 2, 3), "float32"),
+        }
+        for field, (shape, kind) in shapes.items():
+            array = np.asarray(getattr(part.poses, field))
+            if array.shape != shape or array.dtype != kind:
+                raise UserError(
+                    f"parts.{name}.poses.{field}: {array.dtype} {list(array.shape)}; accepted: {kind} {list(shape)}"
+                )
+            if not np.isfinite(array).all():
+                raise UserError(f"parts.{name}.poses.{field}: not finite; accepted: finite numbers")
+        boxes = np.asarray(part.poses.boxes)
+        if not n or not (boxes[:, :2] < boxes[:, 2:]).all():
+            raise UserError(f"parts.{name}: {n} images, or an empty box; accepted: some, in boxes")
+        if part.people is not None and len(part.people) < n:
+            raise UserError(f"parts.{name}.people: {len(part.people)} for {n} poses")
+        check_labels(name, part)

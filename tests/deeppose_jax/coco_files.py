@@ -51,7 +51,8 @@ def annotation(number: int, image: int, joints: np.ndarray, labelled: np.ndarray
         "image_id": image,
         "category_id": 1,
         "bbox": [*low.tolist(), *(high - low).tolist()],
-        "area": float(np.prod(high - low) / 2),
+        # Large, so that the poses of a few steps match some people.
+        "area": float(20 * np.prod(high - low)),
         "iscrowd": 0,
         "num_keypoints": int(labelled.sum()),
         "keypoints": points.ravel().tolist(),

@@ -7,16 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy.io import loadmat
 
 from deeppose_jax import COCO, FLIC, load, make_skeleton
 from deeppose_jax.boxes import input_box
 from deeppose_jax.config import SCHEMA, CocoConfig
-from deeppose_jax.data import open_coco
+from deeppose_jax.data import Part, Parts, Record, open_coco, prepare
+from deeppose_jax.data.parts import check_parts
+from deeppose_jax.metrics import SCORES
 from deeppose_jax.oks import expected_similarities, joint_sigmas
 from deeppose_jax.skeleton_file import to_json, write_skeleton
-from deeppose_jax.train import train_and_evaluate
+from deeppose_jax.train import train, train_and_evaluate
 from deeppose_jax.training import check_flips
 from engine_jax.config import to_mapping
 from engine_jax.errors import UserError
@@ -62,7 +64,7 @@ def test_a_set_trains_resumes_evaluates_and_predicts(skeleton, tmp_path):
         else:
             assert stage["pdj"]["0.5"]["total"] is not None
         assert stage["pcp_strict"][skeleton.limb_parts] is not None
-        assert 0 <= stage["oks"]["ap"] <= 100
+        assert 0 < stage["oks"]["ap"] < 100
     rows = read_metrics(workdir / "metrics.jsonl", "stage_2")
     assert {"validation/oks_ap", "test/pcp_loose"} <= rows[-1].keys()
     assert ("test/pdj_0.2" in rows[-1]) == (skeleton is COCO)
@@ -94,9 +96,8 @@ def test_a_set_trains_resumes_evaluates_and_predicts(skeleton, tmp_path):
     written = loadmat(workdir / "predictions" / "stage_2.mat")["pred"].transpose(2, 1, 0) - 1
     np.testing.assert_allclose(joints, written, atol=0.01)
     sigmas = joint_sigmas(skeleton)
-    sure = expected_similarities(
-        np.stack([pose.scales for pose in poses]), people.people.boxes, sigmas
-    )
+    scales = np.stack([pose.scales for pose in poses])
+    sure = expected_similarities(scales, people.people.boxes, sigmas).mean(1)
     expected = coco_says(joints, sure, people.people.images, people.people, sigmas)
     scores = results["stages"][-1]["oks"]
     assert [scores[key] for key in KEYS] == [
@@ -125,3 +126,61 @@ def test_flips_need_joints_that_are_left_and_right(tmp_path):
     tested = replace(still, evaluation=replace(still.evaluation, flip_test=True))
     with pytest.raises(UserError, match=r"config.evaluation.flip_test"):
         check_flips(tested, points)
+
+
+CROSS = make_skeleton(("north", "west", "middle", "east"), [(0, 2), (1, 3)], [("west", "east")])
+
+
+def crosses(count, seed):
+    """Bright crosses on grey pictures of all sizes."""
+    draw = np.random.default_rng(seed)
+    records = []
+    for i in range(count):
+        w, h = draw.integers(30, 60, 2)
+        middle = draw.uniform(10, [w - 10, h - 10])
+        joints = middle + np.array([[0, -8], [-8, 0], [0, 0], [8, 0]])
+        image = Image.new("L", (int(w), int(h)), 90)
+        for a, b, _ in CROSS.limbs:
+            ImageDraw.Draw(image).line([*joints[a], *joints[b]], fill=255, width=3)
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        records.append(Record(f"cross {i}", file.getvalue, joints, np.ones(4, bool)))
+    return Part(*prepare(records, canvas=48))
+
+
+def test_a_program_trains_on_its_own_arrays(tmp_path):
+    config = to_mapping(settings("", ""))
+    config["stages"] = 1
+    parts = Parts(crosses(16, 0), crosses(8, 1), crosses(8, 2))
+    results = train(parts, CROSS, config, tmp_path / "run", pictures=False)
+    assert results["dataset"] == "given"
+    (stage,) = results["stages"]
+    assert [stage[name] for name in (*SCORES, "oks")] == [None] * 6
+    assert train(parts, CROSS, config, tmp_path / "run") == results
+    model = load(tmp_path / "run")
+    assert to_json(model.skeleton) == to_json(CROSS)
+    assert model.predict([np.zeros((30, 40, 3), np.uint8)])[0].joints.shape == (4, 2)
+    with pytest.raises(UserError, match="'given' is data that a program gives"):
+        train_and_evaluate(
+            {**config, "data": {**config["data"], "dataset": "given"}}, tmp_path / "b"
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"joints": np.zeros((8, 3, 2), np.float32)}, r"joints: float32 \[8, 3, 2\]; .*8, 4, 2"),
+        ({"canvases": np.zeros((8, 32, 32, 3), np.uint8)}, r"canvases: uint8 \[8, 32"),
+        ({"labelled": np.zeros((8, 4), bool)}, "none of its 8 images has a labelled joint"),
+        ({"labelled": np.ones((8, 4), np.float32)}, "accepted: bool"),
+        ({"joints": np.full((8, 4, 2), np.nan, np.float32)}, "joints: not finite"),
+        ({"boxes": np.zeros((8, 4), np.float32)}, "an empty box"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_parts_that_do_not_fit_are_named(change, said):
+    good = crosses(8, 1)
+    parts = Parts(good, replace(good, poses=replace(good.poses, **change)), good)
+    with pytest.raises(UserError, match=f"validation.*{said}"):
+        check_parts(parts, CROSS, 48)
+    check_parts(replace(parts, validation=good), CROSS, 48)
