@@ -61,13 +61,13 @@ def main(args: argparse.Namespace) -> None:
         sigmas = joint_sigmas(model.skeleton)
         return {"people": [_entry(person, sigmas, args.stages) for person in people]}
 
-    def document(model: PoseModel, entries: list[dict[str, Any]]) -> Any:
-        if args.format == "coco":
-            return coco_results(entries, boxes)
-        joints = list(model.skeleton.joints)
-        return {"format": FORMAT, "joint_names": joints, "predictions": entries}
+    def header(model: PoseModel) -> dict[str, Any]:
+        return {"format": FORMAT, "joint_names": list(model.skeleton.joints)}
 
-    entries = predict_files(args, load, predict, write, document)
+    def document(written: dict[str, Any]) -> Any:
+        return coco_results(written["predictions"], boxes) if args.format == "coco" else written
+
+    entries = predict_files(args, load, predict, write, header, document)
     poses = sum(len(entry["people"]) for entry in entries)
     print(
         f"{poses} poses in {len(entries)} images: {Path(args.out) / 'predictions.json'}, with one picture each"

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -91,9 +91,8 @@ def predict_files(
     load: Callable[[Any], T],
     predict: Callable[[T, list[Path], list[np.ndarray]], Sequence[Any]],
     write: Callable[[T, np.ndarray, Any, Path], dict[str, Any]],
-    document: Callable[[T, list[dict[str, Any]]], Any] = lambda model, entries: {
-        "predictions": entries
-    },
+    header: Callable[[T], Mapping[str, Any]] = lambda model: {},
+    document: Callable[[dict[str, Any]], Any] = dict,
 ) -> list[dict[str, Any]]:
     """Reads images, applies a model to them in batches, and writes predictions.json.
 
@@ -102,7 +101,8 @@ def predict_files(
         load: makes the model of `args.workdir`.
         predict: applies it to the images of some files.
         write: writes what belongs to one image to files whose names begin with a path, and returns its entry.
-        document: what predictions.json holds, as JSON, of the entries.
+        header: what predictions.json holds beside the entries.
+        document: makes another JSON value of all that, where the file is to be in another format.
 
     Returns:
         The entries.
@@ -127,8 +127,9 @@ def predict_files(
                     entries.append({"file": str(path), **write(model, image, prediction, stem)})
                     bar.update()
     finally:  # Whatever ends the loop, what was predicted until then is kept.
-        written = json.dumps(document(model, entries), indent=2)
-        write_file(out / "predictions.json", written + "\n")
+        written = {**header(model), "predictions": entries}
+        text = json.dumps(document(written), indent=2)
+        write_file(out / "predictions.json", text + "\n")
     return entries
 
 

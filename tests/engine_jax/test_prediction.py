@@ -69,11 +69,7 @@ def test_files_are_predicted_in_batches_and_written_in_order(files, tmp_path, mo
     monkeypatch.setattr(prediction, "_BATCH", 2)
     model = []
     entries = predict_files(
-        arguments(tmp_path, files),
-        lambda workdir: model,
-        predict,
-        write,
-        lambda model, entries: {"names": [1], "predictions": entries},
+        arguments(tmp_path, files), lambda workdir: model, predict, write, lambda _: {"names": [1]}
     )
     assert model == [2, 2, 1]
     written = json.loads((tmp_path / "out" / "predictions.json").read_text())
