@@ -52,6 +52,14 @@ def base() -> ConfigDict:
                 "extended_box_scale": 1.3,
                 "skip_unreadable": False,
                 "placement": "device",
+                "coco": {
+                    "train": "",
+                    "validation": "",
+                    "test": "",
+                    "images": "",
+                    "category": "",
+                    "pairs": (),
+                },
             },
             "augment": {
                 "rotation": 0.0,

@@ -6,9 +6,13 @@ from deeppose_jax.heads import Estimate
 from deeppose_jax.model_config import ModelConfig
 from deeppose_jax.regressor import Regressor
 from deeppose_jax.skeleton import LSP, Skeleton
+from deeppose_jax.skeletons import COCO, FLIC, MPII, make_skeleton
 
 __all__ = [
+    "COCO",
+    "FLIC",
     "LSP",
+    "MPII",
     "Cascade",
     "CascadeConfig",
     "Estimate",
@@ -17,6 +21,7 @@ __all__ = [
     "Skeleton",
     "StagePoses",
     "load",
+    "make_skeleton",
     "save",
 ]  # pyright: ignore[reportUnsupportedDunderAll]
 

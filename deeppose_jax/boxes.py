@@ -11,6 +11,9 @@ from deeppose_jax import affine
 
 Box = tuple[float, float, float, float]
 
+# How much larger than a person's box a model's input is, in training on such boxes and in prediction.
+ENLARGED = 1.25
+
 
 def whole_image(width: float, height: float) -> Box:
     """The box around all pixels of an image."""
@@ -29,6 +32,11 @@ def clipped(box: Box, width: float, height: float) -> Box:
     left, top, right, bottom = whole_image(width, height)
     x0, y0, x1, y1 = box
     return max(x0, left), max(y0, top), min(x1, right), min(y1, bottom)
+
+
+def input_box(person: Box, width: float, height: float, factor: float = ENLARGED) -> Box:
+    """A person's box with some of what is around it, within the image of width x height pixels."""
+    return clipped(enlarged(person, factor), width, height)
 
 
 def centre_and_size(

@@ -16,18 +16,43 @@ from engine_jax.run_folder import Schema
 Count = Annotated[int, AtLeastZero]
 Size = Annotated[int, AtLeastOne]
 
+GIVEN: Literal["given"] = "given"  # the `DataConfig.dataset` of data that a program made
+
+
+@dataclass(frozen=True)
+class CocoConfig:
+    """Files of people's key points in COCO's format.
+
+    Attributes:
+        train: the JSON file to train on.
+        validation: the one to choose parameters by; "" holds `DataConfig.validation` images of `train` out.
+        test: the one to test on.
+        images: the folder of the images, or the folder above their folders; "" is each file's own folder.
+        category: whose key points; "" is "person", or the only category that has some.
+        pairs: left and right joints by their names, such as (("left_eye", "right_eye"),); () finds them by the names.
+    """
+
+    train: Location = ""
+    validation: Location = ""
+    test: Location = ""
+    images: Location = ""
+    category: str = ""
+    pairs: tuple[tuple[str, str], ...] = ()
+
 
 @dataclass(frozen=True)
 class DataConfig:
     """What to train and test on.
 
     Attributes:
-        dataset: "synthetic" figures; "lsp"; or "lsp_and_extended", LSP with LSP Extended added to the training part.
+        dataset: "synthetic" figures; "lsp"; "lsp_and_extended", LSP with LSP Extended added to the training part; or
+            "coco", key points in COCO's format, of any joints. "given" are those of `deeppose_jax.train.train`.
         dir: LSP's folder or zip as published; "" reads it from the TFDS manual directory.
         extended_dir: likewise for LSP Extended.
         labels: LSP's person-centric ("PC") or observer-centric ("OC") joints. LSP Extended is person-centric.
         split: see `deeppose_jax.data.splits`.
-        validation: images held out of the training half by the "official" split, or rendered for validation.
+        validation: images held out of the training half by the "official" split, or of COCO's training file, or
+            rendered for validation.
         train: synthetic figures to train on.
         test: synthetic figures to test on.
         canvas: pixels a side of the square canvas that every image is kept on.
@@ -36,9 +61,10 @@ class DataConfig:
         extended_box_scale: size of the "joints" box in units of the joints' bounding box.
         skip_unreadable: report and leave out images that can't be read, instead of stopping.
         placement: the canvases stay on the "device" for the whole run, or a "stream" of batches comes from the host.
+        coco: the files of "coco".
     """
 
-    dataset: Literal["synthetic", "lsp", "lsp_and_extended"]
+    dataset: Literal["synthetic", "lsp", "lsp_and_extended", "coco", "given"]
     dir: Location
     extended_dir: Location
     labels: Literal["PC", "OC"]
@@ -51,6 +77,7 @@ class DataConfig:
     extended_box_scale: Annotated[float, Positive]
     skip_unreadable: bool
     placement: Literal["device", "stream"]
+    coco: CocoConfig = CocoConfig()
 
 
 @dataclass(frozen=True)
@@ -121,7 +148,8 @@ class StartConfig:
 
     Attributes:
         source: a run's folder, a file of `deeppose_jax.save`, or "pretrained", the model that comes with the package;
-            "" is none. Its stages have the same networks; a stage that it hasn't starts as if there was no source.
+            "" is none. Its stages have the same networks; a stage that it hasn't starts as if there was no source. A
+            model of other joints gives the backbones, and the heads are new.
         keep: stages that are taken from the source as they are; those after them are trained.
     """
 

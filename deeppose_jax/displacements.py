@@ -204,7 +204,10 @@ def _relative(
     predicted, true = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
     _check(predicted, true, labelled, skeleton, floor)
     sizes = np.asarray(diam(predicted, skeleton, floor), np.float64)  # [n]
-    known = labelled[:, np.array(skeleton.torso_diagonals)].all(-1).any(-1)  # [n]
+    if skeleton.torso is None:  # The size is that of the labelled joints' extent.
+        known = labelled.any(1)
+    else:
+        known = labelled[:, np.array(skeleton.torso_diagonals)].all(-1).any(-1)  # [n]
     log_ratios = np.log(sizes / np.asarray(diam(true, skeleton, floor, labelled), np.float64))
     return (predicted - true) / sizes[:, None, None], np.where(known, log_ratios, np.nan)
 

@@ -1,14 +1,16 @@
-"""Losses and main scores of each part during training."""
+"""Scores of poses on a part of the data, and those of each part during training."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
 from deeppose_jax import metrics
 from deeppose_jax.config import PoseConfig
-from deeppose_jax.data.load import Parts
+from deeppose_jax.data.parts import Parts
 from deeppose_jax.data.pose_set import PoseSet
+from deeppose_jax.oks import People, expected_similarities, joint_sigmas, oks_scores
 from deeppose_jax.predictor import Predictions, to_image_pixels
 from deeppose_jax.skeleton import Skeleton
 
@@ -19,23 +21,57 @@ def evaluated_sets(parts: Parts, settings: PoseConfig) -> dict[str, PoseSet]:
     return {"train": first, "validation": parts.validation.poses, "test": parts.test.poses}
 
 
+def evaluated_people(parts: Parts, settings: PoseConfig) -> dict[str, People | None]:
+    """The people of `evaluated_sets`."""
+    first = parts.train.people
+    if first is not None:
+        first = first.rows(slice(settings.evaluation.train_images))
+    return {"train": first, "validation": parts.validation.people, "test": parts.test.people}
+
+
 def epoch_metrics(
-    found: Mapping[str, Predictions], sets: Mapping[str, PoseSet], skeleton: Skeleton
+    found: Mapping[str, Predictions],
+    sets: Mapping[str, PoseSet],
+    skeleton: Skeleton,
+    people: Mapping[str, People | None],
 ) -> dict[str, float]:
     """The losses and main scores of all sets, as "SET/METRIC"; "validation/loss" alone where that is not finite."""
     values = {f"{name}/loss": float(found[name].losses.mean()) for name in sets if name != "train"}
     if not np.isfinite(values["validation/loss"]):
         return {"validation/loss": values["validation/loss"]}
     for name, poses in sets.items():
-        scores = metrics.score(
-            found[name].joints,
-            to_image_pixels(poses.joints, poses),
-            poses.labelled,
-            skeleton,
-            resamples=0,
-        )
-        shown = {row: scores[row]["four_limbs"] for row in ("pcp_strict", "pcp_loose")}
-        shown |= {f"pdj_{threshold}": row["total"] for threshold, row in scores["pdj"].items()}
-        # A score is None where a part labels nothing that it could be measured on.
-        values |= {f"{name}/{key}": value for key, value in shown.items() if value is not None}
+        scores = part_scores(found[name], poses, people[name], skeleton, resamples=0)
+        shown = metrics.main_scores(scores, skeleton)
+        values |= {f"{name}/{key}": value for key, value in shown.items()}
     return values
+
+
+def part_scores(
+    found: Predictions,
+    poses: PoseSet,
+    people: People | None,
+    skeleton: Skeleton,
+    thresholds: Sequence[float] = (0.1, 0.2, 0.5),
+    *,
+    resamples: int,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """`metrics.score` of the predictions for a part, with COCO's scores under "oks" where people's areas are known.
+
+    Args:
+        found: for the images of `poses`.
+        people: see `Part`; None leaves "oks" None.
+    """
+    true = to_image_pixels(poses.joints, poses)
+    result = metrics.score(
+        found.joints, true, poses.labelled, skeleton, thresholds, resamples=resamples, seed=seed
+    )
+    result["oks"] = None
+    if people is not None:
+        sigmas, own = joint_sigmas(skeleton), people.rows(slice(len(poses)))
+        scales = found.stage.scales
+        if scales is not None:
+            scales = scales * poses.to_image[:, 0, 0, None]
+        sure = expected_similarities(scales, own.boxes, sigmas).mean(1)
+        result["oks"] = oks_scores(found.joints, sure, own.images, people, sigmas)
+    return result

@@ -34,7 +34,7 @@ from deeppose_jax.skeleton import LSP, observer_centric
 from deeppose_jax.tables import score_table
 from engine_jax import cli
 from engine_jax.devices import check_devices
-from engine_jax.errors import UserError
+from engine_jax.errors import UserError, listed
 from engine_jax.files import read_file, user_path
 from engine_jax.image_files import images_in, read_bytes
 from engine_jax.images import read_image, upright_size
@@ -92,6 +92,11 @@ def predict_poses(workdir: str | None, folder: Path, chosen: slice, total: int) 
     """
     check_devices()
     model, files = load(workdir), image_files(folder, total)[chosen]
+    if model.skeleton.joints != LSP.joints:
+        raise UserError(
+            f"{workdir}: a model of {model.skeleton.num_joints} other joints ({listed(model.skeleton.joints, 3)}); "
+            "accepted: one of LSP's"
+        )
     poses = []
     for start in tqdm(range(0, len(files), _BATCH), unit="batch", disable=None):
         poses += [found.joints for found in model.predict(files[start : start + _BATCH])]

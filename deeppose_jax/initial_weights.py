@@ -9,10 +9,13 @@ from convnets_jax import zoo
 from deeppose_jax.config import PoseConfig
 from deeppose_jax.model_config import ModelConfig
 from deeppose_jax.pose_model import load
+from deeppose_jax.skeleton import Skeleton
 from deeppose_jax.stages import network_of
 from engine_jax.config import differences
 from engine_jax.errors import UserError
 from engine_jax.state import abstract_model, variables_by_name
+
+_HEAD = "head."  # how the names of a head's arrays begin
 
 
 def published_weights(config: ModelConfig) -> dict[str, jax.Array]:
@@ -30,11 +33,13 @@ def published_weights(config: ModelConfig) -> dict[str, jax.Array]:
     return {f"{place}.{name}": array for name, array in variables_by_name(features).items()}
 
 
-def started_weights(settings: PoseConfig) -> list[dict[str, jax.Array]]:
+def started_weights(settings: PoseConfig, skeleton: Skeleton) -> list[dict[str, jax.Array]]:
     """The arrays of each stage of the model `config.start.source`, by their names in a `Regressor`; none without one.
 
+    A model of other joints than the skeleton's gives its backbones only.
+
     Raises:
-        UserError: when there is no such model, or too few of its stages are to be kept.
+        UserError: when there is no such model, too few of its stages are to be kept, or one of other joints.
     """
     start = settings.start
     if not start.source:
@@ -45,6 +50,15 @@ def started_weights(settings: PoseConfig) -> list[dict[str, jax.Array]]:
         raise UserError(
             f"config.start.keep: {start.keep}, {start.source} has {len(stages)} stages; accepted: at most {len(stages)}"
         )
+    if model.skeleton.joints != skeleton.joints:
+        if start.keep:
+            raise UserError(
+                f"config.start.keep: {start.keep}, but {start.source} is of other joints than the data; accepted: 0"
+            )
+        stages = [
+            {name: array for name, array in stage.items() if not name.startswith(_HEAD)}
+            for stage in stages
+        ]
     for number in range(1, start.keep + 1):
         if changed := differences(model.settings.stage(number).model, settings.stage(number).model):
             raise UserError(f"config.start.keep: {changed[0]}")
@@ -58,13 +72,16 @@ def check_started(
 
     Args:
         new: the stage's arrays by name, or their shapes.
-        started: what it starts from.
+        started: what it starts from; without a head it has been trained for other joints.
         number: of the stage.
 
     Raises:
         UserError: when they are of another architecture.
     """
+    whole = any(name.startswith(_HEAD) for name in started)
     for name in sorted(new.keys() | started.keys()):
+        if name.startswith(_HEAD) and not whole:
+            continue
         shapes = [arrays[name].shape if name in arrays else "missing" for arrays in (started, new)]
         if shapes[0] != shapes[1]:
             raise UserError(

@@ -2,15 +2,15 @@
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
 from deeppose_jax import codec, metrics
-from deeppose_jax.data.load import Parts
-from deeppose_jax.predictor import to_image_pixels
+from deeppose_jax.cascade import StagePoses
+from deeppose_jax.data.parts import Parts
+from deeppose_jax.predictor import Predictions, to_image_pixels
 
 
-def mean_pose_joints(parts: Parts) -> Float[np.ndarray, "n k 2"]:
-    """The mean training pose in stage 1's boxes, on every test image; in the images' pixels.
+def mean_pose_predictions(parts: Parts) -> Predictions:
+    """The mean training pose in stage 1's boxes, on every test image, without losses.
 
     The mean is over the training images of the data set that is tested: LSP Extended's poses, in boxes around their
     joints, would lower the floor.
@@ -23,4 +23,6 @@ def mean_pose_joints(parts: Parts) -> Float[np.ndarray, "n k 2"]:
     on_test = codec.decode(
         jnp.broadcast_to(jnp.asarray(mean, jnp.float32), test.joints.shape), test.boxes
     )
-    return to_image_pixels(np.asarray(on_test), test)
+    on_test = np.asarray(on_test)
+    stage = StagePoses(on_test, None, np.asarray(test.boxes)[:, None])
+    return Predictions(to_image_pixels(on_test, test), np.full(len(test), np.nan), stage)

@@ -1,4 +1,4 @@
-"""Scores of predicted poses: PCP, PDJ and the area under PDJ, with bootstrap intervals.
+"""Scores of predicted poses: PCP, PDJ and the area under it, and PCKh, with bootstrap intervals.
 
 Plain NumPy in float64 on the host. Distances are relative to lengths in the same image, so that any
 unit and origin will do, as long as an image's predictions and ground truth share them: normally the
@@ -7,11 +7,12 @@ original image's pixels.
 Every score is computed in two steps: the rate of each single stick or joint over the images in which
 it is labelled, then plain means of these rates. A part's score is the mean over its left and right
 stick, `six_parts` the mean over parts, `ten_sticks` the mean over sticks, and PDJ's `total` the mean
-over joints. Means leave out sticks and joints that no image labels; without any the score is None.
+over joints. Means leave out sticks and joints that no image labels; without any the score is None. PCP is None for a
+skeleton without sticks, PDJ without a torso, and PCKh without a head. `deeppose_jax.oks` has COCO's average precision.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,12 @@ from engine_jax.statistics import (
 
 PCP_THRESHOLD = 0.5
 AREA_LIMIT = 0.5  # PDJ's area is taken over thresholds 0 .. AREA_LIMIT.
+PCKH_THRESHOLDS = (0.1, 0.5)  # in lengths of the head segment
+
+# What `score` gives, beside the number of images.
+SCORES = ("pcp_strict", "pcp_loose", "pdj", "pdj_auc", "pckh")
+
+Hits = tuple[np.ndarray, np.ndarray]  # what is correct, and what is evaluated, [n, m] each
 
 
 def joint_errors(
@@ -96,12 +103,29 @@ def pdj_correct(
         counted: evaluated joints: labelled ones of images in which both torso joints are labelled.
 
     Raises:
-        ValueError: the arrays' shapes do not fit each other or the skeleton.
+        ValueError: the arrays' shapes do not fit each other or the skeleton, or it has no torso.
     """
     _check(pred, true, labelled, skeleton)
-    counted = _in_torso_lengths(labelled, skeleton)
-    within = joint_errors(pred, true) <= threshold * _torso(true, skeleton)[:, None]
-    return within & counted, counted
+    return _within(pred, true, labelled, _segment(skeleton, "torso"), threshold)
+
+
+def pckh_correct(
+    pred: Float[np.ndarray, "n k 2"],
+    true: Float[np.ndarray, "n k 2"],
+    labelled: Bool[np.ndarray, "n k"],
+    skeleton: Skeleton,
+    threshold: float,
+) -> tuple[Bool[np.ndarray, "n k"], Bool[np.ndarray, "n k"]]:
+    """Which joints are detected (PCKh), and which of them are evaluated.
+
+    As `pdj_correct`, in lengths of the true head segment, `skeleton.head` (Andriluka et al., CVPR 2014, who take 0.6 of
+    the diagonal of an annotated head box for it).
+
+    Raises:
+        ValueError: the arrays' shapes do not fit each other or the skeleton, or it has no head segment.
+    """
+    _check(pred, true, labelled, skeleton)
+    return _within(pred, true, labelled, _segment(skeleton, "head"), threshold)
 
 
 def pdj_area(
@@ -122,12 +146,13 @@ def pdj_area(
         counted: as in `pdj_correct`.
 
     Raises:
-        ValueError: the arrays' shapes do not fit each other or the skeleton.
+        ValueError: the arrays' shapes do not fit each other or the skeleton, or it has no torso.
     """
     _check(pred, true, labelled, skeleton)
-    counted = _in_torso_lengths(labelled, skeleton)
+    torso = _segment(skeleton, "torso")
+    counted = _with_segment(labelled, torso)
     error = joint_errors(pred, true)
-    widest = limit * _torso(true, skeleton)[:, None]  # [n, 1]
+    widest = limit * _lengths(true, torso)  # [n, 1]
     within = counted & (error <= widest)  # False for a prediction that is NaN.
     ratio = divide(np.where(within, error, 0), widest, otherwise=0)
     return np.where(within, 1 - ratio, 0), counted
@@ -158,8 +183,9 @@ def score(
     Returns:
         `images`: n. `pcp_strict`, `pcp_loose`: PCP at 0.5 by part and by the skeleton's means.
         `pdj`: by threshold (the key "0.2" for 0.2), then by joint group and `total`. `pdj_auc`: the
-        area under PDJ over 0 .. 0.5, 100 for a perfect pose, likewise. `intervals`: these four
-        again, with [low, high] instead of each number. None where nothing was evaluated.
+        area under PDJ over 0 .. 0.5, 100 for a perfect pose, likewise. `pckh`: as `pdj`, at
+        PCKH_THRESHOLDS. `intervals`: these five again, with [low, high] instead of each number.
+        None where nothing was evaluated.
 
     Raises:
         ValueError: the arrays' shapes do not fit each other or the skeleton, or a threshold is not
@@ -169,24 +195,34 @@ def score(
         if not 0 < threshold < math.inf:
             raise ValueError(f"thresholds: {threshold} is not a positive number")
     args = (pred, true, labelled, skeleton)
-    strict = stick_correct(*args, strict=True)
-    loose = stick_correct(*args, strict=False)
-    detected = {f"{threshold:g}": pdj_correct(*args, threshold) for threshold in thresholds}
-    area = pdj_area(*args)
+    sticks: dict[str, Hits] = {}
+    joints: dict[str, Hits | dict[str, Hits]] = {}
+    if skeleton.sticks:
+        sticks["pcp_strict"] = stick_correct(*args, strict=True)
+        sticks["pcp_loose"] = stick_correct(*args, strict=False)
+    if skeleton.torso is not None:
+        joints["pdj"] = {f"{t:g}": pdj_correct(*args, t) for t in thresholds}
+        joints["pdj_auc"] = pdj_area(*args)
+    if skeleton.head is not None:
+        joints["pckh"] = {f"{t:g}": pckh_correct(*args, t) for t in PCKH_THRESHOLDS}
 
-    def summary(weights: Float[np.ndarray, "r n"]) -> dict[str, Any]:
-        return {
-            "pcp_strict": _pcp_means(_rates(*strict, weights), skeleton),
-            "pcp_loose": _pcp_means(_rates(*loose, weights), skeleton),
-            "pdj": {t: _pdj_means(_rates(*d, weights), skeleton) for t, d in detected.items()},
-            "pdj_auc": _pdj_means(_rates(*area, weights), skeleton),
+    def means(hits: Hits, weights: np.ndarray) -> dict[str, np.ndarray]:
+        values, counted = hits
+        return _joint_means(_rates(values, counted, weights), skeleton)
+
+    def summary(weights: Float[np.ndarray, "r n"], leaf: Callable[[Any], Any]) -> dict[str, Any]:
+        parts = {
+            name: _pcp_means(_rates(*hits, weights), skeleton) for name, hits in sticks.items()
         }
+        groups = map_leaves(lambda hits: means(hits, weights), joints)
+        return {**dict.fromkeys(SCORES), **map_leaves(leaf, {**parts, **groups})}
 
     n = len(true)
-    result = {"images": n, **map_leaves(number, summary(np.ones((1, n))))}
+    _check(*args)
+    result = {"images": n, **summary(np.ones((1, n)), number)}
     if resamples:
         draws = bootstrap_weights(n, resamples, seed)
-        result["intervals"] = map_leaves(percentile_interval, summary(draws))
+        result["intervals"] = summary(draws, percentile_interval)
     return result
 
 
@@ -196,6 +232,25 @@ def look_up(score: Mapping[str, Any], path: Sequence[str]) -> Any:
     for key in path:
         found = (found or {}).get(key)
     return found
+
+
+def main_scores(score: Mapping[str, Any], skeleton: Skeleton) -> dict[str, float]:
+    """The scores that are followed through a training, as far as they were measured.
+
+    Args:
+        score: of `score`, with COCO's average precision under "oks" where it is known.
+        skeleton: of the poses.
+
+    Returns:
+        PCP of the skeleton's limbs, PDJ and PCKh of all joints: "pcp_strict", "pcp_loose", "pdj_0.2", "pckh_0.5",
+        "oks_ap" and the like.
+    """
+    paths = {name: (name, skeleton.limb_parts or "") for name in ("pcp_strict", "pcp_loose")}
+    for name in ("pdj", "pckh"):
+        paths |= {f"{name}_{t}": (name, t, "total") for t in score.get(name) or {}}
+    paths["oks_ap"] = ("oks", "ap")
+    found = {name: look_up(score, path) for name, path in paths.items()}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def mean_pose(
@@ -228,14 +283,34 @@ def _ends(joints: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarra
     return np.stack(start, 1), np.stack(stop, 1)  # [n, sticks, 2]
 
 
-def _torso(true: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    a, b = skeleton.torso
-    return joint_errors(true[:, [a]], true[:, [b]])[:, 0]  # [n]
+def _segment(skeleton: Skeleton, name: str) -> tuple[int, int]:
+    """The ends of the skeleton's "torso" or "head"."""
+    ends = getattr(skeleton, name)
+    if ends is None:
+        raise ValueError(f"skeleton: has no {name} to measure in lengths of")
+    return ends
 
 
-def _in_torso_lengths(labelled: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+def _within(
+    pred: np.ndarray,
+    true: np.ndarray,
+    labelled: np.ndarray,
+    segment: tuple[int, int],
+    threshold: float,
+) -> Hits:
+    counted = _with_segment(labelled, segment)
+    within = joint_errors(pred, true) <= threshold * _lengths(true, segment)
+    return within & counted, counted
+
+
+def _lengths(true: np.ndarray, segment: tuple[int, int]) -> np.ndarray:
+    a, b = segment
+    return joint_errors(true[:, [a]], true[:, [b]])  # [n, 1]
+
+
+def _with_segment(labelled: np.ndarray, segment: tuple[int, int]) -> np.ndarray:
     labelled = np.asarray(labelled)
-    return labelled & labelled[:, list(skeleton.torso)].all(1, keepdims=True)  # [n, k]
+    return labelled & labelled[:, list(segment)].all(1, keepdims=True)  # [n, k]
 
 
 def _rates(values: np.ndarray, counted: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -265,6 +340,6 @@ def _pcp_means(sticks: np.ndarray, skeleton: Skeleton) -> dict[str, np.ndarray]:
     return {**parts, **sticks_means, **parts_means}
 
 
-def _pdj_means(joints: np.ndarray, skeleton: Skeleton) -> dict[str, np.ndarray]:
+def _joint_means(joints: np.ndarray, skeleton: Skeleton) -> dict[str, np.ndarray]:
     groups = {name: _mean(joints[:, list(i)]) for name, i in skeleton.joint_groups.items()}
     return {**groups, "total": _mean(joints)}

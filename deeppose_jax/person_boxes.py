@@ -5,7 +5,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +31,30 @@ class PersonBox:
 
 @dataclass(frozen=True)
 class PersonBoxes:
-    """The boxes of a file, by the image that they are in: its name, with or without its ending, or its number."""
+    """The boxes of a file.
+
+    Attributes:
+        by_image: by the image that they are in: its name, with or without its ending, or its number.
+        numbers: the images' numbers, `image_id`, where the file is COCO's.
+    """
 
     by_image: Mapping[str, Sequence[PersonBox]]
+    numbers: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, image: Path) -> list[PersonBox]:
         """The boxes in an image; none if the file has none."""
-        names = {image.name, image.stem}
-        if image.stem.isdecimal():  # COCO's 000000000139.jpg is its image 139.
-            names.add(str(int(image.stem)))
-        return [box for name in sorted(names) for box in self.by_image.get(name, ())]
+        return [box for name in _names(image) for box in self.by_image.get(name, ())]
+
+    def number(self, image: Path) -> int | None:
+        """The number of an image; None if the file has none."""
+        return next((self.numbers[name] for name in _names(image) if name in self.numbers), None)
+
+
+def _names(image: Path) -> list[str]:
+    names = {image.name, image.stem}
+    if image.stem.isdecimal():  # COCO's 000000000139.jpg is its image 139.
+        names.add(str(int(image.stem)))
+    return sorted(names)
 
 
 def read_boxes(path: Path) -> PersonBoxes:
@@ -60,7 +74,11 @@ def read_boxes(path: Path) -> PersonBoxes:
     except UnicodeDecodeError:
         raise UserError(f"{path}: is not text; accepted: COCO JSON, or CSV") from None
     try:
-        pairs = _from_json(text) if text.lstrip()[:1] in ("[", "{") else _from_csv(text)
+        numbers: dict[str, int] = {}
+        if text.lstrip()[:1] in ("[", "{"):
+            pairs, numbers = _from_json(text)
+        else:
+            pairs = _from_csv(text)
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         said = f"no {error}" if isinstance(error, KeyError) else reason(error)
         raise UserError(
@@ -69,7 +87,7 @@ def read_boxes(path: Path) -> PersonBoxes:
     by_image: dict[str, list[PersonBox]] = {}
     for image, box in pairs:
         by_image.setdefault(image, []).append(box)
-    return PersonBoxes(by_image)
+    return PersonBoxes(by_image, numbers)
 
 
 def _from_csv(text: str) -> list[tuple[str, PersonBox]]:
@@ -82,13 +100,14 @@ def _from_csv(text: str) -> list[tuple[str, PersonBox]]:
     ]
 
 
-def _from_json(text: str) -> list[tuple[str, PersonBox]]:
+def _from_json(text: str) -> tuple[list[tuple[str, PersonBox]], dict[str, int]]:
+    """Boxes with their images' names, and the images' numbers by their names."""
     held = json.loads(text)
     names: dict[Any, str] = {}
     if isinstance(held, dict):
         names = {image["id"]: image["file_name"] for image in held["images"]}
         held = held["annotations"]
-    found = []
+    found, numbers = [], {}
     for entry in held:
         if entry.get("category_id", 1) != 1:
             continue
@@ -96,7 +115,8 @@ def _from_json(text: str) -> list[tuple[str, PersonBox]]:
         corners = (x - 0.5, y - 0.5, x + width - 0.5, y + height - 0.5)
         name = names.get(entry["image_id"], str(entry["image_id"]))
         found.append((name, _person(corners, entry.get("score"))))
-    return found
+        numbers[name] = entry["image_id"]
+    return found, numbers
 
 
 def _person(corners: Sequence[Any], score: Any) -> PersonBox:

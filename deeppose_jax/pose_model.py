@@ -18,6 +18,7 @@ from deeppose_jax.data.canvas import box_on_canvas, place
 from deeppose_jax.model_config import ModelConfig
 from deeppose_jax.predictor import map_to_image
 from deeppose_jax.skeleton import LSP, Skeleton
+from deeppose_jax.skeleton_file import from_json, read_skeleton, to_json
 from deeppose_jax.stages import as_stage, stage_network
 from engine_jax import model_file
 from engine_jax.batches import fitting_batch_size, map_batches
@@ -197,6 +198,7 @@ def save(model: PoseModel, file: str | Path, half: bool = False) -> None:
         "start": dataclasses.replace(settings.start, source=Path(settings.start.source).name),
     }
     stored = SCHEMA.to_stored(dataclasses.replace(settings, **named))
+    stored["skeleton"] = to_json(model.skeleton)
     model_file.write(user_path(file), stored, model.cascade, half)
 
 
@@ -207,7 +209,7 @@ def _without_folder(config: ModelConfig) -> ModelConfig:
 def _from_run(workdir: Path) -> PoseModel:
     folder = RunFolder(workdir)
     settings = folder.read_settings(SCHEMA)
-    skeleton = LSP
+    skeleton = read_skeleton(folder.path)
     stages = []
     for number in range(1, settings.stages + 1):
         stage = settings.stage(number)
@@ -220,8 +222,11 @@ def _from_run(workdir: Path) -> PoseModel:
 
 
 def _from_file(path: Path) -> PoseModel:
-    settings = SCHEMA.from_stored(model_file.read_config(path), str(path), str(path))
-    skeleton = LSP
+    stored = model_file.read_config(path)
+    # Files of earlier versions hold none: they are of LSP's joints.
+    joints = stored.pop("skeleton", None)
+    settings = SCHEMA.from_stored(stored, str(path), str(path))
+    skeleton = LSP if joints is None else from_json(joints, str(path))
     cascade = model_file.read_model(path, partial(_random_cascade, settings, skeleton))
     return PoseModel(settings, skeleton, cascade)
 

@@ -4,16 +4,18 @@ python -m deeppose_jax.predict [--workdir RUN_OR_FILE] IMAGE_OR_FOLDER... --out 
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from deeppose_jax.boxes import Box, clipped, enlarged, whole_image
+from deeppose_jax.boxes import ENLARGED, Box, input_box, whole_image
+from deeppose_jax.oks import expected_similarities, joint_sigmas
 from deeppose_jax.person_boxes import PersonBox, PersonBoxes, read_boxes
 from deeppose_jax.plots import draw_skeleton
 from deeppose_jax.pose_model import PoseModel, Prediction, StagePose, check_box, load
@@ -45,7 +47,7 @@ def main(args: argparse.Namespace) -> None:
             _people(file, image, args.box, boxes) for file, image in zip(files, images, strict=True)
         ]
         inputs = [
-            (image, _input_box(person, image, args.enlarge))
+            (image, input_box(person.box, image.shape[1], image.shape[0], args.enlarge))
             for image, found in zip(images, people, strict=True)
             for person in found
         ]
@@ -56,12 +58,16 @@ def main(args: argparse.Namespace) -> None:
         model: PoseModel, image: np.ndarray, people: list[Person], stem: Path
     ) -> dict[str, Any]:
         save(_overlay(image, people, model.skeleton), f"{stem}.png")
-        return {"people": [_entry(person, args.stages) for person in people]}
+        sigmas = joint_sigmas(model.skeleton)
+        return {"people": [_entry(person, sigmas, args.stages) for person in people]}
 
     def header(model: PoseModel) -> dict[str, Any]:
         return {"format": FORMAT, "joint_names": list(model.skeleton.joints)}
 
-    entries = predict_files(args, load, predict, write, header)
+    def document(written: dict[str, Any]) -> Any:
+        return coco_results(written["predictions"], boxes) if args.format == "coco" else written
+
+    entries = predict_files(args, load, predict, write, header, document)
     poses = sum(len(entry["people"]) for entry in entries)
     print(
         f"{poses} poses in {len(entries)} images: {Path(args.out) / 'predictions.json'}, with one picture each"
@@ -83,19 +89,44 @@ def _people(
     return found
 
 
-def _input_box(person: PersonBox, image: np.ndarray, factor: float) -> Box:
-    """The box with some of what is around the person, as in training's pictures, within the image."""
-    height, width = image.shape[:2]
-    return clipped(enlarged(person.box, factor), width, height)
+def coco_results(
+    entries: Sequence[Mapping[str, Any]], boxes: PersonBoxes | None
+) -> list[dict[str, Any]]:
+    """Predictions as COCO's results of key points: a list with an object for each person.
+
+    Args:
+        entries: of predictions.json.
+        boxes: give the images' numbers; images without one are numbered in their order, from 1.
+    """
+    results = []
+    for order, entry in enumerate(entries, start=1):
+        number = None if boxes is None else boxes.number(Path(entry["file"]))
+        for person in entry["people"]:
+            points = zip(person["joints"], person["joint_scores"], strict=True)
+            results.append(
+                {
+                    "image_id": order if number is None else number,
+                    "category_id": 1,
+                    "keypoints": [value for (x, y), score in points for value in (x, y, score)],
+                    "score": person["score"],
+                }
+            )
+    return results
 
 
-def _entry(person: Person, stages: bool) -> dict[str, Any]:
+def _entry(person: Person, sigmas: Float[np.ndarray, " k"], stages: bool) -> dict[str, Any]:
     prediction = person.prediction
+    scales = None if prediction.scales is None else prediction.scales[None]
+    box = np.array(person.found.box)[None]
+    (sure,) = expected_similarities(scales, box, sigmas)
+    known = 1.0 if person.found.score is None else person.found.score
     entry = {
         "box": list(person.found.box),
         "box_score": person.found.score,
         "input_box": list(prediction.box),
         **_pose_entry(prediction.stages[-1]),
+        "score": round(known * float(sure.mean()), 6),
+        "joint_scores": sure.round(6).tolist(),
     }
     if stages:
         entry["stages"] = [_pose_entry(stage) for stage in prediction.stages]
@@ -166,8 +197,15 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--enlarge",
         type=_factor,
-        default=1.25,
+        default=ENLARGED,
         help="how much larger than a box the model's input is, within the image (default: %(default)s)",
+    )
+    command.add_argument(
+        "--format",
+        choices=("people", "coco"),
+        default="people",
+        help="of predictions.json: people by image (default), or COCO's results, whose image_id are those of --boxes "
+        "FILE, or else the images' order from 1",
     )
     command.add_argument(
         "--stages", action="store_true", help="write the poses of every stage of the cascade"

@@ -38,10 +38,14 @@ def diam(
         skeleton: what the joints are.
         floor: the smallest value to return, in pixels; see `smallest_diam`.
         labelled: which joints are known; None is all of them, as for predictions. If only one diagonal is known, its
-            length is returned; if none is, DIAM_PER_EXTENT of the longer side of the known joints' bounding box.
+            length is returned; if none is, or the skeleton has no torso, DIAM_PER_EXTENT of the longer side of the
+            known joints' bounding box.
     """
-    pairs = np.array(skeleton.torso_diagonals)
     joints = jnp.asarray(joints)
+    if skeleton.torso is None:
+        known = jnp.ones(joints.shape[:-1], bool) if labelled is None else jnp.asarray(labelled)
+        return jnp.maximum(DIAM_PER_EXTENT * _extent(joints, known), floor)
+    pairs = np.array(skeleton.torso_diagonals)
     ends = joints[..., pairs, :]  # [*b, diagonal, end, 2]
     lengths = jnp.linalg.norm(ends[..., 0, :] - ends[..., 1, :], axis=-1)  # [*b, diagonal]
     if labelled is None:

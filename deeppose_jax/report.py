@@ -13,9 +13,10 @@ from scipy.io import savemat
 from deeppose_jax import metrics, plots, published, tables
 from deeppose_jax.config import PoseConfig
 from deeppose_jax.crops import Border, crop_boxes
-from deeppose_jax.data.load import Part, Parts
-from deeppose_jax.mean_pose import mean_pose_joints
-from deeppose_jax.predictor import to_image_pixels
+from deeppose_jax.data.parts import Part, Parts
+from deeppose_jax.epoch_metrics import part_scores
+from deeppose_jax.mean_pose import mean_pose_predictions
+from deeppose_jax.predictor import Predictions, to_image_pixels
 from deeppose_jax.refiner_boxes import to_frame
 from deeppose_jax.skeleton import Skeleton
 from deeppose_jax.training import TrainedStage
@@ -35,13 +36,13 @@ def write_report(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) ->
     """Scores every stage on the test part, writes results.json and the plots, prints the tables."""
     settings, parts, folder = run.settings, run.parts, run.folder
     test, skeleton = parts.test.poses, parts.skeleton
-    true, floor = to_image_pixels(test.joints, test), mean_pose_joints(parts)
+    floor = mean_pose_predictions(parts)
 
-    def score(joints: np.ndarray) -> dict[str, Any]:
-        return metrics.score(
-            joints,
-            true,
-            test.labelled,
+    def score(found: Predictions) -> dict[str, Any]:
+        return part_scores(
+            found,
+            test,
+            parts.test.people,
             skeleton,
             settings.evaluation.thresholds,
             resamples=settings.evaluation.bootstrap,
@@ -52,7 +53,7 @@ def write_report(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) ->
         {
             "stage": stage.config.number,
             **training_summary(stage.fitted),
-            **score(stage.predictions["test"].joints),
+            **score(stage.predictions["test"]),
         }
         for stage in stages
     ]
@@ -62,6 +63,7 @@ def write_report(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) ->
         "labels": settings.data.labels,
         "split": settings.data.split,
         "splits": parts.sizes(),
+        "joints": list(skeleton.joints),
         "stages": entries,
         "mean_pose": score(floor),
         "seconds": round(sum(stage.fitted.seconds for stage in stages), 1),
@@ -70,16 +72,16 @@ def write_report(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) ->
         ],
     }
     if jax.process_index() == 0:  # Every process predicts; one of them draws and writes.
-        _write_predictions(folder, stages, floor)
+        _write_predictions(folder, stages, floor.joints)
         write_results(folder, results)
         if run.pictures:
             _write_scores(run, results)
-            _write_pdj(run, stages, floor)
+            _write_pdj(run, stages, floor.joints)
             _write_poses(folder, "test", parts.test, stages[-1], skeleton)
             _write_poses(folder, "train", _first(parts.train, settings), stages[-1], skeleton)
             _write_cascade(run, stages)
         last = tables.score_table(entries[-1], results["mean_pose"])
-        by_stage = tables.stages_table(entries, results["mean_pose"])
+        by_stage = tables.stages_table(entries, results["mean_pose"], skeleton.limb_parts)
         log_report(folder, f"Stage {len(stages)} on test images\n{last}", by_stage)
     return results
 
@@ -106,8 +108,7 @@ def _write_predictions(
 def _write_scores(run: Run[PoseConfig, Parts], results: dict[str, Any]) -> None:
     """Each stage's losses and scores by epoch, and PCP and PDJ by stage."""
     folder, floor = run.folder, results["mean_pose"]
-    dotted = {row: floor[row]["four_limbs"] for row in ("pcp_strict", "pcp_loose")}
-    dotted |= {f"pdj_{threshold}": row["total"] for threshold, row in floor["pdj"].items()}
+    dotted = metrics.main_scores(floor, run.parts.skeleton)
     for stage in results["stages"]:
         config = run.settings.stage(stage["stage"])
         name = config.name
@@ -116,8 +117,9 @@ def _write_scores(run: Run[PoseConfig, Parts], results: dict[str, Any]) -> None:
         rows = history(folder.metrics, config.transfer.phase_names(name))
         with drawing(folder.plots / f"{name}_loss.png") as path:
             save(loss_curves(rows), path)
-        with drawing(folder.plots / f"{name}_metrics.png") as path:
-            save(plots.metric_curves(rows, dotted, stage["best_epoch"]), path)
+        if plots.measured(rows):
+            with drawing(folder.plots / f"{name}_metrics.png") as path:
+                save(plots.metric_curves(rows, dotted, stage["best_epoch"]), path)
     with drawing(folder.plots / "scores.png") as path:
         save(plots.scores_by_stage(results["stages"], floor), path)
 
@@ -127,6 +129,8 @@ def _write_pdj(
 ) -> None:
     """PDJ over thresholds, beside published methods where they were tested on the same images."""
     data, test, skeleton = run.settings.data, run.parts.test.poses, run.parts.skeleton
+    if skeleton.torso is None or not test.labelled[:, list(skeleton.torso)].all(1).any():
+        return  # There is no length to measure in.
     true = to_image_pixels(test.joints, test)
 
     def curve(joints: np.ndarray) -> tuple[tuple[float, ...], list[float]]:
@@ -135,7 +139,7 @@ def _write_pdj(
         return _CURVE, [np.nan if total is None else total for total in totals]
 
     reference = {}
-    if data.dataset != "synthetic" and data.split == "official":
+    if data.dataset in ("lsp", "lsp_and_extended") and data.split == "official":
         methods = [p for p in published.PUBLISHED if p.labels == data.labels]
         reference = {p.method: (published.PDJ_THRESHOLDS, p.pdj) for p in methods}
     curves = {

@@ -4,14 +4,18 @@ Joint coordinates are (x, y) in pixels everywhere in this package, x to the righ
 (0, 0) is the centre of the image's top left pixel.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
 
+from engine_jax.errors import UserError
+
 # A stick's end: one joint, or several whose mean it is.
 End = tuple[int, ...]
+SIDES = ("left", "right", "centre")
 
 
 @dataclass(frozen=True)
@@ -27,33 +31,44 @@ class Stick:
 class Skeleton:
     """Joints, sticks and symmetry of one annotation scheme.
 
+    `deeppose_jax.skeletons` has those of well-known data sets, and makes one from names of joints.
+
     Attributes:
         joints: the k joint names, in the data set's order.
-        sticks: the body parts on which PCP is measured.
+        sticks: the body parts on which PCP is measured; none where there are no such parts.
         limbs: pairs of joints to draw, each with its side ("left", "right" or "centre").
         swap: for every joint, the joint that it becomes in a mirrored image.
-        torso: the two opposing torso joints whose distance is the paper's diam(y), and PDJ's reference length.
-        joint_groups: PDJ's rows, left and right joints together.
+        torso: the two opposing torso joints whose distance is the paper's diam(y), and PDJ's reference length; None
+            where there is no torso.
+        joint_groups: rows of PDJ and PCKh, left and right joints together.
         part_groups: the parts that PCP's averages are over.
         stick_groups: averages over single sticks instead, by their index in `sticks`.
+        head: the ends of the head segment, PCKh's reference length; None where there is none.
+        sigmas: each joint's standard deviation in OKS; None takes those of `deeppose_jax.oks` by the joints' names.
 
     Raises:
-        ValueError: on joints out of range, and on a `swap` that doesn't pair joints.
+        UserError: no joints or a name that stands twice, indices out of range, a `swap` that doesn't pair joints, a
+            limb, torso or head of a single joint, an unknown side, or groups of what isn't there.
     """
 
     joints: tuple[str, ...]
     sticks: tuple[Stick, ...]
     limbs: tuple[tuple[int, int, str], ...]
     swap: tuple[int, ...]
-    torso: tuple[int, int]
+    torso: tuple[int, int] | None
     joint_groups: Mapping[str, tuple[int, ...]]
     part_groups: Mapping[str, tuple[str, ...]]
     stick_groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    head: tuple[int, int] | None = None
+    sigmas: tuple[float, ...] | None = None
 
     def __post_init__(self):
+        check_names(self.joints)
+        segments = [(name, getattr(self, name)) for name in ("torso", "head")]
+        segments = [(name, ends) for name, ends in segments if ends is not None]
         named = {
             "swap": self.swap,
-            "torso": self.torso,
+            **dict(segments),
             "limbs": [joint for start, stop, _ in self.limbs for joint in (start, stop)],
             "sticks": [joint for stick in self.sticks for joint in (*stick.start, *stick.stop)],
             "joint_groups": [joint for group in self.joint_groups.values() for joint in group],
@@ -61,10 +76,43 @@ class Skeleton:
         k = self.num_joints
         for name, joints in named.items():
             if not all(0 <= joint < k for joint in joints):
-                raise ValueError(f"{name}: {joints}; accepted: indices of {k} joints, 0 to {k - 1}")
+                raise UserError(f"{name}: {joints}; accepted: indices of {k} joints, 0 to {k - 1}")
         if len(self.swap) != k or any(self.swap[self.swap[i]] != i for i in range(k)):
-            raise ValueError(
+            raise UserError(
                 f"swap: {self.swap}; accepted: {k} indices in which swap[swap[i]] is i for every joint i"
+            )
+        for name, (start, stop) in segments:
+            if start == stop:
+                raise UserError(f"{name}: ({start}, {stop}); accepted: two different joints")
+        for start, stop, side in self.limbs:
+            if start == stop or side not in SIDES:
+                raise UserError(
+                    f"limbs: ({start}, {stop}, {side!r}); accepted: two different joints and one of {', '.join(SIDES)}"
+                )
+        self._check_groups()
+
+    def _check_groups(self) -> None:
+        parts = {stick.part for stick in self.sticks}
+        for stick in self.sticks:
+            if not (stick.start and stick.stop) or set(stick.start) == set(stick.stop):
+                raise UserError(
+                    f"sticks: {stick}; accepted: one or more joints at each of two ends"
+                )
+        for name, members in self.part_groups.items():
+            if unknown := [part for part in members if part not in parts]:
+                raise UserError(
+                    f"part_groups: {name!r} has {unknown[0]!r}; accepted: {', '.join(sorted(parts)) or 'no parts'}"
+                )
+        for name, members in self.stick_groups.items():
+            if not all(0 <= stick < len(self.sticks) for stick in members):
+                raise UserError(
+                    f"stick_groups: {name!r} has {members}; accepted: indices of {len(self.sticks)} sticks"
+                )
+        if self.sigmas is not None and (
+            len(self.sigmas) != self.num_joints or not all(0 < s < math.inf for s in self.sigmas)
+        ):
+            raise UserError(
+                f"sigmas: {self.sigmas}; accepted: {self.num_joints} positive numbers, one for each joint"
             )
 
     @property
@@ -72,10 +120,34 @@ class Skeleton:
         return len(self.joints)
 
     @property
-    def torso_diagonals(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """`torso` and the pair that it becomes in a mirrored image."""
+    def mirrored(self) -> bool:
+        """Whether some joints are left and right of one another."""
+        return any(partner != joint for joint, partner in enumerate(self.swap))
+
+    @property
+    def limb_parts(self) -> str | None:
+        """The group of parts whose mean stands for PCP: "four_limbs", or else the first; None without any."""
+        return (
+            "four_limbs" if "four_limbs" in self.part_groups else next(iter(self.part_groups), None)
+        )
+
+    @property
+    def torso_diagonals(self) -> tuple[tuple[int, int], ...]:
+        """`torso` and the pair that it becomes in a mirrored image; none without a torso."""
+        if self.torso is None:
+            return ()
         a, b = self.torso
         return (a, b), (self.swap[a], self.swap[b])
+
+
+def check_names(joints: Sequence[str]) -> None:
+    """Raises a UserError if there are no joints, or a name is empty or stands twice."""
+    if not joints:
+        raise UserError("joints: none; accepted: at least one name")
+    if not all(isinstance(name, str) and name.strip() for name in joints):
+        raise UserError(f"joints: {list(joints)}; accepted: names")
+    if twice := sorted({name for name in joints if joints.count(name) > 1}):
+        raise UserError(f"joints: {twice[0]!r} stands twice; accepted: a name for each joint")
 
 
 _PARTS = ("torso", "upper_leg", "lower_leg", "upper_arm", "lower_arm", "head")
@@ -139,6 +211,7 @@ LSP = Skeleton(
     },
     part_groups={"six_parts": _PARTS, "four_limbs": _LIMBS},
     stick_groups={"ten_sticks": tuple(range(10))},
+    head=(12, 13),
 )
 
 

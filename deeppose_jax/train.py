@@ -1,15 +1,21 @@
 """Trains and evaluates a pose run: stage 1, then its refiners, one stage after the other."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deeppose_jax.config import SCHEMA
+import jax
+
+from deeppose_jax.config import GIVEN, SCHEMA, PoseConfig
 from deeppose_jax.data.load import load_parts
+from deeppose_jax.data.parts import Parts, check_parts
 from deeppose_jax.mesh import make_mesh
 from deeppose_jax.report import write_report
-from deeppose_jax.training import TrainedStage, check_stages, train_stage
-from engine_jax.experiment import open_experiment
+from deeppose_jax.skeleton import Skeleton
+from deeppose_jax.skeleton_file import check_skeleton, write_skeleton
+from deeppose_jax.training import TrainedStage, check_flips, check_stages, train_stage
+from engine_jax.experiment import Experiment, open_experiment
 
 
 def train_and_evaluate(
@@ -33,10 +39,52 @@ def train_and_evaluate(
     if experiment.results is not None:
         return experiment.results
     settings = experiment.settings
-    parts = load_parts(settings.data, settings.seed)
-    mesh = make_mesh(settings, parts.skeleton.num_joints)
+    return _run(experiment, load_parts(settings.data, settings.seed))
+
+
+def train(
+    parts: Parts,
+    skeleton: Skeleton,
+    config: Mapping[str, Any],
+    workdir: str | Path,
+    redraw: bool = False,
+    pictures: bool = True,
+) -> dict[str, Any]:
+    """As `train_and_evaluate`, on data that a program made.
+
+    A run is resumed with the same data only if the program gives the same again: they aren't stored.
+
+    Args:
+        parts: see `deeppose_jax.data`; their canvases are of `config.data.canvas` pixels a side.
+        skeleton: what their joints are.
+        config: the values of configs/pose.py, of which `config.data` says no more than how the data are held.
+        workdir: the run's folder.
+        redraw: draw the pictures of a finished run again.
+        pictures: draw pictures of the results.
+
+    Returns:
+        What results.json holds.
+
+    Raises:
+        UserError: for input that can't be used.
+    """
+    data = {**config["data"], "dataset": GIVEN}
+    experiment = open_experiment(SCHEMA, {**config, "data": data}, workdir, redraw, pictures)
+    if experiment.results is not None:
+        return experiment.results
+    check_parts(parts, skeleton, experiment.settings.data.canvas)
+    return _run(experiment, replace(parts, skeleton=skeleton))
+
+
+def _run(experiment: Experiment[PoseConfig], parts: Parts) -> dict[str, Any]:
+    settings, skeleton = experiment.settings, parts.skeleton
+    check_skeleton(experiment.folder.path, skeleton)
+    check_flips(settings, skeleton)
+    mesh = make_mesh(settings, skeleton.num_joints)
     check_stages(settings, parts, mesh)
     with experiment.started(settings.data.dataset, parts, mesh) as run:
+        if jax.process_index() == 0:
+            write_skeleton(run.folder.path, skeleton)
         stages: list[TrainedStage] = []
         for number in range(1, settings.stages + 1):
             stages.append(train_stage(run, number, stages))

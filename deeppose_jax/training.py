@@ -9,8 +9,8 @@ from jax.sharding import Mesh
 
 from convnets_jax.transfer import check_blocks
 from deeppose_jax.config import PoseConfig, StageConfig
-from deeppose_jax.data.load import Parts
-from deeppose_jax.epoch_metrics import epoch_metrics, evaluated_sets
+from deeppose_jax.data.parts import Parts
+from deeppose_jax.epoch_metrics import epoch_metrics, evaluated_people, evaluated_sets
 from deeppose_jax.initial_weights import (
     check_started,
     previous_weights,
@@ -21,6 +21,7 @@ from deeppose_jax.mesh import batch_axes, state_sharding
 from deeppose_jax.predictor import Predictions, Predictor
 from deeppose_jax.previous_stage import MeasuredPoses, cached_poses, needs_training_poses
 from deeppose_jax.regressor import Regressor
+from deeppose_jax.skeleton import Skeleton
 from deeppose_jax.stages import stage_network
 from deeppose_jax.train_step import joint_refiners_step, shared_refiner_step, train_step
 from engine_jax import sharding
@@ -97,7 +98,7 @@ def train_stage(
         return state, train_call
 
     def initialise(state: TrainState) -> TrainState:
-        started = started_weights(settings)
+        started = started_weights(settings, skeleton)
         if number <= len(started):
             return state.with_variables(started[number - 1])
         if stage.from_previous:
@@ -109,14 +110,14 @@ def train_stage(
         return state
 
     predictor = Predictor(graph_defs(build).evaluate, stage, settings, skeleton, run.mesh)
-    sets = evaluated_sets(parts, settings)
+    sets, people = evaluated_sets(parts, settings), evaluated_people(parts, settings)
     previous = {key: before[-1].predictions[key].stage if before else None for key in sets}
 
     def predictions(variables: Variables) -> dict[str, Predictions]:
         return {key: predictor(variables, poses, previous[key]) for key, poses in sets.items()}
 
     def evaluate(variables: Variables) -> dict[str, float]:
-        return epoch_metrics(predictions(variables), sets, skeleton)
+        return epoch_metrics(predictions(variables), sets, skeleton, people)
 
     def kept() -> Variables:
         key = key_for(seed, stage.name, "parameters")
@@ -182,6 +183,18 @@ def _step(
     return partial(joint_refiners_step, graphdef=graph_defs(one).train, mesh=run.mesh, **common)
 
 
+def check_flips(settings: PoseConfig, skeleton: Skeleton) -> None:
+    """Raises a UserError if images are to be mirrored and the skeleton says of no joint that it is left or right."""
+    flips = {"augment.flip": settings.augment.flip}
+    flips["evaluation.flip_test"] = settings.evaluation.flip_test
+    for name, chosen in flips.items():
+        if chosen and not skeleton.mirrored:
+            raise UserError(
+                f"config.{name}: True, but no joints are left and right of each other by their names "
+                f"({listed(skeleton.joints)}); accepted: False, or pairs (config.data.coco.pairs)"
+            )
+
+
 def check_stages(settings: PoseConfig, parts: Parts, mesh: Mesh) -> None:
     """Checks every stage before the first one is trained.
 
@@ -190,7 +203,7 @@ def check_stages(settings: PoseConfig, parts: Parts, mesh: Mesh) -> None:
             start from the one before it, from its file of weights or from `config.start.source`.
     """
     size, previous = len(parts.train.poses), None
-    started = started_weights(settings)
+    started = started_weights(settings, parts.skeleton)
     for number in range(1, settings.stages + 1):
         stage = settings.stage(number)
         plan = make_plan(stage.train, settings.evaluation.every, size, mesh, stage.field)

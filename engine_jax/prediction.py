@@ -92,6 +92,7 @@ def predict_files(
     predict: Callable[[T, list[Path], list[np.ndarray]], Sequence[Any]],
     write: Callable[[T, np.ndarray, Any, Path], dict[str, Any]],
     header: Callable[[T], Mapping[str, Any]] = lambda model: {},
+    document: Callable[[dict[str, Any]], Any] = dict,
 ) -> list[dict[str, Any]]:
     """Reads images, applies a model to them in batches, and writes predictions.json.
 
@@ -101,6 +102,7 @@ def predict_files(
         predict: applies it to the images of some files.
         write: writes what belongs to one image to files whose names begin with a path, and returns its entry.
         header: what predictions.json holds beside the entries.
+        document: makes another JSON value of all that, where the file is to be in another format.
 
     Returns:
         The entries.
@@ -126,7 +128,8 @@ def predict_files(
                     bar.update()
     finally:  # Whatever ends the loop, what was predicted until then is kept.
         written = {**header(model), "predictions": entries}
-        write_file(out / "predictions.json", json.dumps(written, indent=2) + "\n")
+        text = json.dumps(document(written), indent=2)
+        write_file(out / "predictions.json", text + "\n")
     return entries
 
 

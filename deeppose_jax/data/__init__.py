@@ -8,14 +8,21 @@
 """
 
 from deeppose_jax.data.canvas import joint_box, place, prepare
-from deeppose_jax.data.lsp import Record, open_folder, open_lsp, open_lsp_extended
+from deeppose_jax.data.coco import CocoSet, open_coco
+from deeppose_jax.data.lsp import open_folder, open_lsp, open_lsp_extended
+from deeppose_jax.data.parts import Part, Parts
 from deeppose_jax.data.pose_set import PoseSet
+from deeppose_jax.data.record import Record
 from deeppose_jax.data.splits import splits
 
 __all__ = [
+    "CocoSet",
+    "Part",
+    "Parts",
     "PoseSet",
     "Record",
     "joint_box",
+    "open_coco",
     "open_folder",
     "open_lsp",
     "open_lsp_extended",

@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Bool, Float64, UInt8
 from PIL import Image
 
-from deeppose_jax.boxes import Box, whole_image
-from deeppose_jax.data.lsp import Record
+from deeppose_jax.boxes import Box, input_box, whole_image
 from deeppose_jax.data.pose_set import PoseSet
+from deeppose_jax.data.record import Record
 from engine_jax.errors import UserError
 from engine_jax.image_files import read_all, read_rgb
 
@@ -39,7 +39,8 @@ def prepare(
     Args:
         records: n images with their joints.
         canvas: side c of the canvas, in pixels.
-        box: the region that fills the canvas, and stage 1's box b^0. "image" is the whole image
+        box: the region that fills the canvas, and stage 1's box b^0, for records without a box of
+            their own, which fills it as `boxes.input_box` enlarges it. "image" is the whole image
             (the paper's choice for LSP). "joints" is the box around the labelled joints
             (`joint_box`), for images which show much more than the person, as LSP Extended's do; it
             uses the labels, which must be said beside a score on such boxes.
@@ -53,7 +54,8 @@ def prepare(
         unlabelled.
 
     Raises:
-        UserError: no records, an option out of range, an unreadable image, or no readable image.
+        UserError: no records, an option out of range, an unreadable image, no readable image, or a
+            record's box outside of its image.
     """
     if not records:
         raise UserError("prepare: no images were given")
@@ -73,8 +75,15 @@ def prepare(
         labelled[i] = joints_inside(records[i], image.size)
         region = whole_image(*image.size)
         seen = records[i].joints[labelled[i]]
+        if (person := records[i].box) is not None:
+            region = input_box(person, *image.size)
+            if not (region[0] < region[2] and region[1] < region[3]):
+                w, h = image.size
+                raise UserError(
+                    f"{records[i].name}: box {person} is outside of its image, {w}x{h} pixels"
+                )
         # One joint alone gives no size.
-        if box == "joints" and len(seen) and np.ptp(seen, axis=0).max() >= 1:
+        elif box == "joints" and len(seen) and np.ptp(seen, axis=0).max() >= 1:
             region = joint_box(seen, box_scale)
         canvases[i], affine = place(image, region, canvas)
         to_image[i] = affine

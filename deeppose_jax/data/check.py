@@ -1,12 +1,15 @@
-"""Reports the contents and the problems of an LSP or LSP Extended folder."""
+"""Reports the contents and the problems of an LSP or LSP Extended folder, or of a file of COCO key points."""
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from deeppose_jax.data.canvas import joints_inside
-from deeppose_jax.data.lsp import TITLES, Record, open_folder
+from deeppose_jax.data.coco import open_coco
+from deeppose_jax.data.lsp import TITLES, open_folder
+from deeppose_jax.data.record import Record
 from deeppose_jax.skeleton import LSP, Skeleton, Stick
 from engine_jax import data_check
 from engine_jax.data_check import Line, counted, image_lines
@@ -19,14 +22,17 @@ Size = tuple[int, int]  # (width, height)
 def parser() -> argparse.ArgumentParser:
     command = data_check.parser(
         "deeppose_jax",
-        "Checks LSP or LSP Extended and prints what it finds.",
-        "the folder or zip, as published",
+        "Checks LSP, LSP Extended or COCO key points and prints what it finds.",
+        "the folder or zip, as published; or a JSON file in COCO's format",
     )
     command.add_argument(
         "--labels",
         choices=("PC", "OC"),
         default="PC",
-        help="person-centric (default) or observer-centric",
+        help="person-centric (default) or observer-centric; of LSP",
+    )
+    command.add_argument(
+        "--images", default="", help="the images' folder, where a JSON file isn't in it"
     )
     return command
 
@@ -37,10 +43,35 @@ def main(args: argparse.Namespace) -> None:
     Raises:
         UserError: the data set can't be opened, or an image in it can't be read.
     """
+    if Path(args.path).suffix.lower() == ".json":
+        check_coco(args.path, args.images)
+        return
     kind, records = open_folder(args.path, args.labels)
     sizes = read_sizes(records)
     title = f"{TITLES[kind]}, {args.labels} labels"
     data_check.print_report(title, args.path, report(records, sizes), sizes)
+
+
+def check_coco(path: str, images: str) -> None:
+    """Prints the report on a file of COCO key points; raises as `main` does."""
+    found = open_coco(path, images)
+    skeleton = found.skeleton
+    pairs = [
+        f"{skeleton.joints[joint]} / {skeleton.joints[partner]}"
+        for joint, partner in enumerate(skeleton.swap)
+        if joint < partner
+    ]
+    left_out = ", ".join(f"{count} {why}" for why, count in found.left_out.items())
+    lines = [
+        ("pictures", f"{found.images} listed"),
+        ("annotated", f"{len(found.people)} of category {found.category!r}"),
+        ("left out", left_out or "0"),
+        ("left / right", counted(pairs)),
+    ]
+    sizes = read_sizes(found.records)
+    if found.records:
+        lines += report(found.records, sizes, skeleton, of="people")
+    data_check.print_report("COCO key points", path, lines, sizes)
 
 
 def read_sizes(records: Sequence[Record]) -> list[Size | UserError]:
@@ -53,25 +84,30 @@ def read_sizes(records: Sequence[Record]) -> list[Size | UserError]:
 
 
 def report(
-    records: Sequence[Record], sizes: Sequence[Size | UserError], skeleton: Skeleton = LSP
+    records: Sequence[Record],
+    sizes: Sequence[Size | UserError],
+    skeleton: Skeleton = LSP,
+    of: str = "images",
 ) -> list[Line]:
-    """The lines of the report, as (title, text); joints are compared with readable images only."""
+    """The lines of the report, as (title, text), on "images" or "people"; joints are compared with readable ones."""
     labelled = np.stack([record.labelled for record in records])  # [n, k]
     n, k = labelled.shape
     complete = int(labelled.all(axis=1).sum())
     known = [size for size in sizes if not isinstance(size, UserError)]
     lines = [
-        ("images", f"{n}, {len(known)} of them readable"),
-        ("joints", f"{k} an image, {n * k} in all"),
-        ("labelled", f"{_share(labelled.sum(), n * k)}; all {k} on {complete} images"),
+        (of, f"{n}, {len(known)} of them readable"),
+        ("joints", f"{k} each, {n * k} in all"),
+        ("labelled", f"{_share(labelled.sum(), n * k)}; all {k} on {complete} {of}"),
     ]
     occluded = [record.occluded for record in records if record.occluded is not None]
     if occluded:
         lines.append(("occluded", _share(np.sum(occluded), n * k)))
-    lines += image_lines([record.name for record in records], known)
+    files = [record.name.rpartition(" (")[0] or record.name for record in records]
+    lines += image_lines(files, known)
     lines.append(("outside the image", _outside(records, sizes, skeleton)))
-    at_zero = [record.name for record in records if (record.joints == -1).all(axis=1).any()]
-    lines.append(("a joint at 0, 0 in file", counted(at_zero)))
+    if of == "images":
+        at_zero = [record.name for record in records if (record.joints == -1).all(axis=1).any()]
+        lines.append(("a joint at 0, 0 in file", counted(at_zero)))
     lines.append(("smallest torso", _smallest_torso(records, skeleton)))
     lines.append(("sticks of length 0", _zero_sticks(records, skeleton)))
     return lines
@@ -95,6 +131,8 @@ def _outside(
 
 def _smallest_torso(records: Sequence[Record], skeleton: Skeleton) -> str:
     """diam(y), the distance between the two opposing torso joints, which scales PDJ."""
+    if skeleton.torso is None:
+        return "the skeleton has none"
     a, b = skeleton.torso
     torsos = [
         (float(np.hypot(*(record.joints[a] - record.joints[b]))), record.name)

@@ -1,45 +1,19 @@
 """From a data configuration to the three parts of a run: training, validation and test."""
 
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Literal
+from dataclasses import fields
 
 import numpy as np
 
 from deeppose_jax import synthetic
-from deeppose_jax.config import DataConfig
-from deeppose_jax.data.canvas import prepare
-from deeppose_jax.data.lsp import Record, open_lsp, open_lsp_extended
+from deeppose_jax.config import GIVEN, DataConfig
+from deeppose_jax.data.coco_parts import coco_parts
+from deeppose_jax.data.lsp import open_lsp, open_lsp_extended
+from deeppose_jax.data.parts import Part, Parts, check_labels, prepare_part
 from deeppose_jax.data.pose_set import PoseSet
+from deeppose_jax.data.record import Record
 from deeppose_jax.data.splits import splits
-from deeppose_jax.skeleton import LSP, Skeleton
-from engine_jax import parts
 from engine_jax.errors import UserError
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a data set and its images' names."""
-
-    poses: PoseSet
-    names: list[str]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-
-@dataclass(frozen=True)
-class Parts(parts.Parts[Part]):
-    """The three parts of a run's data.
-
-    Attributes:
-        added: number of trailing training images from a data set that isn't tested on.
-        skeleton: what the joints are.
-    """
-
-    added: int = 0
-    skeleton: Skeleton = LSP
 
 
 def load_parts(config: DataConfig, seed: int) -> Parts:
@@ -54,17 +28,24 @@ def load_parts(config: DataConfig, seed: int) -> Parts:
     """
     if config.dataset == "synthetic":
         return _synthetic(config, seed)
+    if config.dataset == GIVEN:
+        raise UserError(
+            f"config.data.dataset: {GIVEN!r} is data that a program gives to deeppose_jax.train.train; accepted here: "
+            "synthetic, lsp, lsp_and_extended, coco"
+        )
+    if config.dataset == "coco":
+        return coco_parts(config, seed)
     records = _lsp_records(config)
     chosen = splits(len(records), config.split, validation=config.validation, seed=seed)
     loaded = {
-        name: _prepare([records[i] for i in indices], config, "image")
+        name: prepare_part([records[i] for i in indices], config, "image")
         for name, indices in chosen.items()
     }
     for name, part in loaded.items():
-        _check_labels(name, part)
+        check_labels(name, part)
     if config.dataset == "lsp":
         return Parts(loaded["train"], loaded["validation"], loaded["test"])
-    extended = _prepare(_extended_records(config), config, config.extended_box)
+    extended = prepare_part(_extended_records(config), config, config.extended_box)
     joined = _join(loaded["train"], extended)
     return Parts(joined, loaded["validation"], loaded["test"], added=len(extended))
 
@@ -94,37 +75,6 @@ def _extended_records(config: DataConfig) -> Sequence[Record]:
     from deeppose_jax.data import tfds_builders
 
     return tfds_builders.prepared_records(tfds_builders.LspExtended())
-
-
-def _prepare(
-    records: Sequence[Record], config: DataConfig, box: Literal["image", "joints"]
-) -> Part:
-    poses, names = prepare(
-        records,
-        config.canvas,
-        box,
-        config.extended_box_scale,
-        skip_unreadable=config.skip_unreadable,
-    )
-    return Part(poses, names)
-
-
-def _check_labels(name: str, part: Part) -> None:
-    """Says how many images of a part have no labelled joint.
-
-    Raises:
-        UserError: none of those that train or choose the parameters has one.
-    """
-    usable, count = int(part.poses.labelled.any(1).sum()), len(part)
-    if usable == count:
-        return
-    if usable == 0 and name != "test":
-        raise UserError(
-            f"the {name} part: none of its {count} images has a labelled joint; expected some"
-        )
-    logging.warning(
-        "the %s part: %d of %d images have a labelled joint inside the image", name, usable, count
-    )
 
 
 def _join(first: Part, second: Part) -> Part:

@@ -13,7 +13,6 @@ Estimation" (BMVC 2010) and "Learning Effective Human Pose Estimation from Inacc
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,6 +20,7 @@ from typing import Literal
 import numpy as np
 
 from deeppose_jax.data.mat_files import Kind, labelled_joints, read_joints
+from deeppose_jax.data.record import Record
 from engine_jax.errors import UserError, listed
 from engine_jax.file_tree import Folder, names_below, open_root, reader, warn_of_unused
 from engine_jax.files import user_path
@@ -31,26 +31,6 @@ ARCHIVES = ("lsp_dataset.zip", "lsp_dataset_original.zip", "lspet_dataset.zip")
 OBSERVER_CENTRIC = ("joints_observer_centric.mat", "LSP-joints-OC.mat")
 
 _IMAGE_NAME = re.compile(r"im(\d+)\.(jpe?g|png)", re.IGNORECASE)
-
-
-@dataclass(frozen=True, eq=False)
-class Record:
-    """One image with its joints.
-
-    Attributes:
-        name: the image's file name, without the folder.
-        read: returns the encoded image's bytes.
-        joints: float64 [k, 2], (x, y) in pixels of the image; (0, 0) is the centre of the top left
-            pixel. Where `labelled` is false the value means nothing, and may be NaN.
-        labelled: bool [k].
-        occluded: bool [k], or None where the data set doesn't say.
-    """
-
-    name: str
-    read: Callable[[], bytes]
-    joints: np.ndarray
-    labelled: np.ndarray
-    occluded: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)

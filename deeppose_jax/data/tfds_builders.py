@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from deeppose_jax.data.lsp import Labels, Record, open_folder
+from deeppose_jax.data.lsp import Labels, open_folder
 from deeppose_jax.data.mat_files import Kind
+from deeppose_jax.data.record import Record
 from deeppose_jax.skeleton import LSP
 from engine_jax.image_files import read_bytes
 from engine_jax.tfds_source import SourceBuilder, read_back, tfds

@@ -42,7 +42,7 @@ def pose_grid(
         _pdj_caption(*poses, skeleton) for poses in zip(true, predicted, labelled, strict=True)
     ]
     captions = list(zip(names or [""] * len(images), scores, strict=True))
-    note = "PDJ: joints within 0.2 torso lengths"
+    note = _pdj_note(skeleton)
     figure, tiles = image_tiles(images, title, columns, captions, note)
     for i, ax in enumerate(tiles):
         draw_skeleton(ax, predicted[i], np.ones(k, bool), skeleton)
@@ -85,7 +85,7 @@ def stages_row(
         for s, stage in enumerate(stages, 1):
             captions.append((f"stage {s}", _pdj_caption(true[i], stage[i], labelled[i], skeleton)))
         repeated += [image] * (1 + len(stages))
-    note = "PDJ: joints within 0.2 torso lengths"
+    note = _pdj_note(skeleton)
     figure, tiles = image_tiles(repeated, title, 1 + len(stages), captions, note)
     for i in range(len(images)):
         first, *rest = tiles[i * (1 + len(stages)) :][: 1 + len(stages)]
@@ -150,10 +150,16 @@ def _check(images: Sequence[np.ndarray], k: int, **poses: np.ndarray) -> None:
             raise ValueError(f"{name} has shape {pose.shape}, not {shape}")
 
 
+def _pdj_note(skeleton: Skeleton) -> str:
+    return "" if skeleton.torso is None else "PDJ: joints within 0.2 torso lengths"
+
+
 def _pdj_caption(
     true: np.ndarray, predicted: np.ndarray, labelled: np.ndarray, skeleton: Skeleton
 ) -> str:
-    """PDJ at 0.2 over the labelled joints of one image; "no torso" if the torso is not labelled."""
+    """PDJ at 0.2 over the labelled joints of one image; "no torso" if none is labelled, "" if there can be none."""
+    if skeleton.torso is None:
+        return ""
     ends = list(skeleton.torso)
     if not labelled[ends].all():
         return "no torso"

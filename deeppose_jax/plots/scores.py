@@ -1,7 +1,8 @@
-"""Scores of a run: PCP and PDJ by epoch, PDJ over its threshold, both by stage."""
+"""Scores of a run by epoch and by stage, and PDJ over its threshold; what wasn't measured is left out."""
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,13 @@ Curve = tuple[Sequence[float], Sequence[float]]
 
 # The panels of metric_curves, row by row: metrics of metrics.jsonl and their titles.
 METRICS = (
-    {"pcp_strict": "PCP strict, four limbs", "pcp_loose": "PCP loose, four limbs"},
+    {"pcp_strict": "PCP strict, limbs", "pcp_loose": "PCP loose, limbs"},
     {"pdj_0.1": "PDJ at 0.1", "pdj_0.2": "PDJ at 0.2", "pdj_0.5": "PDJ at 0.5"},
+    {"pckh_0.1": "PCKh at 0.1", "pckh_0.5": "PCKh at 0.5", "oks_ap": "OKS AP"},
 )
 PARTS = ("head", "torso", "upper_arm", "lower_arm", "upper_leg", "lower_leg", "four_limbs")
+OKS = {"ap": "AP", "ap50": "AP at .50", "ap75": "AP at .75", "ar": "AR"}
+_UNITS = {"PCP": "% of sticks", "OKS": "%"}
 # Lines from the end of a curve to the left edge of its label.
 _LEADER = {"arrowstyle": "-", "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)}
 _DOTTED = {"color": INK, "linestyle": ":", "linewidth": 1.5}
@@ -33,19 +37,27 @@ def metric_curves(
     floor: Mapping[str, float] | None = None,
     best_epoch: float | None = None,
 ) -> Figure:
-    """PCP (strict, loose; mean of the four limbs) and PDJ at 0.1, 0.2, 0.5 per epoch, in percent.
+    """PCP (strict, loose; mean of the limbs), PDJ, PCKh and OKS AP per epoch, in percent, as far as they were measured.
 
     Args:
         history: rows of metrics.jsonl, each with "epoch" and some of "<split>/<metric>", for the
-            splits train, validation, test and the metrics pcp_strict, pcp_loose, pdj_0.1, pdj_0.2,
-            pdj_0.5.
+            splits train, validation, test and the metrics of METRICS.
         floor: what the mean training pose scores, by metric, drawn as a dotted line.
         best_epoch: the epoch whose parameters were chosen, marked.
 
     Raises:
         UserError: the history is empty or holds none of these metrics.
     """
-    return plots.metric_curves(history, METRICS, floor, "mean pose", best_epoch)
+    return plots.metric_curves(
+        history, measured(history) or METRICS, floor, "mean pose", best_epoch
+    )
+
+
+def measured(history: Sequence[Row]) -> tuple[dict[str, str], ...]:
+    """The rows of METRICS of which the history has some."""
+    names = {key.partition("/")[2] for row in history for key in row}
+    rows = ({name: title for name, title in row.items() if name in names} for row in METRICS)
+    return tuple(row for row in rows if row)
 
 
 def pdj_over_thresholds(
@@ -58,13 +70,17 @@ def pdj_over_thresholds(
     Args:
         curves: by name, thresholds in torso lengths and the percentage of joints within each.
         reference: the same for published methods, drawn in grey.
-        floor: the same for the mean training pose, dotted.
+        floor: the same for the mean training pose, dotted. Curves with numbers that are not finite are left out.
+
+    Raises:
+        UserError: there is no curve.
     """
     lines = [(name, curve, FAINT, "-", 1.2) for name, curve in (reference or {}).items()]
     if floor is not None:
         lines.append(("mean pose", floor, INK, ":", 1.6))
     for i, (name, curve) in enumerate(curves.items()):
         lines.append((name, curve, SERIES[i % len(SERIES)], "-", 2.4))
+    lines = [line for line in lines if np.isfinite(line[1][1]).all()]
     if not lines:
         raise UserError("PDJ over thresholds: there is no curve to draw")
 
@@ -97,7 +113,7 @@ def pdj_over_thresholds(
 
 
 def scores_by_stage(stages: Sequence[Mapping[str, Any]], floor: Mapping[str, Any]) -> Figure:
-    """PCP of each part, strict and loose, and PDJ over all joints, by stage, with 95 % intervals.
+    """PCP of each part, strict and loose, and PDJ, PCKh and OKS of all joints, by stage, with 95 % intervals.
 
     Args:
         stages: scores of stages 1, 2, ... (see metrics.score). Values and intervals that are None
@@ -109,35 +125,67 @@ def scores_by_stage(stages: Sequence[Mapping[str, Any]], floor: Mapping[str, Any
     """
     if not stages:
         raise UserError("scores by stage: no stages; results.json holds them under 'stages'")
-    thresholds = sorted({t for stage in stages for t in stage.get("pdj", {})}, key=float)
-    parts = [part.replace("_", " ") for part in PARTS]
+    panels = _panels(stages)
     height = 0.12 + 0.16 * len(stages)  # inches of a group of bars
-    panels: dict[str, tuple[list[str], list[tuple[str, ...]]]] = {
-        "PCP strict": (parts, [("pcp_strict", part) for part in PARTS]),
-        "PCP loose": (parts, [("pcp_loose", part) for part in PARTS]),
-        "PDJ, all joints": (
-            [f"at {threshold}" for threshold in thresholds],
-            [("pdj", threshold, "total") for threshold in thresholds],
-        ),
-    }
-    ratios = [len(PARTS), max(len(thresholds), 1)]
+    ratios = [max(len(panel) for panel in row) for row in panels]
     figure = Figure(figsize=(WIDTH, 1.7 + sum(ratios) * height), layout="constrained")
-    grid = figure.subplots(2, 2, height_ratios=ratios)
-    for ax, (name, (rows, paths)) in zip(grid.flat, panels.items(), strict=False):
-        style_axes(ax, name, "% of sticks" if "PCP" in name else "% of joints")
-        _draw_bars(ax, paths, stages, floor)
-        ax.set_yticks(range(len(rows)), rows)
-        ax.set_ylim(len(rows) - 0.45, -0.55)
-    grid[0, 1].set_yticklabels([])
-    for ax in grid[0]:
-        ax.axhline(len(PARTS) - 1.5, color=FAINT, linewidth=0.8)  # Above the mean of four limbs.
+    grid = figure.subplots(len(panels), 2, height_ratios=ratios, squeeze=False)
+    for axes, row in zip(grid, panels, strict=True):
+        for ax, panel in zip(axes, row, strict=True):
+            if panel.title:
+                _draw_panel(ax, panel, stages, floor)
+            else:
+                ax.axis("off")
+    if panels[0][0].title == "PCP strict":
+        grid[0, 1].set_yticklabels([])
     entries = [Rectangle((0, 0), 1, 1, color=_colour(i)) for i in range(len(stages))]
     labels = [f"stage {i}" for i in range(1, len(stages) + 1)]
     lines = [Line2D([], [], color=INK, linewidth=1), Line2D([], [], **_DOTTED)]
     labels += ["95 % interval", "mean pose"]
-    grid[1, 1].axis("off")
-    grid[1, 1].legend([*entries, *lines], labels, loc="center", frameon=False, fontsize=9)
+    grid[-1, 1].legend([*entries, *lines], labels, loc="center", frameon=False, fontsize=9)
     return figure
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """A panel of bars: its title, "" for an empty one, and where the scores hold each row."""
+
+    title: str
+    rows: Mapping[str, tuple[str, ...]]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def _panels(stages: Sequence[Mapping[str, Any]]) -> list[tuple[_Panel, _Panel]]:
+    """The panels that something was measured for, two a row; the last one is left for the legend."""
+    found = []
+    for name, title in (("pcp_strict", "PCP strict"), ("pcp_loose", "PCP loose")):
+        known = {part for stage in stages for part in stage.get(name) or {}}
+        rows = {part.replace("_", " "): (name, part) for part in (*PARTS, "limbs") if part in known}
+        found.append(_Panel(title, rows))
+    for name, title in (("pdj", "PDJ"), ("pckh", "PCKh")):
+        thresholds = sorted({t for stage in stages for t in stage.get(name) or {}}, key=float)
+        rows = {f"at {threshold}": (name, threshold, "total") for threshold in thresholds}
+        found.append(_Panel(f"{title}, all joints", rows))
+    known = {name for stage in stages for name in stage.get("oks") or {}}
+    rows = {label: ("oks", name) for name, label in OKS.items() if name in known}
+    found.append(_Panel("OKS", rows))
+    found = [panel for panel in found if len(panel)]
+    empty = _Panel("", {"": ()})
+    found += [empty] * (1 + (len(found) + 1) % 2)
+    return list(zip(found[::2], found[1::2], strict=True))
+
+
+def _draw_panel(
+    ax: Axes, panel: _Panel, stages: Sequence[Mapping[str, Any]], floor: Mapping[str, Any]
+) -> None:
+    style_axes(ax, panel.title, _UNITS.get(panel.title.split()[0], "% of joints"))
+    _draw_bars(ax, list(panel.rows.values()), stages, floor)
+    ax.set_yticks(range(len(panel)), list(panel.rows))
+    ax.set_ylim(len(panel) - 0.45, -0.55)
+    if list(panel.rows)[-1].endswith("limbs") and len(panel) > 1:
+        ax.axhline(len(panel) - 1.5, color=FAINT, linewidth=0.8)  # Above the mean of the limbs.
 
 
 def _spread(heights: Sequence[float], gap: float, top: float) -> np.ndarray:

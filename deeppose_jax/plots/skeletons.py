@@ -35,11 +35,12 @@ def limb_colours(skeleton: Skeleton) -> list[str]:
 
 
 def joint_sides(skeleton: Skeleton) -> list[str]:
-    """Each joint's side: "left", "right", or "centre" where limbs of several sides meet or none."""
+    """Each joint's side: "left", "right", or "centre" where limbs of both sides meet or of neither."""
     sides: list[set[str]] = [set() for _ in skeleton.joints]
     for start, stop, side in skeleton.limbs:
-        sides[start].add(side)
-        sides[stop].add(side)
+        if side != "centre":
+            sides[start].add(side)
+            sides[stop].add(side)
     return [met.pop() if len(met) == 1 else "centre" for met in sides]
 
 

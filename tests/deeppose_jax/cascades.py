@@ -9,7 +9,7 @@ from configs.pose import get_config
 from deeppose_jax.cascade import Cascade
 from deeppose_jax.config import PoseConfig
 from deeppose_jax.pose_model import PoseModel
-from deeppose_jax.skeleton import LSP
+from deeppose_jax.skeleton import LSP, Skeleton
 from deeppose_jax.stages import as_stage, stage_network
 from engine_jax.config import from_mapping
 
@@ -30,18 +30,18 @@ def demo_settings(form: str) -> PoseConfig:
     return from_mapping(PoseConfig, config.to_dict())
 
 
-def random_cascade(form: str) -> PoseModel:
+def random_cascade(form: str, skeleton: Skeleton = LSP) -> PoseModel:
     """Two stages with random weights, as a run would leave them."""
     settings = demo_settings(form)
 
     @partial(jax.jit, static_argnums=0)
     def network(number: int, key: jax.Array):
         stage = settings.stage(number)
-        return nnx.split(stage_network(stage, LSP.num_joints, rngs=nnx.Rngs(key)))
+        return nnx.split(stage_network(stage, skeleton.num_joints, rngs=nnx.Rngs(key)))
 
     stages = []
     for number in (1, 2):
         made = nnx.merge(*network(number, jax.random.key(number)))
         made.eval()
         stages.append(as_stage(made, settings.stage(number)))
-    return PoseModel(settings, LSP, Cascade(stages, settings.cascade, LSP))
+    return PoseModel(settings, skeleton, Cascade(stages, settings.cascade, skeleton))

@@ -10,6 +10,7 @@ from deeppose_jax import displacements as dp
 from deeppose_jax import refiner_boxes as rb
 from deeppose_jax.boxes import centre_and_size
 from deeppose_jax.skeleton import LSP
+from deeppose_jax.skeletons import make_skeleton
 
 simulate = jax.jit(partial(dp.simulate, skeleton=LSP))
 SWAP = np.array(LSP.swap)
@@ -364,3 +365,24 @@ def test_the_target_of_a_simulated_prediction_is_its_displacement():
     targets = rb.to_frame(true, rb.refiner_boxes(centres, diams, 2.0))
     expected = np.broadcast_to(-stats.mean / 2, (8, 14, 2))
     np.testing.assert_allclose(targets, expected, atol=1e-5)
+
+
+def test_without_a_torso_the_size_is_that_of_the_extent():
+    hand = make_skeleton(("thumb", "index", "wrist"))
+    pose = jnp.array([[[0.0, 0.0], [100.0, 20.0], [10.0, 400.0]]])
+    share = rb.DIAM_PER_EXTENT
+    assert rb.diam(pose, hand, 1.0)[0] == pytest.approx(400 * share)
+    known = jnp.array([[True, True, False]])
+    assert rb.diam(pose, hand, 1.0, known)[0] == pytest.approx(100 * share)
+    assert rb.diam(pose, hand, 1.0, ~known & False)[0] == 1
+    # Predictions of twice the size, of which the first image labels nothing.
+    true = np.repeat(np.asarray(pose, np.float64), 3, 0)
+    labelled = np.array([[False] * 3, [True] * 3, [True] * 3])
+    stats = dp.fit_normals(2 * true, true, labelled, hand, 1.0)
+    assert stats.log_ratio_mean == pytest.approx(np.log(2))
+    np.testing.assert_allclose(stats.mean[1], np.array([100, 20]) / (800 * share), rtol=1e-5)
+    centres, diams = dp.simulate(
+        jax.random.key(0), jnp.asarray(true), jnp.asarray(labelled), stats, hand, 1.0
+    )
+    assert np.isfinite(centres).all()
+    assert np.isfinite(diams).all()

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from scipy.io import loadmat
 from deeppose_jax import metrics
 from deeppose_jax.published import PDJ_THRESHOLDS, PUBLISHED
 from deeppose_jax.skeleton import LSP
+from deeppose_jax.skeletons import COCO, FLIC, MPII
 
 PARTS = ("torso", "upper_leg", "lower_leg", "upper_arm", "lower_arm", "head", "ten_sticks")
 GROUPS = ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle", "total")
@@ -303,3 +305,46 @@ def test_shapes_that_do_not_fit_are_refused(change, message):
 def test_thresholds_are_positive_numbers(threshold):
     with pytest.raises(ValueError, match="thresholds"):
         metrics.score(FIGURE, FIGURE, ALL, LSP, (0.2, threshold))
+
+
+def test_pckh_limit_is_a_share_of_the_head_segment():
+    # Neck to head top is 2 long: at 0.5 an error of 1 is the limit and belongs to it.
+    for dx, found in ((1.0, True), (1.01, False)):
+        assert metrics.pckh_correct(moved(6, dx), FIGURE, ALL, LSP, 0.5)[0][0, 6] == found
+    score = metrics.score(moved(6, 1.01), FIGURE, ALL, LSP, resamples=0)["pckh"]
+    assert (score["0.5"]["wrist"], score["0.5"]["ankle"]) == (50, 100)
+    assert score["0.5"]["total"] == pytest.approx(100 * 13 / 14)
+    no_head = ALL & (np.arange(14) != 13)
+    assert not metrics.pckh_correct(FIGURE, FIGURE, no_head, LSP, 0.5)[1].any()
+
+
+@pytest.mark.parametrize(
+    ("skeleton", "measured", "limbs"),
+    [
+        (COCO, {"pcp_strict", "pcp_loose", "pdj", "pdj_auc"}, "four_limbs"),
+        (MPII, set(metrics.SCORES), "four_limbs"),
+        (FLIC, {"pcp_strict", "pcp_loose", "pdj", "pdj_auc"}, "limbs"),
+    ],
+)
+def test_scores_are_those_that_a_skeleton_has_sticks_and_lengths_for(skeleton, measured, limbs):
+    true = np.random.default_rng(0).uniform(0, 100, (5, skeleton.num_joints, 2))
+    labelled = np.ones(true.shape[:2], bool)
+    score = metrics.score(true, true, labelled, skeleton, resamples=20)
+    assert {name for name in metrics.SCORES if score[name] is not None} == measured
+    assert {n for n in metrics.SCORES if score["intervals"][n] is not None} == measured
+    found = metrics.main_scores(score | {"oks": {"ap": 12.5}}, skeleton)
+    assert found.pop("oks_ap") == 12.5
+    assert set(found.values()) == {100.0}
+    assert {"pcp_strict", "pdj_0.2"} <= found.keys()
+    assert ("pckh_0.5" in found) == ("pckh" in measured)
+    assert score["pcp_strict"][limbs] == 100
+    json.dumps(score, allow_nan=False)
+
+
+def test_without_a_torso_pdj_is_an_error_of_its_own():
+    nothing = replace(LSP, torso=None, head=None)
+    assert metrics.score(FIGURE, FIGURE, ALL, nothing, resamples=0)["pdj"] is None
+    with pytest.raises(ValueError, match="has no torso"):
+        metrics.pdj_correct(FIGURE, FIGURE, ALL, nothing, 0.2)
+    with pytest.raises(ValueError, match="has no head"):
+        metrics.pckh_correct(FIGURE, FIGURE, ALL, nothing, 0.2)

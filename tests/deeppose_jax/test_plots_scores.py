@@ -3,7 +3,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
-from deeppose_jax import metrics, plots
+from deeppose_jax import FLIC, make_skeleton, metrics, plots
 from deeppose_jax.plots import scores
 from deeppose_jax.skeleton import LSP
 from engine_jax.errors import UserError
@@ -146,3 +146,46 @@ def test_no_stage_is_a_users_error():
 def test_bars_are_drawn_alike_each_time(tmp_path):
     stages, floor = [some_score(30.0)] * 3, some_score(17.5, None)
     assert_drawn_alike(lambda: plots.scores_by_stage(stages, floor), tmp_path)
+
+
+def test_what_a_skeleton_has_no_length_or_stick_for_is_not_drawn():
+    """An arm without torso, and with COCO's scores."""
+    arm = make_skeleton(("shoulder", "elbow", "wrist"))
+    true = some_poses(6)[:, :3]
+    score = metrics.score(true + 1.0, true, np.ones((6, 3), bool), arm, resamples=20)
+    assert [score[name] for name in metrics.SCORES] == [None] * 5
+    titles = [ax.get_title("left") for ax in plots.scores_by_stage([score], score).axes]
+    assert titles == ["", ""]
+    score["oks"] = {"ap": 50.0, "ap50": 70.0, "ap75": None, "ar": 60.0}
+    oks, legend = plots.scores_by_stage([score], score).axes
+    assert [text.get_text() for text in oks.get_yticklabels()] == list(scores.OKS.values())
+    np.testing.assert_array_equal(
+        [bar.get_width() for bar in oks.patches], [50.0, 70.0, np.nan, 60.0]
+    )
+    assert legend.get_legend() is not None
+    upper = metrics.score(
+        some_poses(6, 1)[:, :11], some_poses(6)[:, :11], np.ones((6, 11), bool), FLIC, resamples=20
+    )
+    strict, *_ = plots.scores_by_stage([upper], upper).axes
+    assert [text.get_text() for text in strict.get_yticklabels()] == [
+        "torso", "upper arm", "lower arm", "limbs",
+    ]  # fmt: skip
+
+
+def test_epochs_show_what_was_measured():
+    rows = [{"epoch": 1, "test/oks_ap": 3.0}, {"epoch": 2, "test/oks_ap": 5.0}]
+    assert plots.measured(rows) == ({"oks_ap": "OKS AP"},)
+    assert plots.measured([{"epoch": 1, "validation/loss": 3.0}]) == ()
+    ax, legend = plots.metric_curves(rows, {"oks_ap": 1.0}, 2).axes
+    assert (ax.get_title("left"), labels(legend)) == (
+        "OKS AP",
+        ["test", "mean pose", "chosen, epoch 2"],
+    )
+
+
+def test_a_curve_of_nothing_is_left_out():
+    thresholds = np.linspace(0, 0.5, 3)
+    figure = plots.pdj_over_thresholds(
+        {"stage 1": (thresholds, [np.nan] * 3), "stage 2": (thresholds, [0, 1, 2])}
+    )
+    assert [line.get_label() for line in figure.axes[0].lines] == ["stage 2"]

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeppose_jax import load, predict
+from deeppose_jax import COCO, load, predict, save
+from deeppose_jax.oks import joint_sigmas
 from engine_jax import cli
+from tests.deeppose_jax.cascades import random_cascade
 from tests.deeppose_jax.lsp_folder import tiny_lsp
 from tests.deeppose_jax.runs import TINY, launch
 
@@ -145,3 +147,50 @@ def test_a_checkpoint_of_another_architecture_is_refused(
     error = capsys.readouterr().err
     assert "checkpoint of another architecture" in error
     assert "(16,) there, (24,) in the model" in error
+
+
+@pytest.fixture
+def scaled(tmp_path):
+    """The file of a model that predicts scales, of COCO's joints."""
+    file = tmp_path / "model.safetensors"
+    save(random_cascade("shared", COCO), file)
+    return file
+
+
+def test_cocos_results_have_the_files_numbers_and_scores(scaled, images, tmp_path, monkeypatch):
+    found = [
+        {"image_id": 31, "category_id": 1, "bbox": [4, 5, 30, 40], "score": 0.5},
+        {"image_id": 31, "category_id": 1, "bbox": [10, 5, 30, 40], "score": 0.9},
+        {"image_id": 12, "category_id": 1, "bbox": [2, 3, 40, 40], "score": 1.0},
+    ]
+    pictures = [{"id": 31, "file_name": "im0002.jpg"}, {"id": 12, "file_name": "im0003.jpg"}]
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps({"images": pictures, "annotations": found}))
+    files = [images / f"im000{i}.jpg" for i in (3, 1, 2)]
+    common = (*files, "--workdir", scaled, "--boxes", boxes)
+    assert call(monkeypatch, *common, "--out", tmp_path / "people") == 0
+    assert call(monkeypatch, *common, "--out", tmp_path / "coco", "--format=coco") == 0
+    entries = json.loads((tmp_path / "people" / "predictions.json").read_text())["predictions"]
+    results = json.loads((tmp_path / "coco" / "predictions.json").read_text())
+    people = [person for entry in entries for person in entry["people"]]
+    assert [result["image_id"] for result in results] == [12, 31, 31]
+    for result, person, box_score in zip(results, people, (1.0, 0.5, 0.9), strict=True):
+        points = np.reshape(result["keypoints"], (17, 3))
+        np.testing.assert_array_equal(points[:, :2], person["joints"])
+        np.testing.assert_array_equal(points[:, 2], person["joint_scores"])
+        x0, y0, x1, y1 = person["box"]
+        squared = 2 * np.square(person["scales"])
+        spread = (x1 - x0) * (y1 - y0) * np.square(2 * joint_sigmas(COCO))
+        np.testing.assert_allclose(points[:, 2], np.exp(-squared / spread), atol=1e-4)
+        assert result["score"] == pytest.approx(box_score * points[:, 2].mean(), abs=1e-4)
+        assert result["category_id"] == 1
+
+
+def test_without_numbers_cocos_results_count_the_images(run, images, tmp_path, monkeypatch):
+    files = [images / f"im000{i}.jpg" for i in (3, 1)]
+    arguments = (*files, "--workdir", run, "--out", tmp_path, "--format=coco")
+    assert call(monkeypatch, *arguments) == 0
+    results = json.loads((tmp_path / "predictions.json").read_text())
+    assert [result["image_id"] for result in results] == [1, 2]
+    # This model predicts no scales.
+    assert [result["score"] for result in results] == [1, 1]

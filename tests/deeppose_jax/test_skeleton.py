@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from deeppose_jax.skeleton import LSP, Stick
+from engine_jax.errors import UserError
 
 
 def swapped(changes):
@@ -22,10 +23,21 @@ def swapped(changes):
         ({"limbs": ((0, 14, "left"),)}, r"limbs: \[0, 14\]"),
         ({"sticks": (Stick("torso", (2, 3), (8, 14)),)}, r"sticks: \[2, 3, 8, 14\]"),
         ({"joint_groups": {"head": (12, 20)}}, r"joint_groups: \[12, 20\]"),
+        ({"joints": (*LSP.joints[:-1], "neck")}, "'neck' stands twice"),
+        ({"limbs": ((3, 3, "left"),)}, r"limbs: \(3, 3, 'left'\)"),
+        ({"limbs": ((0, 1, "port"),)}, "one of left, right, centre"),
+        ({"torso": (9, 9)}, r"torso: \(9, 9\)"),
+        ({"head": (12, 14)}, r"head: \(12, 14\)"),
+        ({"head": (12, 12)}, r"head: \(12, 12\)"),
+        ({"sticks": (*LSP.sticks[:9], Stick("torso", (), (8,)))}, "one or more joints at each"),
+        ({"part_groups": {"legs": ("tail",)}}, "'legs' has 'tail'"),
+        ({"stick_groups": {"some": (10,)}}, "indices of 10 sticks"),
+        ({"sigmas": (0.1,) * 13}, "sigmas: .*14 positive numbers"),
+        ({"sigmas": (0.0,) * 14}, "sigmas: .*14 positive numbers"),
     ],
 )
 def test_skeletons_that_contradict_themselves_are_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         replace(LSP, **changes)
 
 

@@ -14,8 +14,8 @@ from orbax.checkpoint import v1 as ocp
 from deeppose_jax import LSP, load
 from deeppose_jax.config import SCHEMA
 from deeppose_jax.data import open_lsp, prepare
-from deeppose_jax.data.load import Part, Parts
-from deeppose_jax.mean_pose import mean_pose_joints
+from deeppose_jax.data.parts import Part, Parts
+from deeppose_jax.mean_pose import mean_pose_predictions
 from deeppose_jax.predictor import Predictor
 from deeppose_jax.stages import stage_network
 from deeppose_jax.train_step import train_step
@@ -253,4 +253,6 @@ def test_the_mean_pose_is_drawn_in_each_images_box(lsp):
     images = [decode_rgb(record.read(), record.name).size for record in open_lsp(lsp.path)]
     sizes = np.array(images, float)[:, None]  # [n, 1, 2]
     relative = ((lsp.joints + 0.5) / sizes)[:10].mean(0)
-    np.testing.assert_allclose(mean_pose_joints(parts), relative * sizes[20:] - 0.5, atol=2e-3)
+    np.testing.assert_allclose(
+        mean_pose_predictions(parts).joints, relative * sizes[20:] - 0.5, atol=2e-3
+    )

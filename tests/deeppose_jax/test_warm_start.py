@@ -11,6 +11,7 @@ from deeppose_jax import load, save
 from deeppose_jax.config import StartConfig
 from deeppose_jax.initial_weights import check_started, started_weights
 from deeppose_jax.skeleton import LSP
+from deeppose_jax.skeletons import FLIC
 from deeppose_jax.stages import network_of, stage_network
 from deeppose_jax.train import train_and_evaluate
 from engine_jax.config import to_mapping
@@ -98,7 +99,7 @@ def test_networks_of_a_joint_each_are_taken_whole(tmp_path):
     save(model, tmp_path / "model.safetensors")
     config = settings("per_joint", StartConfig(str(tmp_path / "model.safetensors"), keep=2))
     for number, (found, expected) in enumerate(
-        zip(started_weights(config), arrays(model), strict=True), start=1
+        zip(started_weights(config, LSP), arrays(model), strict=True), start=1
     ):
         build = partial(stage_network, config.stage(number), LSP.num_joints)
         check_started(variables_by_name(abstract_model(build)), found, number)
@@ -143,3 +144,17 @@ def test_a_saved_model_names_no_folder_of_its_source(tmp_path):
     model.settings = replace(model.settings, start=StartConfig("/home/somebody/run", keep=1))
     save(model, tmp_path / "model.safetensors")
     assert load(tmp_path / "model.safetensors").settings.start == StartConfig("run", keep=1)
+
+
+def test_a_model_of_other_joints_gives_its_backbones(file):
+    config = settings("shared", StartConfig(str(file)))
+    assert [stage.keys() for stage in started_weights(config, LSP)] == [
+        stage.keys() for stage in arrays(load(file))
+    ]
+    for number, taken in enumerate(started_weights(config, FLIC), start=1):
+        build = partial(stage_network, config.stage(number), FLIC.num_joints)
+        new = variables_by_name(abstract_model(build))
+        assert taken.keys() == {name for name in new if name.startswith("backbone.")}
+        check_started(new, taken, number)
+    with pytest.raises(UserError, match=r"config.start.keep: 1, but .* is of other joints"):
+        started_weights(settings("shared", StartConfig(str(file), keep=1)), FLIC)

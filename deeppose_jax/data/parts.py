@@ -1,0 +1,119 @@
+"""The parts of a data set in memory: what a run is trained on, chosen by and tested on."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from deeppose_jax.config import DataConfig
+from deeppose_jax.data.canvas import prepare
+from deeppose_jax.data.pose_set import PoseSet
+from deeppose_jax.data.record import Record
+from deeppose_jax.oks import People
+from deeppose_jax.skeleton import LSP, Skeleton
+from engine_jax import parts
+from engine_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a data set.
+
+    Attributes:
+        poses: a person and an image each.
+        names: of the images, or of the people in them.
+        people: what COCO's scores are measured on, if the data set has their boxes and areas: those of `poses` in the
+            same order, then those that no score counts.
+    """
+
+    poses: PoseSet
+    names: list[str]
+    people: People | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class Parts(parts.Parts[Part]):
+    """The three parts of a run's data.
+
+    Attributes:
+        added: number of trailing training images from a data set that isn't tested on.
+        skeleton: what the joints are.
+    """
+
+    added: int = 0
+    skeleton: Skeleton = LSP
+
+
+def prepare_part(
+    records: Sequence[Record], config: DataConfig, box: Literal["image", "joints"]
+) -> Part:
+    """A part of a data set that has no people's areas; raises as `prepare` does."""
+    poses, names = prepare(
+        records,
+        config.canvas,
+        box,
+        config.extended_box_scale,
+        skip_unreadable=config.skip_unreadable,
+    )
+    return Part(poses, names)
+
+
+def check_labels(name: str, part: Part) -> None:
+    """Says how many images of a part have no labelled joint.
+
+    Raises:
+        UserError: none of those that train or choose the parameters has one.
+    """
+    usable, count = int(part.poses.labelled.any(1).sum()), len(part)
+    if usable == count:
+        return
+    if usable == 0 and name != "test":
+        raise UserError(
+            f"the {name} part: none of its {count} images has a labelled joint; expected some"
+        )
+    logging.warning(
+        "the %s part: %d of %d images have a labelled joint inside the image", name, usable, count
+    )
+
+
+def check_parts(parts: Parts, skeleton: Skeleton, canvas: int) -> None:
+    """Checks that parts which a program made fit together.
+
+    Args:
+        parts: the parts.
+        skeleton: of their joints.
+        canvas: pixels a side of their canvases.
+
+    Raises:
+        UserError: an array of another shape or type, numbers that aren't finite, an empty part or box, or a part
+            without a labelled joint.
+    """
+    for name in ("train", "validation", "test"):
+        part: Part = getattr(parts, name)
+        n, k = len(part), skeleton.num_joints
+        shapes = {
+            "canvases": ((n, canvas, canvas, 3), "uint8"),
+            "joints": ((n, k, 2), "float32"),
+            "labelled": ((n, k), "bool"),
+            "boxes": ((n, 4), "float32"),
+            "to_image": ((n, 2, 3), "float32"),
+        }
+        for field, (shape, kind) in shapes.items():
+            array = np.asarray(getattr(part.poses, field))
+            if array.shape != shape or array.dtype != kind:
+                raise UserError(
+                    f"parts.{name}.poses.{field}: {array.dtype} {list(array.shape)}; accepted: {kind} {list(shape)}"
+                )
+            if not np.isfinite(array).all():
+                raise UserError(f"parts.{name}.poses.{field}: not finite; accepted: finite numbers")
+        boxes = np.asarray(part.poses.boxes)
+        if not n or not (boxes[:, :2] < boxes[:, 2:]).all():
+            raise UserError(f"parts.{name}: {n} images, or an empty box; accepted: some, in boxes")
+        if part.people is not None and len(part.people) < n:
+            raise UserError(f"parts.{name}.people: {len(part.people)} for {n} poses")
+        check_labels(name, part)
