@@ -88,7 +88,8 @@ def stored_detector(folder: RunFolder, settings: AnomalyConfig) -> tuple[nnx.Gra
     best = folder.checkpoints / NAME / "best"
     patches = 0
     if settings.method == "patchcore":
-        patches = checkpoint.restore_leaf(best, _PATCHES, 0).shape[0]
+        (name,) = [name for name in checkpoint.names(best, 0) if name.startswith(_PATCHES)]
+        patches = checkpoint.restore_leaf(best, name, 0).shape[0]
     graphdef, like = _split(abstract_detector(settings, patches))
     everywhere = sharding.replicated(sharding.device_mesh())
     placed = jax.tree.map(

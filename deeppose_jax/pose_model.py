@@ -163,19 +163,20 @@ def _in_image(
     return None if scales is None else scales * to_image[:, 0, 0, None]
 
 
-def load(source: str | Path | None = None) -> PoseModel:
+def load(source: str | Path | None = None, stages: int | None = None) -> PoseModel:
     """A trained model.
 
     Args:
         source: a run's folder, whose best variables are taken, or a file that `save` wrote; by default the model that
             comes with the package, see deeppose_jax/pretrained/README.md.
+        stages: take the first ones only, from a run that may still train the others; by default all.
 
     Raises:
         UserError: when the folder holds no run, one of another task, one without a checkpoint yet, or another
-            architecture's checkpoint; or when the file is damaged or holds no pose model.
+            architecture's checkpoint; when the file is damaged or holds no pose model; or when there are fewer stages.
     """
     path = PRETRAINED if source is None else user_path(source)
-    return _from_file(path) if path.is_file() else _from_run(path)
+    return _from_file(path, stages) if path.is_file() else _from_run(path, stages)
 
 
 def save(model: PoseModel, file: str | Path, half: bool = False) -> None:
@@ -206,9 +207,9 @@ def _without_folder(config: ModelConfig) -> ModelConfig:
     return dataclasses.replace(config, weights=Path(config.weights).name)
 
 
-def _from_run(workdir: Path) -> PoseModel:
+def _from_run(workdir: Path, count: int | None) -> PoseModel:
     folder = RunFolder(workdir)
-    settings = folder.read_settings(SCHEMA)
+    settings = _shortened(folder.read_settings(SCHEMA), count, workdir)
     skeleton = read_skeleton(folder.path)
     stages = []
     for number in range(1, settings.stages + 1):
@@ -221,14 +222,28 @@ def _from_run(workdir: Path) -> PoseModel:
     return PoseModel(settings, skeleton, Cascade(stages, settings.cascade, skeleton))
 
 
-def _from_file(path: Path) -> PoseModel:
+def _from_file(path: Path, count: int | None) -> PoseModel:
     stored = model_file.read_config(path)
     # Files of earlier versions hold none: they are of LSP's joints.
     joints = stored.pop("skeleton", None)
     settings = SCHEMA.from_stored(stored, str(path), str(path))
     skeleton = LSP if joints is None else from_json(joints, str(path))
     cascade = model_file.read_model(path, partial(_random_cascade, settings, skeleton))
-    return PoseModel(settings, skeleton, cascade)
+    settings = _shortened(settings, count, path)
+    first = Cascade(list(cascade.stages)[: settings.stages], settings.cascade, skeleton)
+    return PoseModel(settings, skeleton, first)
+
+
+def _shortened(settings: PoseConfig, count: int | None, source: Path) -> PoseConfig:
+    """The settings of the first stages; `count` None is all of them."""
+    if count is None:
+        return settings
+    if not 1 <= count <= settings.stages:
+        raise UserError(
+            f"stages: {count} of {source}, which has {settings.stages}; accepted: 1 to {settings.stages}"
+        )
+    start = dataclasses.replace(settings.start, keep=min(settings.start.keep, count))
+    return dataclasses.replace(settings, stages=count, start=start)
 
 
 def _random_cascade(settings: PoseConfig, skeleton: Skeleton, *, rngs: nnx.Rngs) -> Cascade:

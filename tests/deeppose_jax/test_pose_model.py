@@ -59,3 +59,19 @@ def test_a_model_of_another_task_is_refused(tmp_path):
     deeppose_jax.save(PoseModel(settings, LSP, model.cascade), tmp_path / "model.safetensors")
     with pytest.raises(UserError, match="holds a run of the task 'anomaly'; accepted: 'pose'"):
         deeppose_jax.load(tmp_path / "model.safetensors")
+
+
+def test_the_first_stages_can_be_loaded_alone(tmp_path):
+    """Of a file here; a run's folder may lack the checkpoints of stages that it is still training."""
+    whole = random_cascade("shared")
+    deeppose_jax.save(whole, tmp_path / "model.safetensors")
+    image = np.random.default_rng(0).integers(0, 256, (60, 50, 3), np.uint8)
+    (both,) = whole.predict(image)
+    model = deeppose_jax.load(tmp_path / "model.safetensors", stages=1)
+    assert model.settings.stages == 1
+    (first,) = model.predict(image)
+    assert len(first.stages) == 1
+    np.testing.assert_allclose(first.joints, both.stages[0].joints, atol=1e-4)
+    for stages in (0, 3):
+        with pytest.raises(UserError, match=rf"stages: {stages} .* has 2; accepted: 1 to 2"):
+            deeppose_jax.load(tmp_path / "model.safetensors", stages=stages)
