@@ -37,11 +37,11 @@ def write_report(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) ->
     test, skeleton = parts.test.poses, parts.skeleton
     true, floor = to_image_pixels(test.joints, test), mean_pose_joints(parts)
 
-    def score(joints: np.ndarray) -> dict[str, Any]:
+    def score(joints: np.ndarray, labelled: np.ndarray = test.labelled) -> dict[str, Any]:
         return metrics.score(
             joints,
             true,
-            test.labelled,
+            labelled,
             skeleton,
             settings.evaluation.thresholds,
             resamples=settings.evaluation.bootstrap,
@@ -63,7 +63,7 @@ def write_report(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) ->
         "split": settings.data.split,
         "splits": parts.sizes(),
         "stages": entries,
-        "mean_pose": score(floor),
+        "mean_pose": score(floor, test.labelled & np.isfinite(floor).all(-1)),
         "seconds": round(sum(stage.fitted.seconds for stage in stages), 1),
         "images_per_second": entries[min(settings.start.keep, len(stages) - 1)][
             "images_per_second"

@@ -1,8 +1,7 @@
 """From a data configuration to the three parts of a run: training, validation and test."""
 
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -10,12 +9,12 @@ import numpy as np
 from deeppose_jax import synthetic
 from deeppose_jax.config import DataConfig
 from deeppose_jax.data.canvas import prepare
+from deeppose_jax.data.labels import check_usable, scored_as_trained
 from deeppose_jax.data.lsp import Record, open_lsp, open_lsp_extended
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.data.splits import splits
 from deeppose_jax.skeleton import LSP, Skeleton
 from engine_jax import parts
-from engine_jax.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -60,13 +59,14 @@ def load_parts(config: DataConfig, seed: int) -> Parts:
         name: _prepare([records[i] for i in indices], config, "image")
         for name, indices in chosen.items()
     }
-    for name, part in loaded.items():
-        _check_labels(name, part)
-    if config.dataset == "lsp":
-        return Parts(loaded["train"], loaded["validation"], loaded["test"])
-    extended = _prepare(_extended_records(config), config, config.extended_box)
-    joined = _join(loaded["train"], extended)
-    return Parts(joined, loaded["validation"], loaded["test"], added=len(extended))
+    train, added = loaded.pop("train"), 0
+    if config.dataset == "lsp_and_extended":
+        extended = _prepare(_extended_records(config), config, config.extended_box)
+        check_usable("LSP Extended", extended.poses.labelled, LSP)
+        train, added = _join(train, extended), len(extended)
+    masked = scored_as_trained(train.poses, {name: p.poses for name, p in loaded.items()}, LSP)
+    others = {name: replace(loaded[name], poses=poses) for name, poses in masked.items()}
+    return Parts(train, others["validation"], others["test"], added=added)
 
 
 def _synthetic(config: DataConfig, seed: int) -> Parts:
@@ -107,24 +107,6 @@ def _prepare(
         skip_unreadable=config.skip_unreadable,
     )
     return Part(poses, names)
-
-
-def _check_labels(name: str, part: Part) -> None:
-    """Says how many images of a part have no labelled joint.
-
-    Raises:
-        UserError: none of those that train or choose the parameters has one.
-    """
-    usable, count = int(part.poses.labelled.any(1).sum()), len(part)
-    if usable == count:
-        return
-    if usable == 0 and name != "test":
-        raise UserError(
-            f"the {name} part: none of its {count} images has a labelled joint; expected some"
-        )
-    logging.warning(
-        "the %s part: %d of %d images have a labelled joint inside the image", name, usable, count
-    )
 
 
 def _join(first: Part, second: Part) -> Part:

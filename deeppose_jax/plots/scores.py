@@ -30,7 +30,7 @@ _DOTTED = {"color": INK, "linestyle": ":", "linewidth": 1.5}
 
 def metric_curves(
     history: Sequence[Row],
-    floor: Mapping[str, float] | None = None,
+    floor: Mapping[str, float | None] | None = None,
     best_epoch: float | None = None,
 ) -> Figure:
     """PCP (strict, loose; mean of the four limbs) and PDJ at 0.1, 0.2, 0.5 per epoch, in percent.
@@ -39,7 +39,7 @@ def metric_curves(
         history: rows of metrics.jsonl, each with "epoch" and some of "<split>/<metric>", for the
             splits train, validation, test and the metrics pcp_strict, pcp_loose, pdj_0.1, pdj_0.2,
             pdj_0.5.
-        floor: what the mean training pose scores, by metric, drawn as a dotted line.
+        floor: what the mean training pose scores, by metric, drawn as a dotted line; None where it has no score.
         best_epoch: the epoch whose parameters were chosen, marked.
 
     Raises:
@@ -56,15 +56,20 @@ def pdj_over_thresholds(
     """PDJ over its threshold, a line for each method, with its name at the line's end.
 
     Args:
-        curves: by name, thresholds in torso lengths and the percentage of joints within each.
+        curves: by name, thresholds in torso lengths and the percentage of joints within each; a curve that is NaN,
+            where nothing was measured, isn't drawn.
         reference: the same for published methods, drawn in grey.
         floor: the same for the mean training pose, dotted.
+
+    Raises:
+        UserError: there is no curve to draw.
     """
     lines = [(name, curve, FAINT, "-", 1.2) for name, curve in (reference or {}).items()]
     if floor is not None:
         lines.append(("mean pose", floor, INK, ":", 1.6))
     for i, (name, curve) in enumerate(curves.items()):
         lines.append((name, curve, SERIES[i % len(SERIES)], "-", 2.4))
+    lines = [line for line in lines if np.isfinite(line[1][1]).all()]
     if not lines:
         raise UserError("PDJ over thresholds: there is no curve to draw")
 
