@@ -139,7 +139,9 @@ def test_a_missing_joint_may_have_no_flag_either(folder):
 def test_a_sparse_matrix_is_named_as_that(folder):
     array = loadmat(folder / "joints.mat")["joints"]
     savemat(folder / "joints.mat", {"joints": scipy.sparse.csc_matrix(array.reshape(42, COUNT))})
-    with pytest.raises(UserError, match=r"a sparse matrix of shape \[42, 20\]; accepted: a full one"):
+    with pytest.raises(
+        UserError, match=r"a sparse matrix of shape \[42, 20\]; accepted: a full one"
+    ):
         open_lsp(folder)
 
 
