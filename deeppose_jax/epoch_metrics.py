@@ -35,8 +35,15 @@ def epoch_metrics(
     skeleton: Skeleton,
     people: Mapping[str, People | None],
 ) -> dict[str, float]:
-    """The losses and main scores of all sets, as "SET/METRIC"; "validation/loss" alone where that is not finite."""
-    values = {f"{name}/loss": float(found[name].losses.mean()) for name in sets if name != "train"}
+    """The losses and main scores of all sets, as "SET/METRIC"; "validation/loss" alone where that is not finite.
+
+    What can't be measured, as the loss of a part without labels, is left out.
+    """
+    values = {
+        f"{name}/loss": float(found[name].losses.mean())
+        for name, poses in sets.items()
+        if name == "validation" or (name == "test" and np.any(poses.labelled))
+    }
     if not np.isfinite(values["validation/loss"]):
         return {"validation/loss": values["validation/loss"]}
     for name, poses in sets.items():

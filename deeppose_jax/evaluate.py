@@ -14,7 +14,7 @@ the predictions of a model that was trained on person-centric joints in the same
 positions of its hips and shoulders.
 
 The mean-pose floor needs the images' sizes, which are in neither file; without --image-folder it is
-left out.
+left out. It is the mean of the poses outside --images: a joint that none of them labels has no floor.
 """
 
 import argparse
@@ -151,18 +151,10 @@ def mean_pose_predictions(
         chosen: the images to predict.
 
     Returns:
-        [m, 14, 2] in pixels that start at 1.
-
-    Raises:
-        UserError: when the other images don't label every joint.
+        [m, 14, 2] in pixels that start at 1; NaN for a joint that none of the other images labels.
     """
     others = np.ones(len(joints), bool)
     others[chosen] = False
-    if not labelled[others].any(0).all():
-        raise UserError(
-            "--image-folder: the mean pose is that of the images outside --images, which do not "
-            "label every joint; choose fewer images"
-        )
     centres = (sizes[:, None, :] + 1) / 2  # [n, 1, 2]
     side = sizes.max(1)[:, None, None].astype(np.float64)  # [n, 1, 1]
     mean = metrics.mean_pose(((joints - centres) / side)[others], labelled[others])
@@ -211,13 +203,17 @@ def main(args: argparse.Namespace) -> None:
     if args.observer_centric:
         pred = observer_centric(pred, LSP)
 
-    def score(poses: np.ndarray) -> dict[str, Any]:
-        return metrics.score(poses, joints[chosen], labelled[chosen], LSP, thresholds)
+    def score(poses: np.ndarray, known: np.ndarray) -> dict[str, Any]:
+        return metrics.score(poses, joints[chosen], known, LSP, thresholds)
 
-    result, floor = score(pred), None
+    result, floor = score(pred, labelled[chosen]), None
+    left_out = "it takes the images' sizes (--image-folder)"
     if args.image_folder is not None:
         sizes = image_sizes(args.image_folder, len(joints))
-        floor = score(mean_pose_predictions(joints, labelled, sizes, chosen))
+        mean = mean_pose_predictions(joints, labelled, sizes, chosen)
+        left_out = "it takes labelled images outside --images"
+        if (defined := np.isfinite(mean).all(-1)).any():
+            floor = score(mean, labelled[chosen] & defined)
     image_range = f"{chosen.start + 1}:{chosen.stop}"
     if args.json:
         about = {"labels": args.labels, "image_range": image_range, "missing_joints": missing}
@@ -231,7 +227,7 @@ def main(args: argparse.Namespace) -> None:
     print()
     print(score_table(result, floor))
     if floor is None:
-        print("mean-pose floor: left out; it takes the images' sizes (--image-folder)")
+        print(f"mean-pose floor: left out; {left_out}")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 import io
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from deeppose_jax import metrics, plots, published, tables
 from deeppose_jax.config import PoseConfig
 from deeppose_jax.crops import Border, crop_boxes
 from deeppose_jax.data.parts import Part, Parts
+from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.epoch_metrics import part_scores
 from deeppose_jax.mean_pose import mean_pose_predictions
 from deeppose_jax.predictor import Predictions, to_image_pixels
@@ -37,11 +39,12 @@ def write_report(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) ->
     settings, parts, folder = run.settings, run.parts, run.folder
     test, skeleton = parts.test.poses, parts.skeleton
     floor = mean_pose_predictions(parts)
+    known = np.isfinite(floor.joints).all(-1)
 
-    def score(found: Predictions) -> dict[str, Any]:
+    def score(found: Predictions, poses: PoseSet = test) -> dict[str, Any]:
         return part_scores(
             found,
-            test,
+            poses,
             parts.test.people,
             skeleton,
             settings.evaluation.thresholds,
@@ -65,7 +68,7 @@ def write_report(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) ->
         "splits": parts.sizes(),
         "joints": list(skeleton.joints),
         "stages": entries,
-        "mean_pose": score(floor),
+        "mean_pose": score(floor, replace(test, labelled=test.labelled & known)),
         "seconds": round(sum(stage.fitted.seconds for stage in stages), 1),
         "images_per_second": entries[min(settings.start.keep, len(stages) - 1)][
             "images_per_second"

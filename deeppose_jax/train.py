@@ -73,7 +73,7 @@ def train(
     if experiment.results is not None:
         return experiment.results
     check_parts(parts, skeleton, experiment.settings.data.canvas)
-    return _run(experiment, replace(parts, skeleton=skeleton))
+    return _run(experiment, checked_labels(replace(parts, skeleton=skeleton)))
 
 
 def _run(experiment: Experiment[PoseConfig], parts: Parts) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from engine_jax.image_files import READ_ERRORS, is_hidden
 Folder = Path | zipfile.Path
 
 _MOST = 2_000_000  # files of a data set; more are somebody's whole disk
-_ABOUT = ("readme", "license", "licence", "copying", "changelog", "thumbs")  # no data
+_ABOUT = ("readme", "license", "licence", "copying", "changelog")  # no data
 
 logger = logging.getLogger(__name__)
 

@@ -30,18 +30,22 @@ READ_ERRORS = (
     *(lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error),
 )
 
+# Names of operating systems' own files and folders, in lower case.
+_LEFT_BEHIND = frozenset(
+    ("__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information")
+)
+
 logger = logging.getLogger(__name__)
 
 
 def is_image(path: PurePath) -> bool:
-    """Whether a path below a data set's folder is named as an image, and isn't what a Mac leaves behind (._a.jpg)."""
-    named = path.suffix.lower() in SUFFIXES and not is_hidden(path.name)
-    return named and "__MACOSX" not in path.parts
+    """Whether a path below a data set's folder is named as an image and neither it nor a folder above is hidden."""
+    return path.suffix.lower() in SUFFIXES and not any(map(is_hidden, path.parts))
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is hidden or an operating system's own."""
-    return name.startswith(".") or name == "__MACOSX"
+    """Whether a file or folder of this name is hidden (.DS_Store, ._a.jpg) or what macOS or Windows leaves behind."""
+    return name.startswith(".") or name.lower() in _LEFT_BEHIND
 
 
 def natural_order(path: PurePath) -> tuple:

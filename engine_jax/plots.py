@@ -117,7 +117,7 @@ def loss_curves(history: Sequence[Row]) -> Figure:
 def metric_curves(
     history: Sequence[Row],
     panels: Sequence[Mapping[str, str]],
-    baseline: Mapping[str, float] | None = None,
+    baseline: Mapping[str, float | None] | None = None,
     baseline_name: str = "baseline",
     best_epoch: float | None = None,
 ) -> Figure:
@@ -127,7 +127,7 @@ def metric_curves(
         history: rows of metrics.jsonl, each with "epoch" and some of "<split>/<metric>", for the
             splits train, validation and test.
         panels: titles by metric, row by row. The legend is to the right of the first row.
-        baseline: scores of a trivial method, by metric, drawn as dotted lines.
+        baseline: scores of a trivial method, by metric, drawn as dotted lines; None where it has none.
         best_epoch: the epoch whose parameters were chosen, marked.
 
     Raises:
@@ -152,10 +152,11 @@ def metric_curves(
                 ax.text(0.5, 0.5, "not measured", color=FAINT, ha="center", transform=ax.transAxes)
                 ax.set(xticks=[], yticks=[])
                 continue
-            if baseline and metric in baseline:
-                top = max(top, baseline[metric])
+            dotted = (baseline or {}).get(metric)
+            if dotted is not None:
+                top = max(top, dotted)
                 look = {"color": INK, "linestyle": ":", "linewidth": 1.3}
-                ax.axhline(baseline[metric], label=baseline_name, **look)
+                ax.axhline(dotted, label=baseline_name, **look)
             if best_epoch is not None:
                 _mark_epoch(ax, best_epoch, "chosen")
             ax.set_ylim(0, min(104, 1.12 * top))

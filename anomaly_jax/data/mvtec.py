@@ -184,6 +184,7 @@ def _category(path: Path) -> tuple[str, dict[str, Files], list[str]]:
     files = _folder(path) if path.is_dir() else _archive(path)
     roots: dict[str, dict[str, Files]] = defaultdict(lambda: defaultdict(dict))
     paths = {name: PurePosixPath(name) for name in files}
+    visible = [name for name, at in paths.items() if not any(map(is_hidden, at.parts))]
     for name in sorted(files, key=lambda n: (str(paths[n].parent), natural_order(paths[n]))):
         if (root := _root(name)) is not None:
             *_, part, folder, file = name.split("/")
@@ -192,7 +193,7 @@ def _category(path: Path) -> tuple[str, dict[str, Files], list[str]]:
     if not found:
         raise UserError(
             f"{path}: no good training images; looked for {_TRAIN}/*.png "
-            f"(or {', '.join(SUFFIXES[1:])}), found {_seen(files)}"
+            f"(or {', '.join(SUFFIXES[1:])}), found {_seen(visible)}"
         )
     if len(found) > 1:
         names = ", ".join(root or "." for root in found)
@@ -202,8 +203,7 @@ def _category(path: Path) -> tuple[str, dict[str, Files], list[str]]:
         names = names_below(path / root, 3)
     else:
         above = f"{root}/" if root else ""
-        inside = (name.removeprefix(above) for name in files if name.startswith(above))
-        names = [name for name in inside if not any(map(is_hidden, PurePosixPath(name).parts))]
+        names = [name.removeprefix(above) for name in visible if name.startswith(above)]
     return root, dict(roots[root]), names
 
 

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool
 
 from deeppose_jax.data.canvas import joints_inside
 from deeppose_jax.data.coco import open_coco
+from deeppose_jax.data.labels import unlabelled_joints, usable_images
 from deeppose_jax.data.lsp import TITLES, open_folder
 from deeppose_jax.data.record import Record
 from deeppose_jax.skeleton import LSP, Skeleton, Stick
@@ -41,7 +43,7 @@ def main(args: argparse.Namespace) -> None:
     """Prints the report.
 
     Raises:
-        UserError: the data set can't be opened, or an image in it can't be read.
+        UserError: the data set can't be opened, an image in it can't be read, or none has a labelled joint.
     """
     if Path(args.path).suffix.lower() == ".json":
         check_coco(args.path, args.images)
@@ -49,7 +51,13 @@ def main(args: argparse.Namespace) -> None:
     kind, records = open_folder(args.path, args.labels)
     sizes = read_sizes(records)
     title = f"{TITLES[kind]}, {args.labels} labels"
-    data_check.print_report(title, args.path, report(records, sizes), sizes)
+    inside = labelled_inside(records, sizes)
+    lines = report(records, sizes) + label_lines(inside, halves=kind == "lsp")
+    data_check.print_report(title, args.path, lines, sizes)
+    if not inside.any():
+        raise UserError(
+            f"{args.path}: 0 of {len(records)} images have a labelled joint inside the image; expected some"
+        )
 
 
 def check_coco(path: str, images: str) -> None:
@@ -81,6 +89,36 @@ def read_sizes(records: Sequence[Record]) -> list[Size | UserError]:
         return read_rgb(records[i].read, records[i].name).size
 
     return read_each(size, len(records))
+
+
+def labelled_inside(
+    records: Sequence[Record], sizes: Sequence[Size | UserError]
+) -> Bool[np.ndarray, "n k"]:
+    """The joints that a run trains on or scores: labelled and inside a readable image."""
+    return np.stack(
+        [
+            np.zeros_like(record.labelled)
+            if isinstance(size, UserError)
+            else joints_inside(record, size)
+            for record, size in zip(records, sizes, strict=True)
+        ]
+    )
+
+
+def label_lines(
+    inside: Bool[np.ndarray, "n k"], *, halves: bool, skeleton: Skeleton = LSP
+) -> list[Line]:
+    """How many images can be used and which joints none of them labels: of all, and of both halves of LSP."""
+    n = len(inside)
+    parts = {"": inside}
+    if halves and n > 1:
+        parts |= {", training half": inside[: n // 2], ", test half": inside[n // 2 :]}
+    lines = []
+    for name, part in parts.items():
+        missing = unlabelled_joints(part, skeleton)
+        none = f"; none labels {missing}" if missing else ""
+        lines.append((f"usable{name}", f"{usable_images(part)} of {len(part)} images{none}"))
+    return lines
 
 
 def report(

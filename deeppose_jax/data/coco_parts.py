@@ -7,7 +7,7 @@ import numpy as np
 
 from deeppose_jax.config import DataConfig
 from deeppose_jax.data.coco import CocoSet, open_coco
-from deeppose_jax.data.parts import Part, Parts, check_labels, prepare_part
+from deeppose_jax.data.parts import Part, Parts, prepare_part
 from engine_jax.errors import UserError
 from engine_jax.order import shuffled
 
@@ -76,7 +76,6 @@ def _some(found: CocoSet, kept: np.ndarray) -> CocoSet:
 
 def _part(name: str, found: CocoSet, config: DataConfig) -> Part:
     part = prepare_part(found.records, config, "image")
-    check_labels(name, part)
     readable = set(part.names)
     kept = np.ones(len(found.people), bool)
     kept[: len(found.records)] = [record.name in readable for record in found.records]

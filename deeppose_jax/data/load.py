@@ -8,11 +8,13 @@ import numpy as np
 from deeppose_jax import synthetic
 from deeppose_jax.config import GIVEN, DataConfig
 from deeppose_jax.data.coco_parts import coco_parts
+from deeppose_jax.data.labels import check_usable, checked_labels
 from deeppose_jax.data.lsp import open_lsp, open_lsp_extended
-from deeppose_jax.data.parts import Part, Parts, check_labels, prepare_part
+from deeppose_jax.data.parts import Part, Parts, prepare_part
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.data.record import Record
 from deeppose_jax.data.splits import splits
+from deeppose_jax.skeleton import LSP
 from engine_jax.errors import UserError
 
 
@@ -34,20 +36,19 @@ def load_parts(config: DataConfig, seed: int) -> Parts:
             "synthetic, lsp, lsp_and_extended, coco"
         )
     if config.dataset == "coco":
-        return coco_parts(config, seed)
+        return checked_labels(coco_parts(config, seed))
     records = _lsp_records(config)
     chosen = splits(len(records), config.split, validation=config.validation, seed=seed)
     loaded = {
         name: prepare_part([records[i] for i in indices], config, "image")
         for name, indices in chosen.items()
     }
-    for name, part in loaded.items():
-        check_labels(name, part)
-    if config.dataset == "lsp":
-        return Parts(loaded["train"], loaded["validation"], loaded["test"])
-    extended = prepare_part(_extended_records(config), config, config.extended_box)
-    joined = _join(loaded["train"], extended)
-    return Parts(joined, loaded["validation"], loaded["test"], added=len(extended))
+    train, added = loaded["train"], 0
+    if config.dataset == "lsp_and_extended":
+        extended = prepare_part(_extended_records(config), config, config.extended_box)
+        check_usable("LSP Extended", extended.poses.labelled, LSP)
+        train, added = _join(train, extended), len(extended)
+    return checked_labels(Parts(train, loaded["validation"], loaded["test"], added=added))
 
 
 def _synthetic(config: DataConfig, seed: int) -> Parts:

@@ -22,8 +22,16 @@ import numpy as np
 from deeppose_jax.data.mat_files import Kind, labelled_joints, read_joints
 from deeppose_jax.data.record import Record
 from engine_jax.errors import UserError, listed
-from engine_jax.file_tree import Folder, names_below, open_root, reader, warn_of_unused
+from engine_jax.file_tree import (
+    Folder,
+    folders_in,
+    names_below,
+    open_root,
+    reader,
+    warn_of_unused,
+)
 from engine_jax.files import user_path
+from engine_jax.image_files import is_hidden
 
 Labels = Literal["PC", "OC"]
 TITLES: dict[Kind, str] = {"lsp": "LSP", "lspet": "LSP Extended"}
@@ -118,7 +126,7 @@ def _find(path: Path, kind: Kind | None) -> _Source:
         found += [_read(folder) for archive in archives for folder in _with_joints(archive)]
         fitting = [source for source in found if kind in (None, source.kind)]
     if not found:
-        seen = listed(sorted(child.name for child in root.iterdir()), 5)
+        seen = listed(sorted(c.name for c in root.iterdir() if not is_hidden(c.name)), 5)
         raise UserError(
             f"{path}: no joints.mat, neither here nor one folder below nor in an archive named "
             f"{', '.join(ARCHIVES)}; found {seen or 'nothing'}"
@@ -136,8 +144,7 @@ def _with_joints(root: Folder) -> list[Folder]:
     """`root` itself, or the folders right below it, where a joints.mat is."""
     if (root / "joints.mat").is_file():
         return [root]
-    below = [child for child in root.iterdir() if child.is_dir()]
-    return sorted((child for child in below if (child / "joints.mat").is_file()), key=str)
+    return [folder for folder in folders_in(root) if (folder / "joints.mat").is_file()]
 
 
 def _read(folder: Folder) -> _Source:

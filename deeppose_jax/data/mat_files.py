@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
+from scipy.sparse import issparse
 
 from engine_jax.errors import UserError, listed
 from engine_jax.image_files import READ_ERRORS
@@ -48,6 +49,10 @@ def read_array(path: Path | zipfile.Path, variable: str) -> Float64[np.ndarray, 
     if variable not in names:
         raise UserError(f"{path}: no variable `{variable}`, found {listed(names) or 'none'}")
     array = contents[variable]
+    if issparse(array):  # MATLAB's have two axes.
+        raise UserError(
+            f"{path}: `{variable}` is a sparse matrix of shape {list(array.shape)}; accepted: a full one, three axes"
+        )
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         kind = getattr(array, "dtype", type(array).__name__)
         raise UserError(f"{path}: `{variable}` is of type {kind}; accepted: real numbers")
@@ -90,7 +95,7 @@ def read_joints(path: Path | zipfile.Path) -> tuple[Kind, Float64[np.ndarray, "n
     """Which of the two data sets a joints.mat belongs to, and each joint's x, y and flag.
 
     x and y are MATLAB's, which start at 1. The flag, 0 or 1, marks occluded joints in LSP and labelled ones in LSP
-    Extended.
+    Extended; it may be NaN where x or y is, in a joint that has no position.
 
     Raises:
         UserError: as `read_array` does, or for other numbers than these.
@@ -103,11 +108,12 @@ def read_joints(path: Path | zipfile.Path) -> tuple[Kind, Float64[np.ndarray, "n
         )
     joints = joints.transpose((2, 1, 0) if kind == "lsp" else (2, 0, 1))
     flags = joints[..., 2]
-    if not np.isin(flags, (0, 1)).all():
-        odd = flags[~np.isin(flags, (0, 1))][0]
+    missing = np.isnan(flags) & np.isnan(joints[..., :2]).any(-1)
+    odd = flags[~np.isin(flags, (0, 1)) & ~missing]
+    if len(odd):
         meaning = "occluded" if kind == "lsp" else "labelled"
         raise UserError(
-            f"{path}: the third number of a joint ({meaning}) is {odd}; accepted: 0 or 1"
+            f"{path}: the third number of a joint ({meaning}) is {odd[0]}; accepted: 0 or 1"
         )
     return kind, joints
 

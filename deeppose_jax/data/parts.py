@@ -1,6 +1,5 @@
 """The parts of a data set in memory: what a run is trained on, chosen by and tested on."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -63,24 +62,6 @@ def prepare_part(
     return Part(poses, names)
 
 
-def check_labels(name: str, part: Part) -> None:
-    """Says how many images of a part have no labelled joint.
-
-    Raises:
-        UserError: none of those that train or choose the parameters has one.
-    """
-    usable, count = int(part.poses.labelled.any(1).sum()), len(part)
-    if usable == count:
-        return
-    if usable == 0 and name != "test":
-        raise UserError(
-            f"the {name} part: none of its {count} images has a labelled joint; expected some"
-        )
-    logging.warning(
-        "the %s part: %d of %d images have a labelled joint inside the image", name, usable, count
-    )
-
-
 def check_parts(parts: Parts, skeleton: Skeleton, canvas: int) -> None:
     """Checks that parts which a program made fit together.
 
@@ -90,8 +71,7 @@ def check_parts(parts: Parts, skeleton: Skeleton, canvas: int) -> None:
         canvas: pixels a side of their canvases.
 
     Raises:
-        UserError: an array of another shape or type, numbers that aren't finite, an empty part or box, or a part
-            without a labelled joint.
+        UserError: an array of another shape or type, numbers that aren't finite, or an empty part or box.
     """
     for name in ("train", "validation", "test"):
         part: Part = getattr(parts, name)
@@ -116,4 +96,3 @@ def check_parts(parts: Parts, skeleton: Skeleton, canvas: int) -> None:
             raise UserError(f"parts.{name}: {n} images, or an empty box; accepted: some, in boxes")
         if part.people is not None and len(part.people) < n:
             raise UserError(f"parts.{name}.people: {len(part.people)} for {n} poses")
-        check_labels(name, part)

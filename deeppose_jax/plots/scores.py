@@ -34,7 +34,7 @@ _DOTTED = {"color": INK, "linestyle": ":", "linewidth": 1.5}
 
 def metric_curves(
     history: Sequence[Row],
-    floor: Mapping[str, float] | None = None,
+    floor: Mapping[str, float | None] | None = None,
     best_epoch: float | None = None,
 ) -> Figure:
     """PCP (strict, loose; mean of the limbs), PDJ, PCKh and OKS AP per epoch, in percent, as far as they were measured.
@@ -42,7 +42,7 @@ def metric_curves(
     Args:
         history: rows of metrics.jsonl, each with "epoch" and some of "<split>/<metric>", for the
             splits train, validation, test and the metrics of METRICS.
-        floor: what the mean training pose scores, by metric, drawn as a dotted line.
+        floor: what the mean training pose scores, by metric, drawn as a dotted line; None where it has no score.
         best_epoch: the epoch whose parameters were chosen, marked.
 
     Raises:
@@ -68,12 +68,13 @@ def pdj_over_thresholds(
     """PDJ over its threshold, a line for each method, with its name at the line's end.
 
     Args:
-        curves: by name, thresholds in torso lengths and the percentage of joints within each.
+        curves: by name, thresholds in torso lengths and the percentage of joints within each; a curve that is NaN,
+            where nothing was measured, isn't drawn.
         reference: the same for published methods, drawn in grey.
-        floor: the same for the mean training pose, dotted. Curves with numbers that are not finite are left out.
+        floor: the same for the mean training pose, dotted.
 
     Raises:
-        UserError: there is no curve.
+        UserError: there is no curve to draw.
     """
     lines = [(name, curve, FAINT, "-", 1.2) for name, curve in (reference or {}).items()]
     if floor is not None:

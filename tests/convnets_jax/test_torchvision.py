@@ -118,9 +118,12 @@ def torchvision_tensors(model_name, num_classes=NUM_CLASSES):
     return {name: tensor(name, tuple(shape)) for name, shape in shapes.items()}
 
 
-def fingerprints(arrays):
-    """Which numbers there are, whatever the order of axes."""
-    return sorted((array.size, float(np.abs(array).sum(dtype=np.float64))) for array in arrays)
+def torch_layout(array, flattened=None):
+    """One of our arrays with the axes of torchvision's tensor; `flattened` is (h, w, c) of the features it reads."""
+    array = np.asarray(array)
+    if flattened is not None:
+        array = array.reshape(*flattened, -1).transpose(2, 0, 1, 3).reshape(array.shape)
+    return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
 
 
 def _loaded(name, dtype=jnp.float32):

@@ -330,28 +330,3 @@ def test_published_lsp_extended(real_data):
     # Nine joints carry the flag and lie at or below 0.
     assert labelled.sum() == 110810
     assert (stack(records, "joints")[labelled] > -1).all()
-
-
-def test_parts_without_labels_are_known_before_training(tmp_path, caplog):
-    folder = tiny_lsp(tmp_path / "lsp", count=20).path
-    config = settings(data__dir=str(folder), data__validation=3, data__canvas=16).data
-    whole = loadmat(folder / "joints.mat")["joints"]
-
-    def unlabelled(images, value=np.nan):
-        joints = whole.copy()
-        joints[:2, :, images] = value
-        savemat(folder / "joints.mat", {"joints": joints})
-
-    unlabelled(slice(10, 20))
-    parts = load_parts(config, 0)
-    assert not parts.test.poses.labelled.any()
-    assert caplog.messages == [
-        "the test part: 0 of 10 images have a labelled joint inside the image"
-    ]
-    for value in (np.nan, -500.0):  # far outside
-        unlabelled(slice(0, 10), value)
-        with pytest.raises(UserError, match=r"train part: none of its 7 images has a labelled"):
-            load_parts(config, 0)
-    unlabelled(splits(20, validation=3)["validation"])
-    with pytest.raises(UserError, match=r"validation part: none of its 3 images has a labelled"):
-        load_parts(config, 0)

@@ -13,6 +13,8 @@ from engine_jax import cli
 from tests.deeppose_jax.cascades import random_cascade
 
 N = 6
+SIZES = np.full((N, 2), (100, 80))
+ALL = np.ones((3, 14), bool)
 
 
 @pytest.fixture
@@ -250,14 +252,25 @@ def test_an_unreadable_image_is_named(files, monkeypatch, capsys):
     assert "im0001.jpg: can't be read as an image" in capsys.readouterr().err
 
 
-def test_the_floor_needs_images_outside_the_range(files, monkeypatch, capsys):
-    folder, true, _ = files
+def test_the_floor_is_of_what_images_outside_the_range_label(files, monkeypatch, capsys):
+    folder, true, pred = files
     savemat(folder / "whole.mat", {"pred": true.transpose(2, 1, 0)})
     for i in range(N):
-        Image.new("RGB", (10, 10)).save(folder / f"im{i + 1:04}.png")
-    with pytest.raises(SystemExit):
-        program(monkeypatch, folder, "--image-folder", str(folder), pred="whole.mat", images=None)
-    assert "images outside --images" in capsys.readouterr().err
+        Image.new("RGB", (100, 80)).save(folder / f"im{i + 1:04}.png")
+    program(monkeypatch, folder, "--image-folder", str(folder), pred="whole.mat", images=None)
+    assert "mean-pose floor: left out; it takes labelled images outside" in capsys.readouterr().out
+    joints = np.concatenate([true, np.zeros((N, 14, 1))], -1)
+    joints[:3, :6, :2] = np.nan  # No leg is labelled outside of the range.
+    savemat(folder / "joints.mat", {"joints": joints.transpose(2, 1, 0)})
+    program(monkeypatch, folder, "--image-folder", str(folder), "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert found["pcp_strict"] == metrics.score(pred, true[3:], ALL, LSP)["pcp_strict"]
+    floor = evaluate.mean_pose_predictions(true, np.ones((N, 14), bool), SIZES, slice(3, 6))
+    arms = np.broadcast_to(np.arange(14) >= 6, (3, 14))
+    expected = metrics.score(floor, true[3:], arms, LSP)
+    assert found["mean_pose"] == expected
+    assert expected["pcp_strict"]["lower_leg"] is None
+    assert expected["pcp_strict"]["head"] is not None
 
 
 def test_as_a_program(files):

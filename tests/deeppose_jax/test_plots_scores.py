@@ -54,9 +54,15 @@ def test_labels_move_only_where_they_must():
     np.testing.assert_allclose(scores._spread([1, 0], gap=5, top=100), [5, 0])
 
 
-def test_no_curve_is_a_users_error():
-    with pytest.raises(UserError, match="no curve"):
-        plots.pdj_over_thresholds({})
+def test_a_curve_without_values_is_left_out_and_no_curve_is_a_users_error():
+    at, nothing = [0.1, 0.2], [np.nan, np.nan]
+    figure = plots.pdj_over_thresholds(
+        {"stage 1": (at, nothing)}, {"A": (at, [5, 9])}, (at, [1, 2])
+    )
+    assert [line.get_label() for line in figure.axes[0].lines] == ["A", "mean pose"]
+    for curves in ({}, {"stage 1": (at, nothing)}):
+        with pytest.raises(UserError, match="no curve"):
+            plots.pdj_over_thresholds(curves)
 
 
 # Bars.

@@ -90,6 +90,8 @@ def test_metric_curves_say_what_was_not_measured():
     notes = [[text.get_text() for text in ax.texts] for ax in figure.axes]
     assert notes == [["not measured"], ["not measured"], [], ["not measured"], [], ["not measured"]]
     assert labels(figure.axes[2]) == ["validation", "mean", "chosen, epoch 1"]
+    figure = plots.metric_curves(rows, PANELS, FLOOR | {"b": None}, "mean", best_epoch=1)
+    assert labels(figure.axes[2]) == ["validation", "chosen, epoch 1"]
 
 
 def test_panels_of_one_row_stand_beside_the_legend():
