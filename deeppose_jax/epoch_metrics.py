@@ -80,5 +80,10 @@ def part_scores(
         if scales is not None:
             scales = scales * poses.to_image[:, 0, 0, None]
         sure = expected_similarities(scales, own.boxes, sigmas).mean(1)
-        result["oks"] = oks_scores(found.joints, sure, own.images, people, sigmas)
+        oks = oks_scores(
+            found.joints, sure, own.images, people, sigmas, resamples=resamples, seed=seed
+        )
+        if resamples:
+            result["intervals"]["oks"] = oks.pop("intervals")
+        result["oks"] = oks
     return result

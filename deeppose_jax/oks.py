@@ -5,17 +5,21 @@ pose and an annotated person is the mean of exp(-d_i^2 / (2 area (2 sigma_i)^2))
 being joint i's error and sigma_i how far annotators differ about it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from deeppose_jax.joint_names import side_and_part
 from deeppose_jax.skeleton import Skeleton
+from engine_jax.statistics import bootstrap_weights, number, percentile_interval
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # of OKS, over which AP and AR are means
 _RECALLS = np.linspace(0, 1, 101)
+_SUMMARY = ("ap", "ap50", "ap75", "ar", "ar50", "ar75")
 _MOST_POSES = 20  # of an image, by score
 _AREAS = {"": (0.0, 1e10), "_medium": (32.0**2, 96.0**2), "_large": (96.0**2, 1e10)}
 # COCO's sigmas by the part of the body. It has none for neck and head top: CrowdPose takes a shoulder's for both, and
@@ -97,7 +101,10 @@ def oks_scores(
     images: Int[np.ndarray, " m"],
     people: People,
     sigmas: Float[np.ndarray, " k"],
-) -> dict[str, float | None]:
+    *,
+    resamples: int = 0,
+    seed: int = 0,
+) -> dict[str, Any]:
     """Average precision and recall of poses, in percent.
 
     Args:
@@ -106,11 +113,13 @@ def oks_scores(
         images: the number of the image that each is in.
         people: all annotated people in all images.
         sigmas: see `joint_sigmas`.
+        resamples: number of bootstrap resamples of the images, for 95 % intervals; 0 leaves them out.
+        seed: of the resamples.
 
     Returns:
         "ap" and "ar", the means over THRESHOLDS; "ap50", "ap75", "ar50" and "ar75" at single ones; "ap_medium",
         "ap_large", "ar_medium" and "ar_large" of people of 32^2 to 96^2 square pixels and of larger ones. None where
-        there are no such people.
+        there are no such people. "intervals": [low, high] of the first six, if there are resamples.
 
     Raises:
         ValueError: the arrays' shapes don't fit each other.
@@ -123,29 +132,91 @@ def oks_scores(
     groups = _by_image(scores, images, people)
     similar = [similarities(joints[mine], people.rows(theirs), sigmas) for mine, theirs in groups]
     pose_areas = np.ptp(joints, axis=1).prod(-1)
-    result: dict[str, float | None] = {}
+    result: dict[str, Any] = {}
     for name, (smallest, largest) in _AREAS.items():
         ignored = people.ignored | (people.areas < smallest) | (people.areas > largest)
         outside = (pose_areas < smallest) | (pose_areas > largest)
-        found, left_out = [], []
-        for (mine, theirs), oks in zip(groups, similar, strict=True):
-            matched, to_ignored = _match(oks, ignored[theirs], people.crowd[theirs])
-            found.append(matched & ~to_ignored)
-            left_out.append(to_ignored | (~matched & outside[mine]))
-        ranked = np.concatenate([scores[mine] for mine, _ in groups] or [scores[:0]])
-        empty = np.zeros((len(THRESHOLDS), 0), bool)
-        precision, recall = _precision_and_recall(
-            np.concatenate([empty, *found], 1),
-            np.concatenate([empty, *left_out], 1),
-            ranked,
-            int((~ignored).sum()),
-        )
-        for short, values in (("ap", precision), ("ar", recall)):
-            result[f"{short}{name}"] = _percent(values)
-            if not name:
-                result[f"{short}50"] = _percent(values, 0)
-                result[f"{short}75"] = _percent(values, 5)
+        outcome = _Outcome.of(groups, similar, scores, ignored, people.crowd, outside)
+        summary = outcome.summary(np.ones(len(groups)))
+        chosen = summary if not name else {key: summary[key] for key in ("ap", "ar")}
+        result |= {f"{key}{name}": number(value) for key, value in chosen.items()}
+        if not name and resamples:
+            draws = bootstrap_weights(len(groups), resamples, seed)
+            found = [outcome.summary(draw) for draw in draws]
+            result["intervals"] = {
+                key: percentile_interval(np.array([one[key] for one in found])) for key in summary
+            }
     return result
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of the poses at each of t thresholds, in the order of their scores.
+
+    Attributes:
+        found: which match a person who counts.
+        wrong: which match nobody, nor anybody who doesn't count.
+        image: the index of each pose's image.
+        people: how many people count in each image.
+    """
+
+    found: Bool[np.ndarray, "t m"]
+    wrong: Bool[np.ndarray, "t m"]
+    image: Int[np.ndarray, " m"]
+    people: Int[np.ndarray, " images"]
+
+    @classmethod
+    def of(
+        cls,
+        groups: Sequence[tuple[np.ndarray, np.ndarray]],
+        similar: Sequence[np.ndarray],
+        scores: np.ndarray,
+        ignored: np.ndarray,
+        crowd: np.ndarray,
+        outside: np.ndarray,
+    ) -> "_Outcome":
+        """Matches the poses and people of each image, see `_by_image`; poses that are `outside` of the sizes in
+        question aren't wrong where they match nobody.
+        """
+        empty = np.zeros((len(THRESHOLDS), 0), bool)
+        found, wrong, counts = [empty], [empty], []
+        for (mine, theirs), oks in zip(groups, similar, strict=True):
+            matched, to_ignored = _match(oks, ignored[theirs], crowd[theirs])
+            found.append(matched & ~to_ignored)
+            wrong.append(~matched & ~outside[mine])
+            counts.append((~ignored[theirs]).sum())
+        image = np.repeat(np.arange(len(groups)), [len(mine) for mine, _ in groups])
+        ranked = np.concatenate([scores[:0], *(scores[mine] for mine, _ in groups)])
+        order = np.argsort(-ranked, kind="stable")
+        return cls(
+            np.concatenate(found, 1)[:, order],
+            np.concatenate(wrong, 1)[:, order],
+            image[order],
+            np.array(counts, int),
+        )
+
+    def summary(self, weights: Float[np.ndarray, " images"]) -> dict[str, float]:
+        """The scores, where each image counts as often as its weight says; NaN without people."""
+        people = float(weights @ self.people)
+        if not people:
+            return dict.fromkeys(_SUMMARY, math.nan)
+        often = weights[self.image]
+        hits, misses = (self.found * often).cumsum(1), (self.wrong * often).cumsum(1)
+        recall = hits / people
+        precision = hits / (hits + misses + np.spacing(1))
+        highest = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]  # at this recall or more
+        means = [
+            np.append(row, 0.0)[np.searchsorted(reached, _RECALLS)].mean()
+            for row, reached in zip(highest, recall, strict=True)
+        ]
+        last = recall[:, -1] if recall.shape[1] else np.zeros(len(THRESHOLDS))
+        at = {"": slice(None), "50": 0, "75": 5}
+        values = {"ap": np.array(means), "ar": last}
+        return {
+            f"{name}{short}": 100 * float(np.mean(array[chosen]))
+            for name, array in values.items()
+            for short, chosen in at.items()
+        }
 
 
 def expected_similarities(
@@ -206,31 +277,3 @@ def _match(
         to_ignored[:, pose] = hit & ignored[best]
         free[rows[hit], best[hit]] = crowd[best[hit]]
     return matched, to_ignored
-
-
-def _precision_and_recall(
-    found: Bool[np.ndarray, "t m"],
-    left_out: Bool[np.ndarray, "t m"],
-    scores: Float[np.ndarray, " m"],
-    people: int,
-) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"]]:
-    """At each threshold the mean precision over _RECALLS, and the recall of all poses; NaN without people."""
-    nothing = np.full(len(found), np.nan)
-    if not people:
-        return nothing, nothing
-    order = np.argsort(-scores, kind="stable")
-    found, wrong = found[:, order], ~(found | left_out)[:, order]
-    hits, misses = found.cumsum(1), wrong.cumsum(1)
-    recall = hits / people
-    precision = hits / (hits + misses + np.spacing(1))
-    highest = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]  # at this recall or more
-    means = [
-        np.append(row, 0.0)[np.searchsorted(reached, _RECALLS)].mean()
-        for row, reached in zip(highest, recall, strict=True)
-    ]
-    return np.array(means), recall[:, -1] if recall.shape[1] else np.zeros(len(found))
-
-
-def _percent(values: Sequence[float] | np.ndarray, at: int | None = None) -> float | None:
-    value = float(np.mean(values) if at is None else values[at])
-    return None if np.isnan(value) else 100 * value

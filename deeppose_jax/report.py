@@ -18,6 +18,7 @@ from deeppose_jax.data.parts import Part, Parts
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.epoch_metrics import part_scores
 from deeppose_jax.mean_pose import mean_pose_predictions
+from deeppose_jax.oks import joint_sigmas
 from deeppose_jax.predictor import Predictions, to_image_pixels
 from deeppose_jax.refiner_boxes import to_frame
 from deeppose_jax.skeleton import Skeleton
@@ -67,6 +68,7 @@ def write_report(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) ->
         "split": settings.data.split,
         "splits": parts.sizes(),
         "joints": list(skeleton.joints),
+        "oks_sigmas": None if parts.test.people is None else joint_sigmas(skeleton).tolist(),
         "stages": entries,
         "mean_pose": score(floor, replace(test, labelled=test.labelled & known)),
         "seconds": round(sum(stage.fitted.seconds for stage in stages), 1),

@@ -33,7 +33,7 @@ def make_skeleton(
 
     Args:
         joints: the names of the joints.
-        limbs: the pairs of joints, by index, that drawings connect.
+        limbs: the pairs of joints, by index, that drawings connect; by default the arms, legs and head by their names.
         pairs: the left and right joints, by name; by default they are found by the names.
         sigmas: see `Skeleton`.
 
@@ -54,6 +54,7 @@ def make_skeleton(
         part_groups["four_limbs" if limb_parts == _FOUR else "limbs"] = limb_parts
     torso = (at.get(("left", "shoulder")), at.get(("right", "hip")))
     head = (at.get(("centre", "neck")), at.get(("centre", "head_top")))
+    limbs = limbs or [(s.start[0], s.stop[0]) for s in sticks if s.part != "torso"]
     count = "ten" if len(sticks) == 10 else "all"
     for limb in limbs:
         if not all(0 <= joint < len(joints) for joint in limb):

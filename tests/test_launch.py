@@ -33,7 +33,7 @@ def error_of(*arguments, preset="augmented", config="configs/pose.py"):
     [
         (
             ["--config.data.folder=x"],
-            "--config.data.folder: no such field; config.data has canvas, dataset, dir",
+            "--config.data.folder: no such field; config.data has canvas, coco, dataset",
         ),
         (
             ["--config.seed.more=1"],

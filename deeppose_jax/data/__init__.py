@@ -4,6 +4,7 @@
     parts = splits(len(records))
     train, names = prepare([records[i] for i in parts["train"]], canvas=256)
 
+`open_coco` reads people of any joints in COCO's format; `deeppose_jax.train.train` takes `Parts` of one's own.
 `deeppose_jax.data.tfds_builders` does the same through tensorflow-datasets.
 """
 

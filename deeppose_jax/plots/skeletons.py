@@ -63,8 +63,8 @@ def draw_skeleton(
         ax: axes in pixel coordinates, as imshow leaves them.
         joints: [k, 2] pixels.
         labelled: [k] bool.
-        colour: of all limbs. By default limbs have the colours of their side and part, and joints
-            are marked with dots.
+        colour: of all limbs, and of a ring around joints that no limb has. By default limbs have
+            the colours of their side and part, and joints are marked with dots.
         width: of a limb, in points; the outline adds 0.6 on each side.
 
     Raises:
@@ -84,6 +84,12 @@ def draw_skeleton(
             look = {"color": colour or limb_colour, "linestyle": style, "linewidth": width}
             look |= {"path_effects": casing, "solid_capstyle": "round"}
             ax.add_line(Line2D(ends[:, 0], ends[:, 1], **look))
+    linked = {joint for start, stop, _ in skeleton.limbs for joint in (start, stop)}
+    alone = [joint for joint in np.flatnonzero(drawn) if joint not in linked]
+    if colour is not None and alone:
+        look = {"color": colour, "marker": "o", "markersize": 3 * width + 2, "linestyle": ""}
+        look |= {"markerfacecolor": "none", "markeredgewidth": width}
+        ax.add_line(Line2D(joints[alone, 0], joints[alone, 1], **look))
     if colour is None:
         look = {"color": "white", "markeredgecolor": CASING, "markeredgewidth": 0.6}
         # Above the limbs of poses drawn later, so that a small pose is visible under the true one.

@@ -2,12 +2,14 @@
 
 import contextlib
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from deeppose_jax import COCO, LSP, MPII
 from deeppose_jax.oks import People, expected_similarities, joint_sigmas, oks_scores, similarities
+from engine_jax.statistics import bootstrap_weights
 
 KEYS = ("ap", "ap50", "ap75", "ap_medium", "ap_large")
 KEYS = (*KEYS, *(key.replace("ap", "ar") for key in KEYS))
@@ -193,3 +195,31 @@ def test_a_joint_that_is_surer_of_itself_scores_higher():
     (larger,) = expected_similarities(2 * scales[1:2], 2 * boxes[:1], SIGMAS)
     np.testing.assert_allclose(larger, less)
     assert expected_similarities(None, boxes, SIGMAS).tolist() == [[1] * 17] * 3
+
+
+def test_intervals_are_those_of_images_drawn_with_replacement():
+    poses, scores, images, people = random_set(0)
+    scores = scores + 1e-3 * np.random.default_rng(1).random(len(scores))  # no two are equal
+    found = oks_scores(poses, scores, images, people, SIGMAS, resamples=20, seed=3)
+    assert found.pop("intervals").keys() == {"ap", "ap50", "ap75", "ar", "ar50", "ar75"}
+    assert found == oks_scores(poses, scores, images, people, SIGMAS)
+    # One resample, once by weights and once by images that are copied.
+    (ap, _) = oks_scores(poses, scores, images, people, SIGMAS, resamples=1, seed=3)["intervals"][
+        "ap"
+    ]
+    numbers = np.unique(people.images)
+    (draw,) = bootstrap_weights(len(numbers), 1, 3).astype(int)
+    assert draw.max() > 1
+    mine, theirs, new = [], [], []
+    for number, often in zip(numbers, draw, strict=True):
+        for copy in range(often):
+            mine.append(np.flatnonzero(images == number))
+            theirs.append(np.flatnonzero(people.images == number))
+            new.append(100 * number + copy)
+    chosen = people.rows(np.concatenate(theirs))
+    copied = replace(chosen, images=np.repeat(new, [len(rows) for rows in theirs]))
+    rows = np.concatenate(mine)
+    expected = oks_scores(
+        poses[rows], scores[rows], np.repeat(new, [len(rows) for rows in mine]), copied, SIGMAS
+    )
+    assert ap == pytest.approx(expected["ap"], abs=1e-9)

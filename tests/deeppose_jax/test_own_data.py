@@ -64,6 +64,8 @@ def test_a_set_trains_resumes_evaluates_and_predicts(skeleton, tmp_path):
         else:
             assert stage["pdj"]["0.5"]["total"] is not None
         assert stage["pcp_strict"][skeleton.limb_parts] is not None
+        low, high = stage["intervals"]["oks"]["ap"]
+        assert 0 <= low <= stage["oks"]["ap"] <= high <= 100
         assert 0 < stage["oks"]["ap"] < 100
     rows = read_metrics(workdir / "metrics.jsonl", "stage_2")
     assert {"validation/oks_ap", "test/pcp_loose"} <= rows[-1].keys()

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from deeppose_jax.plots import skeletons
 from deeppose_jax.skeleton import LSP
+from deeppose_jax.skeletons import make_skeleton
 from tests.deeppose_jax.poses import limbs, some_poses
 
 RIGHT_KNEE = 1
@@ -82,3 +83,14 @@ def test_skeleton_of_one_colour_has_no_dots():
 def test_skeleton_of_another_size_is_an_error():
     with pytest.raises(ValueError, match=r"joints \(16, 2\).*takes \(14, 2\)"):
         skeletons.draw_skeleton(empty_axes(), np.zeros((16, 2)), np.ones(16, bool), LSP)
+
+
+def test_joints_without_limbs_have_a_ring():
+    ax, joints = empty_axes(), some_poses(1)[0, :3]
+    points = make_skeleton(("a", "b", "c"), [(0, 1)])
+    known = np.array([True, True, True])
+    skeletons.draw_skeleton(ax, joints, known, points, colour="white", style="--")
+    limb, ring = ax.lines
+    np.testing.assert_array_equal(limb.get_xydata(), joints[:2])
+    np.testing.assert_array_equal(ring.get_xydata(), joints[2:])
+    assert ring.get_markerfacecolor() == "none"

@@ -68,6 +68,15 @@ def test_well_known_skeletons(skeleton, count, pairs, parts, torso, head):
 _CENTRAL = ("nose", "pelvis", "thorax", "upper")
 
 
+def test_arms_legs_and_head_are_drawn_where_no_limbs_are_given():
+    made = make_skeleton(LSP.joints)
+    assert len(made.limbs) == 9
+    assert {frozenset(limb[:2]) for limb in made.limbs} < {
+        frozenset(limb[:2]) for limb in LSP.limbs
+    }
+    assert make_skeleton(("port", "bow")).limbs == ()
+
+
 def test_a_skeleton_of_anything_has_neither_torso_nor_sticks():
     hand = make_skeleton(("thumb", "index", "l_edge", "r_edge"), [(0, 1), (1, 2)])
     assert (hand.torso, hand.head, hand.sticks, hand.limb_parts) == (None, None, (), None)
