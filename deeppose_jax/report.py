@@ -134,7 +134,7 @@ def _write_pdj(
 ) -> None:
     """PDJ over thresholds, beside published methods where they were tested on the same images."""
     data, test, skeleton = run.settings.data, run.parts.test.poses, run.parts.skeleton
-    if skeleton.torso is None or not test.labelled[:, list(skeleton.torso)].all(1).any():
+    if skeleton.torso is None:
         return  # There is no length to measure in.
     true = to_image_pixels(test.joints, test)
 
@@ -150,6 +150,8 @@ def _write_pdj(
     curves = {
         f"stage {stage.config.number}": curve(stage.predictions["test"].joints) for stage in stages
     }
+    if not (reference or test.labelled[:, list(skeleton.torso)].all(1).any()):
+        return
     with drawing(run.folder.plots / "pdj.png") as path:
         save(plots.pdj_over_thresholds(curves, reference, curve(floor)), path)
 

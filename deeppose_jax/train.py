@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from deeppose_jax.config import GIVEN, SCHEMA, PoseConfig
+from deeppose_jax.data.labels import checked_labels
 from deeppose_jax.data.load import load_parts
 from deeppose_jax.data.parts import Parts, check_parts
 from deeppose_jax.mesh import make_mesh

@@ -10,8 +10,8 @@ from deeppose_jax.data.parts import Part, Parts
 from deeppose_jax.skeleton import Skeleton
 from engine_jax.errors import UserError, listed
 
-# Of the names that a line lists: all of a skeleton's joints.
-_JOINTS = 14
+# Of the names that a line lists: all of most skeletons' joints.
+_JOINTS = 17
 
 
 def usable_images(labelled: Bool[np.ndarray, "n k"]) -> int:

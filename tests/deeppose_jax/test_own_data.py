@@ -162,6 +162,14 @@ def test_a_program_trains_on_its_own_arrays(tmp_path):
     model = load(tmp_path / "run")
     assert to_json(model.skeleton) == to_json(CROSS)
     assert model.predict([np.zeros((30, 40, 3), np.uint8)])[0].joints.shape == (4, 2)
+    bare = replace(parts.validation.poses, labelled=np.zeros((8, 4), bool))
+    with pytest.raises(UserError, match="the validation part: 0 of 8 images have a labelled joint"):
+        train(
+            replace(parts, validation=replace(parts.validation, poses=bare)),
+            CROSS,
+            config,
+            tmp_path / "bare",
+        )
     with pytest.raises(UserError, match="'given' is data that a program gives"):
         train_and_evaluate(
             {**config, "data": {**config["data"], "dataset": "given"}}, tmp_path / "b"
@@ -173,7 +181,6 @@ def test_a_program_trains_on_its_own_arrays(tmp_path):
     [
         ({"joints": np.zeros((8, 3, 2), np.float32)}, r"joints: float32 \[8, 3, 2\]; .*8, 4, 2"),
         ({"canvases": np.zeros((8, 32, 32, 3), np.uint8)}, r"canvases: uint8 \[8, 32"),
-        ({"labelled": np.zeros((8, 4), bool)}, "none of its 8 images has a labelled joint"),
         ({"labelled": np.ones((8, 4), np.float32)}, "accepted: bool"),
         ({"joints": np.full((8, 4, 2), np.nan, np.float32)}, "joints: not finite"),
         ({"boxes": np.zeros((8, 4), np.float32)}, "an empty box"),

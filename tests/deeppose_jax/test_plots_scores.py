@@ -187,11 +187,3 @@ def test_epochs_show_what_was_measured():
         "OKS AP",
         ["test", "mean pose", "chosen, epoch 2"],
     )
-
-
-def test_a_curve_of_nothing_is_left_out():
-    thresholds = np.linspace(0, 0.5, 3)
-    figure = plots.pdj_over_thresholds(
-        {"stage 1": (thresholds, [np.nan] * 3), "stage 2": (thresholds, [0, 1, 2])}
-    )
-    assert [line.get_label() for line in figure.axes[0].lines] == ["stage 2"]
