@@ -38,6 +38,7 @@ class DataConfig:
         test: nuts of each kind to test on: good ones, and of each defect.
         skip_unreadable: report and leave out images that can't be read, instead of stopping.
         placement: the images stay on the "device" for the whole run, or a "stream" of batches comes from the host.
+        good: a folder of good images that are held out instead of some of the training images; "" is none.
     """
 
     dataset: Literal["synthetic", "mvtec"]
@@ -48,6 +49,7 @@ class DataConfig:
     test: Size
     skip_unreadable: bool
     placement: Literal["device", "stream"]
+    good: Location = ""
 
     @property
     def name(self) -> str:
@@ -110,6 +112,8 @@ class AnomalyConfig:
         embedding: the pretrained network of "padim" and "patchcore".
         padim: what is kept of its features.
         patchcore: likewise.
+        start: a run whose detector is taken as it is, instead of training one: with other scoring, thresholds or good
+            images; "" is none.
     """
 
     task: Literal["anomaly"]
@@ -131,6 +135,7 @@ class AnomalyConfig:
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     padim: PadimConfig = field(default_factory=PadimConfig)
     patchcore: PatchcoreConfig = field(default_factory=PatchcoreConfig)
+    start: str = ""
 
     @property
     def by_features(self) -> bool:
@@ -160,6 +165,11 @@ class AnomalyConfig:
             )
         if self.by_features:
             self.embedding.check("config.embedding")
+        if self.thresholds.calibration == "cross_fit" and self.data.good:
+            raise UserError(
+                f"config.data.good: {self.data.good} with config.thresholds.calibration='cross_fit', which takes "
+                "thresholds from the training images; accepted: '', or calibration='held_out'"
+            )
         if self.thresholds.calibration == "cross_fit":
             for name, number, least in (
                 ("members", self.members, 2),

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 from flax import nnx
 
-from anomaly_jax import thresholds
 from anomaly_jax.config import AnomalyConfig
 from anomaly_jax.data.load import Parts
 from anomaly_jax.embedding import Embedding
@@ -20,8 +19,7 @@ from anomaly_jax.feature_detector import (
 )
 from anomaly_jax.folds import assign_folds
 from anomaly_jax.predictor import Detections
-from anomaly_jax.scoring import OwnSizeMaps
-from anomaly_jax.training import NAME, TrainedDetector
+from anomaly_jax.training import NAME, TrainedDetector, calibrated
 from engine_jax import checkpoint, sharding
 from engine_jax.batches import map_batches
 from engine_jax.experiment import Run
@@ -70,13 +68,9 @@ def fit_detector(run: Run[AnomalyConfig, Parts]) -> TrainedDetector:
         validation = jax.tree.map(lambda *x: np.stack(x), *found)
     else:
         validation = step(_split(detector), held_out.images)
-    rates = settings.thresholds
-    good_only, promise = thresholds.from_good(
-        OwnSizeMaps(validation.maps, held_out.sizes), validation.scores, rates.pixel, rates.image
-    )
     test = step((_split(detector)[0], fitted.best), parts.test.images.images)
     fitted = replace(fitted, seconds=time.monotonic() - start)
-    return TrainedDetector(fitted, good_only, promise, validation, test)
+    return calibrated(run, fitted, validation, test)
 
 
 def stored_detector(folder: RunFolder, settings: AnomalyConfig) -> tuple[nnx.GraphDef, Variables]:

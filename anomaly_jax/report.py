@@ -69,7 +69,7 @@ def write_report(run: Run[AnomalyConfig, Parts], trained: TrainedDetector) -> di
         write_results(folder, results)
         write_scores(folder.path / "scores.csv", parts.test, maps, found.scores, trained.good_only)
         if run.pictures:
-            if not settings.by_features:
+            if not settings.by_features and not settings.start:
                 defects = [*grouped.defects_with_masks]
                 _write_history(folder, settings, defects, fitted.best_epoch)
             _write_rankings(folder, grouped)

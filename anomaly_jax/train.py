@@ -8,7 +8,7 @@ from anomaly_jax.config import SCHEMA
 from anomaly_jax.data.load import load_parts
 from anomaly_jax.feature_training import check_embedding, fit_detector
 from anomaly_jax.report import write_report
-from anomaly_jax.training import train_detector
+from anomaly_jax.training import check_start, train_detector
 from engine_jax.experiment import open_experiment
 from engine_jax.plan import make_plan
 from engine_jax.sharding import device_mesh
@@ -35,6 +35,7 @@ def train_and_evaluate(
     if experiment.results is not None:
         return experiment.results
     settings = experiment.settings
+    check_start(settings)
     mesh = device_mesh(settings.train.batch_size)
     cross_fit = settings.thresholds.calibration == "cross_fit"
     parts = load_parts(settings.data, settings.model.input_size, settings.seed, cross_fit)

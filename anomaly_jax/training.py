@@ -1,13 +1,13 @@
 """Trains a run's detectors on good images, chooses thresholds by others, and applies them to the test images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from anomaly_jax import curves, metrics, thresholds
-from anomaly_jax.config import AnomalyConfig
+from anomaly_jax.config import SCHEMA, AnomalyConfig
 from anomaly_jax.data.image_set import ImageSet
 from anomaly_jax.data.load import Parts
 from anomaly_jax.detector import Detector
@@ -17,16 +17,37 @@ from anomaly_jax.scoring import OwnSizeMaps
 from anomaly_jax.thresholds import Promise, Thresholds
 from anomaly_jax.train_step import train_step
 from engine_jax import sharding
+from engine_jax.config import differences
+from engine_jax.errors import UserError
 from engine_jax.experiment import Run
 from engine_jax.feed import make_train_call
-from engine_jax.loop import Fit, TrainCall, fit
+from engine_jax.loop import Fit, TrainCall, adopt, best_variables, fit
 from engine_jax.optimizer import make_optimizer, update_plateau
 from engine_jax.phases import Phase
 from engine_jax.plan import Plan
 from engine_jax.randomness import entropy_for, key_for
-from engine_jax.state import TrainState, Variables, create_state, graph_defs
+from engine_jax.run_folder import RunFolder
+from engine_jax.state import (
+    TrainState,
+    Variables,
+    abstract_variables,
+    create_state,
+    graph_defs,
+)
 
 NAME = "detector"  # of what is trained, in checkpoints/ and metrics.jsonl
+
+# The fields of a configuration that say which images a detector was trained on, and which networks it has.
+_OF_TRAINING = (
+    "seed",
+    "members",
+    "method",
+    "model",
+    "segmenter",
+    "embedding",
+    "padim",
+    "patchcore",
+)
 
 
 @dataclass(frozen=True)
@@ -98,21 +119,73 @@ def train_detector(run: Run[AnomalyConfig, Parts], plan: Plan) -> TrainedDetecto
         found = predictor.detect(variables, test.images)
         return {**loss, **epoch_metrics(found, test, settings.thresholds.grid)}
 
-    fitted = fit(
-        [Phase(NAME, plan)],
-        begin,
-        evaluate,
-        run.folder,
-        after_evaluation=partial(update_plateau, settings.optimizer),
-    )
+    if settings.start:
+        like = abstract_variables(build, everywhere, settings.members)
+        fitted = adopt(run.folder, NAME, like, lambda: started_variables(settings))
+    else:
+        fitted = fit(
+            [Phase(NAME, plan)],
+            begin,
+            evaluate,
+            run.folder,
+            after_evaluation=partial(update_plateau, settings.optimizer),
+        )
     validation = predictor.detect(fitted.best, good.images, folds)
-    rates = settings.thresholds
+    return calibrated(run, fitted, validation, predictor.detect(fitted.best, test.images))
+
+
+def started_variables(settings: AnomalyConfig) -> Variables:
+    """The trained variables of the run `config.start`.
+
+    Raises:
+        UserError: when it holds none, or those of other networks.
+    """
+    build = partial(Detector, settings.detector)
+    return best_variables(RunFolder(settings.start), NAME, build, stack=settings.members)
+
+
+def check_start(settings: AnomalyConfig) -> None:
+    """Checks that a run can take the detector of the run `config.start`, which is of the same images and networks.
+
+    Otherwise its thresholds might come from images that it was trained on.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    if not settings.start:
+        return
+    source = RunFolder(settings.start).read_settings(SCHEMA)
+    data = replace(source.data, good="", skip_unreadable=settings.data.skip_unreadable)
+    calibration = source.thresholds.calibration
+    if settings.data.good:
+        calibration = settings.thresholds.calibration
+    like = replace(
+        settings,
+        **{name: getattr(source, name) for name in _OF_TRAINING},
+        data=data,
+        thresholds=replace(settings.thresholds, calibration=calibration),
+    )
+    given = replace(settings, data=replace(settings.data, good=""))
+    if changed := differences(like, given):
+        raise UserError(f"{settings.start}: holds a run of another config ({'; '.join(changed)})")
+
+
+def calibrated(
+    run: Run[AnomalyConfig, Parts], fitted: Fit, validation: Detections, test: Detections
+) -> TrainedDetector:
+    """The detector with its thresholds from good images.
+
+    Args:
+        run: what it was trained with.
+        fitted: result of training.
+        validation: of the validation part's images.
+        test: of the test part's.
+    """
+    good, rates = run.parts.validation.images, run.settings.thresholds
     good_only, promise = thresholds.from_good(
         OwnSizeMaps(validation.maps, good.sizes), validation.scores, rates.pixel, rates.image
     )
-    return TrainedDetector(
-        fitted, good_only, promise, validation, predictor.detect(fitted.best, test.images)
-    )
+    return TrainedDetector(fitted, good_only, promise, validation, test)
 
 
 def epoch_metrics(found: Detections, test: ImageSet, grid: Sequence[float]) -> dict[str, float]:

@@ -56,6 +56,7 @@ def base() -> ConfigDict:
             "task": "anomaly",
             "preset": "",
             "seed": 0,
+            "start": "",
             "members": 1,
             "method": "reconstruction",
             "data": {
@@ -66,6 +67,7 @@ def base() -> ConfigDict:
                 "train": 400,
                 "test": 40,
                 "skip_unreadable": False,
+                "good": "",
                 "placement": "device",
             },
             "augment": {

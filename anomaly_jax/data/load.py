@@ -9,7 +9,7 @@ from anomaly_jax import synthetic
 from anomaly_jax.config import DataConfig
 from anomaly_jax.data.image_set import GOOD, ImageSet
 from anomaly_jax.data.masks import Masks, PackedMask
-from anomaly_jax.data.mvtec import Record, open_mvtec
+from anomaly_jax.data.mvtec import Record, open_good, open_mvtec
 from anomaly_jax.data.prepare import prepare
 from anomaly_jax.data.splits import splits
 from engine_jax import parts as of_data
@@ -53,16 +53,18 @@ def load_parts(config: DataConfig, size: int, seed: int, cross_fit: bool = False
         parts = _nuts(config, size, seed)
     else:
         chosen = splits(_records(config), config.validation, seed=seed)
-        parts = Parts(
-            **{
-                name: Part(*prepare(records, size, skip_unreadable=config.skip_unreadable))
-                for name, records in chosen.items()
-            }
-        )
+        parts = Parts(**{name: _read(records, config, size) for name, records in chosen.items()})
+    if config.good:
+        everything = _joined([parts.train, parts.validation])
+        return Parts(everything, _read(open_good(config.good), config, size), parts.test)
     if cross_fit:
         good = _joined([parts.train, parts.validation])
         return Parts(good, good, parts.test)
     return parts
+
+
+def _read(records: Sequence[Record], config: DataConfig, size: int) -> Part:
+    return Part(*prepare(records, size, skip_unreadable=config.skip_unreadable))
 
 
 def _records(config: DataConfig) -> Sequence[Record]:

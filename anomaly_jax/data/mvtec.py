@@ -23,7 +23,14 @@ from anomaly_jax.data.image_set import GOOD
 from engine_jax.errors import UserError, listed, reason
 from engine_jax.file_tree import names_below, open_zip, warn_of_unused
 from engine_jax.files import check_regular, read_file, user_path
-from engine_jax.image_files import READ_ERRORS, SUFFIXES, is_hidden, is_image, natural_order
+from engine_jax.image_files import (
+    READ_ERRORS,
+    SUFFIXES,
+    image_paths,
+    is_hidden,
+    is_image,
+    natural_order,
+)
 
 Read = Callable[[], bytes]
 Files = dict[str, Read]  # by file name, or by path below the root
@@ -133,6 +140,18 @@ def open_mvtec(path: str | Path) -> list[Record]:
         f"{path}/{root}" if root else path, names, masks | {record.name for record in records}
     )
     return records
+
+
+def open_good(path: str | Path) -> list[Record]:
+    """Opens a folder of good images; images are read later.
+
+    Raises:
+        UserError: there is no such folder, or no image in it.
+    """
+    return [
+        Record(str(file), "train", GOOD, partial(read_file, file))
+        for file in image_paths([str(path)])
+    ]
 
 
 def _masks(path: Path, defect: str, images: Files, masks: Files) -> Files:
