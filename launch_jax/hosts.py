@@ -8,6 +8,7 @@ import jax
 
 from engine_jax.errors import UserError
 from engine_jax.interruption import end_without_teardown
+from launch_jax.rendezvous import check_address, meet
 
 # Seconds after which a process that says nothing any more counts as gone.
 _SILENCE = 60
@@ -20,8 +21,12 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
     """Makes this process one of several; what is None the cluster tells.
 
     Raises:
-        UserError: the others can't be joined; with JAX's reason.
+        UserError: the others can't be joined; with JAX's reason where the cluster tells.
     """
+    if coordinator is not None:
+        check_address(coordinator)
+        if processes is not None and process is not None:
+            meet(coordinator, processes, process)
     try:
         jax.distributed.initialize(
             coordinator, processes, process, heartbeat_timeout_seconds=_SILENCE
