@@ -30,9 +30,10 @@ def main() -> int:
     names = parser.parse_args().names or list(CASES)
     if unknown := [name for name in names if name not in CASES]:
         parser.error(f"{unknown[0]!r}; accepted: {', '.join(CASES)}")
+    sys.stdout.reconfigure(line_buffering=True)  # Into a file or a pipe too.  # pyright: ignore[reportAttributeAccessIssue]
     failures = []
     for name in names:
-        print(f"{name}: {CASES[name]}", flush=True)
+        print(f"{name}: {CASES[name]}")
         failures += importlib.import_module(f"tests.soak.{name}").run()
     for failure in failures:
         print(f"failed: {failure}")
