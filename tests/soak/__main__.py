@@ -15,7 +15,8 @@ CASES = {
     "full_disk": "a run's disk is full at many moments, and has room again; 8 minutes",
     "fuzz": "100,000 mutated files are read: joints, masks, images, weights, configurations; 5 minutes",
     "long_run": "20,000 steps: memory, open files and rate; 4 minutes",
-    "processes": "one of two processes that train together is killed, and both are started again; some minutes",
+    "processes": "one of two processes that train together is killed, and both are started again; 19 minutes beside "
+    "other programs",
     "devices": "every preset starts on 1, 2, 3, 4 and 8 devices; 90 minutes",
 }
 
@@ -30,9 +31,10 @@ def main() -> int:
     names = parser.parse_args().names or list(CASES)
     if unknown := [name for name in names if name not in CASES]:
         parser.error(f"{unknown[0]!r}; accepted: {', '.join(CASES)}")
+    sys.stdout.reconfigure(line_buffering=True)  # Into a file or a pipe too.  # pyright: ignore[reportAttributeAccessIssue]
     failures = []
     for name in names:
-        print(f"{name}: {CASES[name]}", flush=True)
+        print(f"{name}: {CASES[name]}")
         failures += importlib.import_module(f"tests.soak.{name}").run()
     for failure in failures:
         print(f"failed: {failure}")
