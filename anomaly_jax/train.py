@@ -1,11 +1,12 @@
 """Trains and evaluates an anomaly detection run: detectors from good images, thresholds from held-out good ones."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from anomaly_jax.config import SCHEMA
-from anomaly_jax.data.load import load_parts
+from anomaly_jax.data.load import load_parts, rendered_size
 from anomaly_jax.report import write_report
 from anomaly_jax.training import train_detector
 from engine_jax.experiment import open_experiment
@@ -35,7 +36,10 @@ def train_and_evaluate(
         return experiment.results
     settings = experiment.settings
     mesh = device_mesh(settings.train.batch_size)
+    make = partial(make_plan, settings.train, settings.evaluation.every, mesh=mesh)
+    if (size := rendered_size(settings.data)) is not None:
+        make(size)  # What can be known before images are rendered is.
     parts = load_parts(settings.data, settings.model.input_size, settings.seed)
-    plan = make_plan(settings.train, settings.evaluation.every, len(parts.train.images), mesh)
+    plan = make(len(parts.train))
     with experiment.started(settings.data.name, parts, mesh) as run:
         return write_report(run, train_detector(run, plan))

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from deeppose_jax.config import SCHEMA
-from deeppose_jax.data.load import load_parts
+from deeppose_jax.data.load import load_parts, rendered_size
 from deeppose_jax.mesh import make_mesh
 from deeppose_jax.report import write_report
-from deeppose_jax.training import TrainedStage, check_stages, train_stage
+from deeppose_jax.skeleton import LSP
+from deeppose_jax.training import TrainedStage, check_networks, check_plans, train_stage
 from engine_jax.experiment import open_experiment
 
 
@@ -33,9 +34,13 @@ def train_and_evaluate(
     if experiment.results is not None:
         return experiment.results
     settings = experiment.settings
+    # What can be known before images are rendered or read is.
+    mesh = make_mesh(settings, LSP.num_joints)
+    check_networks(settings, LSP)
+    if (size := rendered_size(settings.data)) is not None:
+        check_plans(settings, size, mesh)
     parts = load_parts(settings.data, settings.seed)
-    mesh = make_mesh(settings, parts.skeleton.num_joints)
-    check_stages(settings, parts, mesh)
+    check_plans(settings, len(parts.train), mesh)
     with experiment.started(settings.data.dataset, parts, mesh) as run:
         stages: list[TrainedStage] = []
         for number in range(1, settings.stages + 1):

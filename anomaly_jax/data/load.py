@@ -51,6 +51,16 @@ def load_parts(config: DataConfig, size: int, seed: int) -> Parts:
     )
 
 
+def rendered_size(config: DataConfig) -> int | None:
+    """How many nuts will be rendered to train on; None where images are read."""
+    return config.train - _held_out(config) if config.dataset == "synthetic" else None
+
+
+def _held_out(config: DataConfig) -> int:
+    """Of the rendered good nuts, those for validation: one or more, and never all."""
+    return min(max(1, round(config.validation * config.train)), config.train - 1)
+
+
 def _records(config: DataConfig) -> Sequence[Record]:
     if config.dir:
         return open_mvtec(config.dir)
@@ -62,7 +72,7 @@ def _records(config: DataConfig) -> Sequence[Record]:
 
 def _nuts(config: DataConfig, size: int, seed: int) -> Parts:
     """Renders the parts from one seed; no nut is in two of them."""
-    held_out = max(1, round(config.validation * config.train))
+    held_out = _held_out(config)
     train = config.train - held_out
     kinds = (None, *synthetic.DEFECTS)
     tested = [
