@@ -158,6 +158,12 @@ class AnomalyConfig:
                     f"config.{name}: {window}; accepted: an odd number of pixels, at most the "
                     f"input's {self.model.input_size}"
                 )
+        segmenter = self.detector.segmenter
+        if segmenter is not None and self.model.input_size % segmenter.coarsest_stride:
+            raise UserError(
+                f"config.model.input_size: {self.model.input_size}; accepted: a multiple of "
+                f"{segmenter.coarsest_stride}, the stride of the last of config.segmenter.widths"
+            )
         if reach(self.scoring.sigma) > self.model.input_size:
             raise UserError(
                 f"config.scoring.sigma: {self.scoring.sigma}; accepted: a Gaussian that reaches over at most the "

@@ -1,11 +1,12 @@
 """Trains and evaluates an anomaly detection run: detectors from good images, thresholds from held-out good ones."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from anomaly_jax.config import SCHEMA
-from anomaly_jax.data.load import load_parts
+from anomaly_jax.data.load import load_parts, rendered_size
 from anomaly_jax.feature_training import check_embedding, fit_detector
 from anomaly_jax.report import write_report
 from anomaly_jax.training import check_start, train_detector
@@ -37,12 +38,17 @@ def train_and_evaluate(
     settings = experiment.settings
     check_start(settings)
     mesh = device_mesh(settings.train.batch_size)
+    make = partial(make_plan, settings.train, settings.evaluation.every, mesh=mesh)
+    # What can be known before images are rendered or read is.
+    if settings.by_features:
+        check_embedding(settings)
+    elif (size := rendered_size(settings.data)) is not None:
+        make(size)
     cross_fit = settings.thresholds.calibration == "cross_fit"
     parts = load_parts(settings.data, settings.model.input_size, settings.seed, cross_fit)
     if settings.by_features:
-        check_embedding(settings)
         with experiment.started(settings.data.name, parts, mesh) as run:
             return write_report(run, fit_detector(run))
-    plan = make_plan(settings.train, settings.evaluation.every, len(parts.train.images), mesh)
+    plan = make(len(parts.train))
     with experiment.started(settings.data.name, parts, mesh) as run:
         return write_report(run, train_detector(run, plan))

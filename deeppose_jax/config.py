@@ -74,7 +74,7 @@ class DataConfig:
     test: Size
     canvas: Annotated[int, Range(low=16)]
     extended_box: Literal["image", "joints"]
-    extended_box_scale: Annotated[float, Positive]
+    extended_box_scale: Annotated[float, AtLeastOne]
     skip_unreadable: bool
     placement: Literal["device", "stream"]
     coco: CocoConfig = CocoConfig()

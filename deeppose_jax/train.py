@@ -9,13 +9,19 @@ import jax
 
 from deeppose_jax.config import GIVEN, SCHEMA, PoseConfig
 from deeppose_jax.data.labels import checked_labels
-from deeppose_jax.data.load import load_parts
+from deeppose_jax.data.load import load_parts, rendered_size
 from deeppose_jax.data.parts import Parts, check_parts
 from deeppose_jax.mesh import make_mesh
 from deeppose_jax.report import write_report
-from deeppose_jax.skeleton import Skeleton
+from deeppose_jax.skeleton import LSP, Skeleton
 from deeppose_jax.skeleton_file import check_skeleton, write_skeleton
-from deeppose_jax.training import TrainedStage, check_flips, check_stages, train_stage
+from deeppose_jax.training import (
+    TrainedStage,
+    check_flips,
+    check_networks,
+    check_plans,
+    train_stage,
+)
 from engine_jax.experiment import Experiment, open_experiment
 
 
@@ -40,6 +46,12 @@ def train_and_evaluate(
     if experiment.results is not None:
         return experiment.results
     settings = experiment.settings
+    # What can be known before images are rendered or read is; a COCO file names its own joints.
+    if settings.data.dataset != "coco":
+        mesh = make_mesh(settings, LSP.num_joints)
+        check_networks(settings, LSP)
+        if (size := rendered_size(settings.data)) is not None:
+            check_plans(settings, size, mesh)
     return _run(experiment, load_parts(settings.data, settings.seed))
 
 
@@ -82,7 +94,8 @@ def _run(experiment: Experiment[PoseConfig], parts: Parts) -> dict[str, Any]:
     check_skeleton(experiment.folder.path, skeleton)
     check_flips(settings, skeleton)
     mesh = make_mesh(settings, skeleton.num_joints)
-    check_stages(settings, parts, mesh)
+    check_networks(settings, skeleton)
+    check_plans(settings, len(parts.train), mesh)
     with experiment.started(settings.data.dataset, parts, mesh) as run:
         if jax.process_index() == 0:
             write_skeleton(run.folder.path, skeleton)

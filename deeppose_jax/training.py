@@ -195,20 +195,20 @@ def check_flips(settings: PoseConfig, skeleton: Skeleton) -> None:
             )
 
 
-def check_stages(settings: PoseConfig, parts: Parts, mesh: Mesh) -> None:
-    """Checks every stage before the first one is trained.
+def check_networks(settings: PoseConfig, skeleton: Skeleton) -> None:
+    """Checks every stage's network, before any image is read or rendered.
 
     Raises:
-        UserError: when the training part has fewer images than a batch, a network can't be built, or a stage can't
-            start from the one before it, from its file of weights or from `config.start.source`.
+        UserError: when a network can't be built for crops of its size, or a stage can't start from the one before it,
+            from its file of weights or from `config.start.source`.
     """
-    size, previous = len(parts.train.poses), None
-    started = started_weights(settings, parts.skeleton)
+    previous, started = None, started_weights(settings, skeleton)
     for number in range(1, settings.stages + 1):
         stage = settings.stage(number)
-        plan = make_plan(stage.train, settings.evaluation.every, size, mesh, stage.field)
-        stage.transfer.phases(stage.name, plan)
-        model = abstract_model(partial(stage_network, stage, parts.skeleton.num_joints))
+        try:
+            model = abstract_model(partial(stage_network, stage, skeleton.num_joints))
+        except UserError as error:
+            raise UserError(f"{stage.field}.model: {error}") from error
         check_blocks(model, stage.transfer)
         names = variables_by_name(model)
         if number <= len(started):
@@ -226,3 +226,15 @@ def check_stages(settings: PoseConfig, parts: Parts, mesh: Mesh) -> None:
                     f"which {stage.model.weights} doesn't have; accepted: blocks that hold {listed(frozen)} too"
                 )
         previous = names
+
+
+def check_plans(settings: PoseConfig, size: int, mesh: Mesh) -> None:
+    """Checks for how long every stage is trained, on a training part of `size` images.
+
+    Raises:
+        UserError: when these are less than a batch, or blocks would thaw after the end of training.
+    """
+    for number in range(1, settings.stages + 1):
+        stage = settings.stage(number)
+        plan = make_plan(stage.train, settings.evaluation.every, size, mesh, stage.field)
+        stage.transfer.phases(stage.name, plan)

@@ -5,6 +5,7 @@ for configurations in Python, and for runs that were stored before a field was a
 """
 
 import dataclasses
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -144,6 +145,8 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         return _convert_tuple(args, value, path)
     if hint is float and type(value) is int:
         return float(value)
+    if hint is float and type(value) is float and not math.isfinite(value):
+        raise UserError(f"{path}: {value!r}; accepted: a finite number")
     if type(value) is not hint:
         raise UserError(f"{path}: {value!r} is {type(value).__name__}; accepted: {hint.__name__}")
     return value

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from engine_jax.devices import check_devices
 from engine_jax.errors import UserError
-from engine_jax.files import make_folder, read_file, user_path, write_file
+from engine_jax.files import check_folder, make_folder, read_file, user_path, write_file
 from engine_jax.image_files import image_paths, read_rgb
 from engine_jax.images import UnreadableError, as_rgb
 
@@ -112,9 +112,9 @@ def predict_files(
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     check_devices()
-    paths = image_paths(args.images, args.recursive)
+    paths, out = image_paths(args.images, args.recursive), user_path(args.out)
+    check_folder(out)  # Before a model is loaded, which takes longer.
     model = load(args.workdir)
-    out = user_path(args.out)
     make_folder(out)
     entries: list[dict[str, Any]] = []
     try:

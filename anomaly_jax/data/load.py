@@ -67,6 +67,16 @@ def _read(records: Sequence[Record], config: DataConfig, size: int) -> Part:
     return Part(*prepare(records, size, skip_unreadable=config.skip_unreadable))
 
 
+def rendered_size(config: DataConfig) -> int | None:
+    """How many nuts will be rendered to train on; None where images are read."""
+    return config.train - _held_out(config) if config.dataset == "synthetic" else None
+
+
+def _held_out(config: DataConfig) -> int:
+    """Of the rendered good nuts, those for validation: one or more, and never all."""
+    return min(max(1, round(config.validation * config.train)), config.train - 1)
+
+
 def _records(config: DataConfig) -> Sequence[Record]:
     if config.dir:
         return open_mvtec(config.dir)
@@ -78,7 +88,7 @@ def _records(config: DataConfig) -> Sequence[Record]:
 
 def _nuts(config: DataConfig, size: int, seed: int) -> Parts:
     """Renders the parts from one seed; no nut is in two of them."""
-    held_out = max(1, round(config.validation * config.train))
+    held_out = _held_out(config)
     train = config.train - held_out
     kinds = (None, *synthetic.DEFECTS)
     tested = [

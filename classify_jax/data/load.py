@@ -51,16 +51,25 @@ def _records(config: DataConfig) -> Sequence[Record]:
     return tfds_records(config.name, config.dir)
 
 
-def _shapes(config: DataConfig, seed: int) -> Parts:
-    """Renders the parts from one seed; no picture is in two of them."""
+def rendered_size(config: DataConfig) -> int | None:
+    """How many shapes will be rendered to train on; None where images are read."""
+    return _counts(config)["train"] if config.dataset == "synthetic" else None
+
+
+def _counts(config: DataConfig) -> dict[str, int]:
+    """How many shapes are rendered for each part."""
     held_out = {
         "validation": round(config.validation * config.rendered),
         "test": round(config.test * config.rendered),
     }
     counts = {"train": config.rendered - sum(held_out.values()), **held_out}
+    return {name: max(count, 1) for name, count in counts.items()}
+
+
+def _shapes(config: DataConfig, seed: int) -> Parts:
+    """Renders the parts from one seed; no picture is in two of them."""
     rendered, start = {}, 0
-    for name, count in counts.items():
-        count = max(count, 1)
+    for name, count in _counts(config).items():
         images, labels = synthetic.shapes(seed, count, config.size, start)
         names = [f"{synthetic.CLASSES[k]} {i}" for i, k in enumerate(labels, start)]
         rendered[name] = ImageSet(images, labels, names, synthetic.CLASSES)

@@ -51,6 +51,11 @@ def load_parts(config: DataConfig, seed: int) -> Parts:
     return checked_labels(Parts(train, loaded["validation"], loaded["test"], added=added))
 
 
+def rendered_size(config: DataConfig) -> int | None:
+    """How many images will be rendered to train on; None where they are read."""
+    return config.train if config.dataset == "synthetic" else None
+
+
 def _synthetic(config: DataConfig, seed: int) -> Parts:
     sizes = {"train": config.train, "validation": config.validation, "test": config.test}
     rendered, start = {}, 0

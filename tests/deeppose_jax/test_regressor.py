@@ -1,7 +1,6 @@
 import re
 from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,7 @@ from deeppose_jax import LSP, Regressor
 from deeppose_jax.initial_weights import published_weights
 from deeppose_jax.model_config import ModelConfig
 from deeppose_jax.stages import stage_network
-from deeppose_jax.training import check_stages
+from deeppose_jax.training import check_networks
 from engine_jax import sharding
 from engine_jax.errors import UserError
 from engine_jax.state import create_state, variables_by_name
@@ -162,14 +161,11 @@ def test_weights_of_a_file_are_put_into_every_backbone(form, top_down, tmp_path)
 def test_parts_that_a_file_of_weights_lacks_are_not_frozen(tmp_path):
     path = tmp_path / "resnet18.safetensors"
     safetensors.numpy.save_file(torchvision_tensors("resnet18", 1000), path)
-    parts = SimpleNamespace(train=SimpleNamespace(poses=range(20)), skeleton=TORSO)
     changes = {"model__backbone": "resnet18", "model__weights": str(path), "stages": 1}
     changes |= {"model__dtype": "float32", "train__batch_size": 4}
-    check_stages(tiny(**changes, transfer__train=("head",)), parts, sharding.device_mesh())
+    check_networks(tiny(**changes, transfer__train=("head",)), TORSO)
     with pytest.raises(UserError, match=r"transfer\.train: .* would freeze head.* random weights"):
-        check_stages(
-            tiny(**changes, transfer__train=("backbone.stages.3",)), parts, sharding.device_mesh()
-        )
+        check_networks(tiny(**changes, transfer__train=("backbone.stages.3",)), TORSO)
 
 
 @pytest.mark.parametrize(("top_down", "place"), [(8, "backbone.bottom_up"), (0, "backbone")])

@@ -137,9 +137,8 @@ def test_what_was_predicted_before_an_error_is_kept(files, tmp_path, monkeypatch
     assert [entry["file"] for entry in written["predictions"]] == list(map(str, files[:2]))
 
 
-def test_an_output_that_is_no_folder_is_named(files, tmp_path):
-    for out in (files[0], files[0] / "below"):
-        with pytest.raises(UserError, match=f"{out}.*: this folder can't be made"):
-            predict_files(
-                arguments(tmp_path, files[1:], out=str(out)), lambda workdir: [], predict, write
-            )
+def test_an_output_that_is_no_folder_is_named_before_a_model_is_loaded(files, tmp_path):
+    for out, why in ((files[0], "is not a folder"), (files[0] / "below", "Not a directory")):
+        given = arguments(tmp_path, files[1:], out=str(out))
+        with pytest.raises(UserError, match=f"{out}.*{why}"):
+            predict_files(given, lambda workdir: pytest.fail("loaded"), predict, write)
