@@ -233,7 +233,9 @@ def discriminative(config: ConfigDict) -> None:
 
 
 def padim(config: ConfigDict) -> None:
-    """PaDiM (Defard et al. 2020) on MobileNetV2's features at strides 4, 8 and 16; trains nothing, in a minute or two.
+    """PaDiM (Defard et al. 2020) on MobileNetV2's features at strides 4, 8 and 16; trains nothing.
+
+    Four minutes on transistor beside other programs.
 
     It takes published weights: --config.embedding.weights=mobilenet_v2.safetensors.
     """
@@ -242,7 +244,9 @@ def padim(config: ConfigDict) -> None:
 
 
 def patchcore(config: ConfigDict) -> None:
-    """PatchCore (Roth et al. 2022) on MobileNetV2's features at strides 8 and 16; trains nothing, in minutes.
+    """PatchCore (Roth et al. 2022) on MobileNetV2's features at strides 8 and 16; trains nothing.
+
+    Nine minutes on transistor beside other programs.
 
     It takes published weights: --config.embedding.weights=mobilenet_v2.safetensors.
     """
