@@ -131,11 +131,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--peak", type=float, default=989.0, help="TFLOP/s; an H100's or H200's")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
     print(f"{jax.devices()[0].device_kind}, JAX {jax.__version__}, batch {arguments.batch}")
     rows = []
-    for name, size in NETWORKS.items():
+    for name in arguments.networks:
+        size = NETWORKS[name]
         ours, flops = jax_turn(name, size, arguments.batch)
         theirs = torch_turn(name, size, arguments.batch)
         times = [(ours(), theirs()) for _ in range(arguments.turns)]

@@ -50,6 +50,7 @@ def base() -> ConfigDict:
                 "canvas": 220,
                 "extended_box": "joints",
                 "extended_box_scale": 1.3,
+                "test_box": "image",
                 "skip_unreadable": False,
                 "placement": "device",
                 "coco": {

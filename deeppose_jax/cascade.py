@@ -28,7 +28,8 @@ class StagePoses:
 
     Attributes:
         joints: in canvas pixels.
-        scales: the expected absolute error of either coordinate, in canvas pixels; None from heads that predict none.
+        scales: the expected absolute error of either coordinate, in canvas pixels, on images like those of training
+            (`scale_factors` makes it that on others); None from heads that predict none.
         boxes: (x0, y0, x1, y1) in canvas pixels, the stage's input: one box for all joints, or one for each.
     """
 

@@ -17,6 +17,7 @@ from deeppose_jax.config import SCHEMA, PoseConfig
 from deeppose_jax.data.canvas import box_on_canvas, place
 from deeppose_jax.model_config import ModelConfig
 from deeppose_jax.predictor import map_to_image
+from deeppose_jax.scale_factors import calibrated, checked_factors, read_factors
 from deeppose_jax.skeleton import LSP, Skeleton
 from deeppose_jax.skeleton_file import from_json, read_skeleton, to_json
 from deeppose_jax.stages import as_stage, stage_network
@@ -81,9 +82,18 @@ class PoseModel:
         settings: the run's configuration.
         skeleton: what the joints are.
         cascade: all stages, with the best variables, which are taken from it once.
+        scale_factors: what each stage's scales are multiplied by, [k] numbers, or None for a stage without them; see
+            deeppose_jax/scale_factors.py.
     """
 
-    def __init__(self, settings: PoseConfig, skeleton: Skeleton, cascade: Cascade):
+    def __init__(
+        self,
+        settings: PoseConfig,
+        skeleton: Skeleton,
+        cascade: Cascade,
+        scale_factors: Sequence[np.ndarray | None] | None = None,
+    ):
+        self.scale_factors = list(scale_factors or [None] * len(cascade.stages))
         self.settings = settings
         self.skeleton = skeleton
         self.cascade = cascade
@@ -112,7 +122,8 @@ class PoseModel:
             return []
         inputs, to_image = self._canvases(arrays, boxes)
         batch_size = fitting_batch_size(len(arrays), _BATCH)
-        stages = map_batches(lambda batch: self._predict(*batch), inputs, batch_size)
+        found = map_batches(lambda batch: self._predict(*batch), inputs, batch_size)
+        stages = [calibrated(*each) for each in zip(found, self.scale_factors, strict=True)]
         by_stage = [
             (map_to_image(stage.joints, to_image), _in_image(stage.scales, to_image))
             for stage in stages
@@ -200,6 +211,7 @@ def save(model: PoseModel, file: str | Path, half: bool = False) -> None:
     }
     stored = SCHEMA.to_stored(dataclasses.replace(settings, **named))
     stored["skeleton"] = to_json(model.skeleton)
+    stored["scale_factors"] = [None if f is None else f.tolist() for f in model.scale_factors]
     model_file.write(user_path(file), stored, model.cascade, half)
 
 
@@ -211,7 +223,7 @@ def _from_run(workdir: Path, count: int | None) -> PoseModel:
     folder = RunFolder(workdir)
     settings = _shortened(folder.read_settings(SCHEMA), count, workdir)
     skeleton = read_skeleton(folder.path)
-    stages = []
+    stages, factors = [], []
     for number in range(1, settings.stages + 1):
         stage = settings.stage(number)
         build = partial(stage_network, stage, skeleton.num_joints)
@@ -219,19 +231,27 @@ def _from_run(workdir: Path, count: int | None) -> PoseModel:
         best = best_variables(folder, stage.name, build, trained=trained)
         network = nnx.merge(graph_defs(build).evaluate, best.params, best.model_state)
         stages.append(as_stage(network, stage))
-    return PoseModel(settings, skeleton, Cascade(stages, settings.cascade, skeleton))
+        factors.append(read_factors(folder.checkpoints / stage.name, skeleton.num_joints))
+    return PoseModel(settings, skeleton, Cascade(stages, settings.cascade, skeleton), factors)
 
 
 def _from_file(path: Path, count: int | None) -> PoseModel:
     stored = model_file.read_config(path)
-    # Files of earlier versions hold none: they are of LSP's joints.
+    # Files of earlier versions hold neither: they are of LSP's joints.
     joints = stored.pop("skeleton", None)
+    factors = stored.pop("scale_factors", None)
     settings = SCHEMA.from_stored(stored, str(path), str(path))
     skeleton = LSP if joints is None else from_json(joints, str(path))
     cascade = model_file.read_model(path, partial(_random_cascade, settings, skeleton))
+    if factors is not None:
+        if not isinstance(factors, list) or len(factors) != settings.stages:
+            raise UserError(
+                f"{path}: scale_factors are damaged; accepted: those of {settings.stages} stages"
+            )
+        factors = [checked_factors(each, skeleton.num_joints, str(path)) for each in factors]
     settings = _shortened(settings, count, path)
     first = Cascade(list(cascade.stages)[: settings.stages], settings.cascade, skeleton)
-    return PoseModel(settings, skeleton, first)
+    return PoseModel(settings, skeleton, first, factors and factors[: settings.stages])
 
 
 def _shortened(settings: PoseConfig, count: int | None, source: Path) -> PoseConfig:

@@ -21,6 +21,7 @@ from deeppose_jax.mean_pose import mean_pose_predictions
 from deeppose_jax.oks import joint_sigmas
 from deeppose_jax.predictor import Predictions, to_image_pixels
 from deeppose_jax.refiner_boxes import to_frame
+from deeppose_jax.scale_factors import expected_and_seen
 from deeppose_jax.skeleton import Skeleton
 from deeppose_jax.training import TrainedStage
 from engine_jax.experiment import Run, log_report, provenance, training_summary, write_results
@@ -58,6 +59,7 @@ def write_report(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) ->
             "stage": stage.config.number,
             **training_summary(stage.fitted),
             **score(stage.predictions["test"]),
+            "scales": _scales(stage.predictions["test"], test),
         }
         for stage in stages
     ]
@@ -87,8 +89,23 @@ def write_report(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) ->
             _write_cascade(run, stages)
         last = tables.score_table(entries[-1], results["mean_pose"])
         by_stage = tables.stages_table(entries, results["mean_pose"], skeleton.limb_parts)
-        log_report(folder, f"Stage {len(stages)} on test images\n{last}", by_stage)
+        scales = tables.scale_lines(entries)
+        log_report(
+            folder, f"Stage {len(stages)} on test images\n{last}", "\n".join([by_stage, *scales])
+        )
     return results
+
+
+def _scales(found: Predictions, poses: PoseSet) -> dict[str, list[float | None]] | None:
+    """By joint, in canvas pixels: the mean scale and the mean error that it is to be; None where none is labelled."""
+    if found.stage.scales is None:
+        return None
+    expected, seen = expected_and_seen(found.stage, poses)
+    pairs = {"expected_error": expected, "error": seen}
+    return {
+        name: [None if np.isnan(x) else round(float(x), 4) for x in values]
+        for name, values in pairs.items()
+    }
 
 
 def _first(train: Part, settings: PoseConfig) -> Part:

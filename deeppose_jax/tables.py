@@ -62,6 +62,25 @@ def stages_table(
     return "\n".join(aligned(rows))
 
 
+def scale_lines(stages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each stage that predicts scales: the mean expected and the mean seen error of a coordinate."""
+    lines = []
+    for stage in stages:
+        pairs = stage.get("scales") or {"expected_error": [], "error": []}
+        known = [
+            pair
+            for pair in zip(pairs["expected_error"], pairs["error"], strict=True)
+            if None not in pair
+        ]
+        if known:
+            expected, seen = (sum(values) / len(values) for values in zip(*known, strict=True))
+            lines.append(
+                f"stage {stage['stage']}: expected error of a coordinate {expected:.2f} px on the canvas, "
+                f"seen {seen:.2f}"
+            )
+    return lines
+
+
 def _cell(score: Mapping[str, Any], keys: Keys, floor: Mapping[str, Any] | None = None) -> str:
     value = look_up(score, keys)
     if value is None:

@@ -1,9 +1,10 @@
 """Trains one stage of a run on the errors of the stage before it, and applies it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
+import jax
 import optax
 from jax.sharding import Mesh
 
@@ -21,6 +22,7 @@ from deeppose_jax.mesh import batch_axes, state_sharding
 from deeppose_jax.predictor import Predictions, Predictor
 from deeppose_jax.previous_stage import MeasuredPoses, cached_poses, needs_training_poses
 from deeppose_jax.regressor import Regressor
+from deeppose_jax.scale_factors import calibrated, scale_factors, write_factors
 from deeppose_jax.skeleton import Skeleton
 from deeppose_jax.stages import stage_network
 from deeppose_jax.train_step import joint_refiners_step, shared_refiner_step, train_step
@@ -52,7 +54,8 @@ class TrainedStage:
     Attributes:
         config: of the stage.
         fitted: result of training.
-        predictions: of its best variables, by the names of `evaluated_sets`.
+        predictions: of its best variables, by the names of `evaluated_sets`; with scales that `scale_factors` made the
+            validation images' errors.
         measured: its poses whose errors the next stage is trained on; None for the last stage.
     """
 
@@ -141,6 +144,13 @@ def train_stage(
             after_evaluation=partial(update_plateau, stage.optimizer),
         )
     found = predictions(fitted.best)
+    factors = scale_factors(found["validation"].stage, sets["validation"], skeleton)
+    if factors is not None:
+        found = {
+            key: replace(each, stage=calibrated(each.stage, factors)) for key, each in found.items()
+        }
+        if jax.process_index() == 0:
+            write_factors(run.folder.checkpoints / stage.name, factors)
     measured = None
     if needs_training_poses(settings.refiner, number, settings.stages):
         train = parts.train.poses

@@ -40,7 +40,9 @@ def load_parts(config: DataConfig, seed: int) -> Parts:
     records = _lsp_records(config)
     chosen = splits(len(records), config.split, validation=config.validation, seed=seed)
     loaded = {
-        name: prepare_part([records[i] for i in indices], config, "image")
+        name: prepare_part(
+            [records[i] for i in indices], config, "image" if name == "train" else config.test_box
+        )
         for name, indices in chosen.items()
     }
     train, added = loaded["train"], 0

@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -257,6 +258,22 @@ def test_the_runs_seed_chooses_the_held_out_images(tmp_path):
         indices = splits(20, validation=3, seed=seed)["validation"]
         assert names == [f"im{i + 1:04d}.jpg" for i in indices]
     assert held_out[0] != held_out[2**63 - 1]
+
+
+def test_the_test_box_is_that_of_validation_and_test_images_alone(tmp_path):
+    """A box of 1.3 times the joints' extent fills the canvas."""
+    folder = tiny_lsp(tmp_path / "lsp", count=20).path
+    loaded = {}
+    for box in ("image", "joints"):
+        config = settings(data__dir=str(folder), data__validation=3, data__canvas=64)
+        loaded[box] = load_parts(replace(config.data, test_box=box), 0)
+    for part in ("validation", "test"):
+        whole, around = (getattr(loaded[box], part).poses for box in ("image", "joints"))
+        spread = np.ptp(around.joints, axis=1).max(1)
+        np.testing.assert_allclose(spread, 64 / 1.3, rtol=1e-3)
+        assert np.abs(np.ptp(whole.joints, axis=1).max(1) - 64 / 1.3).min() > 1
+    train = (loaded[box].train.poses.joints for box in ("image", "joints"))
+    np.testing.assert_array_equal(*train)
 
 
 def test_the_reports_parts():
