@@ -1,6 +1,7 @@
 """Weights that a stage starts from instead of random ones: published, a trained model's, or the previous stage's."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -60,7 +61,11 @@ def started_weights(settings: PoseConfig, skeleton: Skeleton) -> list[dict[str, 
             for stage in stages
         ]
     for number in range(1, start.keep + 1):
-        if changed := differences(model.settings.stage(number).model, settings.stage(number).model):
+        # What the source's training began from isn't asked of a stage that isn't trained again.
+        there, here = (
+            replace(each.stage(number).model, weights="") for each in (model.settings, settings)
+        )
+        if changed := differences(there, here):
             raise UserError(f"config.start.keep: {changed[0]}")
     return stages
 

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from jax.sharding import Mesh
+from jax.sharding import Mesh, Sharding
 
 from deeppose_jax.config import PoseConfig, StageConfig
 from engine_jax import sharding
@@ -30,11 +30,17 @@ def make_mesh(settings: PoseConfig, num_joints: int) -> Mesh:
 
 def state_sharding(stage: StageConfig, mesh: Mesh) -> Any:
     """A copy of everything on every device, but "per_joint" refiners are divided along "joint"."""
-    everywhere = sharding.replicated(mesh)
+    everywhere, divided = sharding.replicated(mesh), variables_sharding(stage, mesh)
     if stage.form != "per_joint":
         return everywhere
-    divided = sharding.split(mesh, over=("joint",))
     return TrainState(everywhere, divided, divided, divided)  # pyright: ignore[reportArgumentType]
+
+
+def variables_sharding(stage: StageConfig, mesh: Mesh) -> Sharding:
+    """`state_sharding` of the network's variables alone."""
+    if stage.form != "per_joint":
+        return sharding.replicated(mesh)
+    return sharding.split(mesh, over=("joint",))
 
 
 def batch_axes(stage: StageConfig, mesh: Mesh) -> tuple[str, ...] | None:

@@ -18,7 +18,7 @@ from deeppose_jax.initial_weights import (
     published_weights,
     started_weights,
 )
-from deeppose_jax.mesh import batch_axes, state_sharding
+from deeppose_jax.mesh import batch_axes, state_sharding, variables_sharding
 from deeppose_jax.predictor import Predictions, Predictor
 from deeppose_jax.previous_stage import MeasuredPoses, cached_poses, needs_training_poses
 from deeppose_jax.regressor import Regressor
@@ -129,7 +129,8 @@ def train_stage(
         return initialise(state).variables
 
     if number <= settings.start.keep:
-        like = abstract_variables(build, placed, trained=stage.transfer.trained_at_end)
+        held = variables_sharding(stage, run.mesh)
+        like = abstract_variables(build, held, trained=stage.transfer.trained_at_end)
         fitted = adopt(run.folder, stage.name, like, kept)
     else:
         size = len(parts.train.poses)

@@ -10,6 +10,7 @@ import pytest
 from deeppose_jax import load, save
 from deeppose_jax.config import StartConfig
 from deeppose_jax.initial_weights import check_started, started_weights
+from deeppose_jax.pose_model import PoseModel
 from deeppose_jax.skeleton import LSP
 from deeppose_jax.skeletons import FLIC
 from deeppose_jax.stages import network_of, stage_network
@@ -105,6 +106,30 @@ def test_networks_of_a_joint_each_are_taken_whole(tmp_path):
         check_started(variables_by_name(abstract_model(build)), found, number)
         for name, array in expected.items():
             np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def test_kept_networks_of_a_joint_each_stay_as_they_are(tmp_path):
+    """Both stages are kept, and nothing is trained."""
+    source = random_cascade("per_joint")
+    save(source, tmp_path / "model.safetensors")
+    start = StartConfig(source=str(tmp_path / "model.safetensors"), keep=2)
+    run(settings("per_joint", start), tmp_path / "run")
+    for before, after in zip(arrays(source), arrays(load(tmp_path / "run")), strict=True):
+        assert before.keys() == after.keys()
+        for name, array in before.items():
+            np.testing.assert_array_equal(after[name], array, err_msg=name)
+
+
+def test_a_kept_stage_may_have_begun_with_published_weights(tmp_path):
+    """A run that goes on from it names no file of weights, and isn't asked for one."""
+    source = random_cascade("shared")
+    began = replace(source.settings.model, weights="alexnet.safetensors")
+    begun = PoseModel(replace(source.settings, model=began), LSP, source.cascade)
+    save(begun, tmp_path / "model.safetensors")
+    start = StartConfig(source=str(tmp_path / "model.safetensors"), keep=1)
+    taken = started_weights(settings("shared", start), LSP)
+    for name, array in arrays(source)[0].items():
+        np.testing.assert_array_equal(taken[0][name], array, err_msg=name)
 
 
 def test_what_a_run_cannot_start_from_is_said_before_training(file, tmp_path):
