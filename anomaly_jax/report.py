@@ -64,6 +64,7 @@ def write_report(run: Run[AnomalyConfig, Parts], trained: TrainedDetector) -> di
             GOOD_ONLY: asdict(trained.good_only),
             "promise": {**asdict(trained.promise), "band": list(trained.promise.band)},
         },
+        "not_tested": tables.untested(score),
     }
     if jax.process_index() == 0:  # Every process predicts; one of them draws and writes.
         write_results(folder, results)
@@ -75,11 +76,15 @@ def write_report(run: Run[AnomalyConfig, Parts], trained: TrainedDetector) -> di
             _write_rankings(folder, grouped)
             _write_histograms(folder, parts, trained, score)
             _write_detections(folder, parts.test, found, pixel)
-        log_report(
-            folder,
+        tested = (
             tables.ranking_table(results, GOOD_ONLY),
             tables.accuracy_table(results, [*pixel]),
             tables.decision_table(results, GOOD_ONLY),
+        )
+        log_report(
+            folder,
+            *(tested if len(test) else ()),
+            *map(tables.untested_lines, filter(None, [results["not_tested"]])),
             tables.promise_lines(trained.promise, settings.thresholds),
         )
     return results
@@ -161,7 +166,8 @@ def _write_detections(
         first.append(indices[0])
         chosen = np.unique(indices[np.linspace(0, len(indices) - 1, _SHOWN).round().astype(int)])
         write(chosen, name, f"detections_{name}.png")
-    write(np.array(first), "the first image of each kind", "detections.png")
+    if first:
+        write(np.array(first), "the first image of each kind", "detections.png")
 
 
 def _caption(name: str) -> str:

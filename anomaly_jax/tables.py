@@ -63,6 +63,24 @@ def decision_table(score: Mapping[str, Any], threshold: str) -> str:
     return "\n".join(aligned(rows))
 
 
+def untested(score: Mapping[str, Any]) -> list[str]:
+    """What a test set can't tell, as it lacks the images or the masks; see `metrics.score`."""
+    found = []
+    if not score["good_images"]:
+        found.append("whether the promised rate of false alarms is kept: no good test images")
+    if not score["defects"]:
+        found.append("whether faults are found: no faulty test images")
+    for name, row in score["defects"].items():
+        if not row["pixel_images"]:
+            found.append(f"which pixels of {name} are found: no masks")
+    return found
+
+
+def untested_lines(found: Sequence[str]) -> str:
+    """The same as text."""
+    return "\n".join(["Not tested:", *(f"- {line}" for line in found)])
+
+
 def promise_lines(promise: Promise, config: ThresholdConfig) -> str:
     """What the thresholds from good images promise, in words.
 

@@ -8,9 +8,10 @@ import numpy as np
 from anomaly_jax import synthetic
 from anomaly_jax.config import DataConfig
 from anomaly_jax.data.image_set import GOOD, ImageSet
+from anomaly_jax.data.layouts import open_category, open_good
 from anomaly_jax.data.masks import Masks, PackedMask
-from anomaly_jax.data.mvtec import Record, open_good, open_mvtec
 from anomaly_jax.data.prepare import prepare
+from anomaly_jax.data.records import Record
 from anomaly_jax.data.splits import splits
 from engine_jax import parts as of_data
 
@@ -64,7 +65,21 @@ def load_parts(config: DataConfig, size: int, seed: int, cross_fit: bool = False
 
 
 def _read(records: Sequence[Record], config: DataConfig, size: int) -> Part:
+    if not records:
+        return _no_images(size)
     return Part(*prepare(records, size, skip_unreadable=config.skip_unreadable))
+
+
+def _no_images(size: int) -> Part:
+    """A part for what a data set hasn't got."""
+    none = ImageSet(
+        images=np.empty((0, size, size, 3), np.uint8),
+        masks=np.empty((0, size, size), bool),
+        labelled=np.empty(0, bool),
+        defects=np.empty(0, np.int32),
+        sizes=np.empty((0, 2), np.int32),
+    )
+    return Part(none, [], Masks([]))
 
 
 def rendered_size(config: DataConfig) -> int | None:
@@ -79,7 +94,7 @@ def _held_out(config: DataConfig) -> int:
 
 def _records(config: DataConfig) -> Sequence[Record]:
     if config.dir:
-        return open_mvtec(config.dir)
+        return open_category(config.dir)
     # Imported here: tensorflow-datasets takes seconds to load, and most runs name a folder.
     from anomaly_jax.data import tfds_builders
 

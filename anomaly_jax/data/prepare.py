@@ -10,8 +10,8 @@ from PIL import Image
 
 from anomaly_jax.data.image_set import GOOD, ImageSet
 from anomaly_jax.data.masks import Masks, PackedMask
-from anomaly_jax.data.mvtec import Record
 from anomaly_jax.data.pixels import decode_mask, fit, fit_mask
+from anomaly_jax.data.records import Record
 from engine_jax.errors import UserError
 from engine_jax.image_files import read_all, read_bytes, read_rgb
 
