@@ -17,14 +17,14 @@ from matplotlib import colormaps
 from PIL import Image
 
 from anomaly_jax.config import SCHEMA, AnomalyConfig
-from anomaly_jax.data.pixels import fit
 from anomaly_jax.detector import Detector
 from anomaly_jax.feature_detector import feature_detect_step
 from anomaly_jax.feature_training import stored_detector
 from anomaly_jax.predictor import Detections, detect_step
-from anomaly_jax.scoring import Prediction, decide, resize_map
+from anomaly_jax.scoring import Prediction, decide
 from anomaly_jax.thresholds import GOOD_ONLY, Thresholds
 from anomaly_jax.training import NAME
+from anomaly_jax.whole_images import framed_images, tiled_image
 from engine_jax import cli
 from engine_jax.batches import fitting_batch_size, map_batches
 from engine_jax.errors import UserError
@@ -77,23 +77,28 @@ class AnomalyModel:
         Raises:
             UserError: an array of another shape or type, or a file that can't be read.
         """
-        arrays = rgb_arrays(images)
+        settings = self.settings
+        arrays = rgb_arrays(images, settings.data.white or None)
         if not arrays:
             return []
-        size = self.settings.model.input_size
-        inputs = np.stack([fit(Image.fromarray(array), size) for array in arrays])
-        found = map_batches(self._detect, inputs, fitting_batch_size(len(inputs), _BATCH))
-        return [
-            decide(
-                resize_map(found.maps[i], array.shape[:2]),
-                float(found.scores[i]),
-                thresholds or self.thresholds,
-                spread=None
-                if found.spread is None
-                else resize_map(found.spread[i], array.shape[:2]),
+        framing = settings.data.framing(settings.model.input_size)
+        pictures = [Image.fromarray(array) for array in arrays]
+        if framing.fit == "tiles":
+            found = [
+                tiled_image(self._batches, picture, framing, settings.scoring, settings.own_scores)
+                for picture in pictures
+            ]
+        else:
+            found = framed_images(
+                self._batches, pictures, framing, settings.scoring, settings.own_scores
             )
-            for i, array in enumerate(arrays)
+        return [
+            decide(image.map, image.score, thresholds or self.thresholds, spread=image.spread)
+            for image in found
         ]
+
+    def _batches(self, squares: UInt8[np.ndarray, "k s s 3"]) -> Detections:
+        return map_batches(self._detect, squares, fitting_batch_size(len(squares), _BATCH))
 
 
 def load(workdir: str | Path) -> AnomalyModel:
@@ -150,6 +155,7 @@ def main(args: argparse.Namespace) -> None:
         lambda model, files, images: model.predict(images),
         _write_image,
         lambda model: {"thresholds": asdict(model.thresholds)},
+        white=lambda model: model.settings.data.white or None,
     )
     faulty = sum(bool(entry["pred_label"]) for entry in entries)
     print(f"{faulty} of {len(entries)} images are faulty: {Path(args.out) / 'predictions.json'}")

@@ -15,7 +15,6 @@ from anomaly_jax.data.load import Part, Parts
 from anomaly_jax.groups import GroupedScores, count_groups
 from anomaly_jax.predictor import Detections
 from anomaly_jax.scores_file import write_scores
-from anomaly_jax.scoring import OwnSizeMaps
 from anomaly_jax.thresholds import GOOD_ONLY
 from anomaly_jax.training import NAME, TrainedDetector
 from engine_jax.experiment import Run, log_report, provenance, training_summary, write_results
@@ -31,10 +30,10 @@ _PIXELS = 200_000  # of each histogram
 def write_report(run: Run[AnomalyConfig, Parts], trained: TrainedDetector) -> dict[str, Any]:
     """Scores the test part, writes results.json and the plots, prints the tables."""
     settings, parts, folder = run.settings, run.parts, run.folder
-    test, found, fitted = parts.test.images, trained.test, trained.fitted
+    test, found, fitted = parts.test.images, trained.test.found, trained.fitted
     grid = {f"{t:g}": t for t in settings.thresholds.grid}
     pixel = grid | _known({GOOD_ONLY: trained.good_only.pixel})
-    maps = OwnSizeMaps(found.maps, test.sizes)
+    maps = trained.test.maps
     grouped = count_groups(
         maps,
         parts.test.masks,
@@ -115,15 +114,15 @@ def _write_histograms(
     folder: RunFolder, parts: Parts, trained: TrainedDetector, score: Mapping[str, Any]
 ) -> None:
     """Scores of images and of pixels, good and faulty, with the thresholds from good images and of best F1."""
-    test, found = parts.test.images, trained.test
+    test, found, held_out = parts.test.images, trained.test.found, trained.validation.found
     kinds = {name: test.defects == i for i, name in enumerate(test.defect_names)}
     good = kinds.pop(GOOD)
     images = {
-        "good": {"held-out good": trained.validation.scores, "test good": found.scores[good]},
+        "good": {"held-out good": held_out.scores, "test good": found.scores[good]},
         "faulty": {name: found.scores[chosen] for name, chosen in kinds.items()},
     }
     pixels = {
-        "good": {"held-out good": trained.validation.maps, "test good": found.maps[good]},
+        "good": {"held-out good": held_out.maps, "test good": found.maps[good]},
         "faulty": {name: found.maps[chosen][test.masks[chosen]] for name, chosen in kinds.items()},
     }
     levels: dict[Literal["image", "pixel"], Any] = {"image": images, "pixel": pixels}

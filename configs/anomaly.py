@@ -68,6 +68,10 @@ def base() -> ConfigDict:
                 "test": 40,
                 "skip_unreadable": False,
                 "good": "",
+                "fit": "squeeze",
+                "tile": 0,
+                "overlap": 0.25,
+                "white": 0,
                 "placement": "device",
             },
             "augment": {
