@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from anomaly_jax import filters, losses
+from anomaly_jax.regions import Region, regions
 from anomaly_jax.thresholds import Thresholds
 from engine_jax.config import AtLeastOne, AtLeastZero, Range
 
@@ -163,6 +164,11 @@ class Prediction:
     pred_label: bool | None
     pred_mask: Bool[np.ndarray, "h w"] | None
     spread: Float[np.ndarray, "h w"] | None = None
+
+    @property
+    def regions(self) -> list[Region]:
+        """The regions of the faulty pixels, the largest first; none without a threshold for pixels."""
+        return [] if self.pred_mask is None else regions(self.pred_mask, self.anomaly_map)
 
 
 def decide(

@@ -98,6 +98,7 @@ def predict_files(
     header: Callable[[T], Mapping[str, Any]] = lambda model: {},
     document: Callable[[dict[str, Any]], Any] = dict,
     white: Callable[[T], float | None] = lambda model: None,
+    line: Callable[[dict[str, Any]], str] | None = None,
 ) -> list[dict[str, Any]]:
     """Reads images, applies a model to them in batches, and writes predictions.json.
 
@@ -107,8 +108,9 @@ def predict_files(
         predict: applies it to the images of some files.
         write: writes what belongs to one image to files whose names begin with a path, and returns its entry.
         header: what predictions.json holds beside the entries.
-        white: the model's value of white, see `engine_jax.images.as_rgb`.
         document: makes another JSON value of all that, where the file is to be in another format.
+        white: the model's value of white, see `engine_jax.images.as_rgb`.
+        line: of an entry, what is printed to standard output as soon as it is known; None prints nothing.
 
     Returns:
         The entries.
@@ -131,6 +133,9 @@ def predict_files(
                 for (path, image), prediction in zip(batch, found, strict=True):
                     stem = out / f"{len(entries) + 1:05d}_{_shortened(path.stem)}"
                     entries.append({"file": str(path), **write(model, image, prediction, stem)})
+                    if line is not None:
+                        bar.write(line(entries[-1]), file=sys.stdout)
+                        sys.stdout.flush()
                     bar.update()
     finally:  # Whatever ends the loop, what was predicted until then is kept.
         written = {**header(model), "predictions": entries}
@@ -139,11 +144,11 @@ def predict_files(
     return entries
 
 
-def save_image(image: Image.Image, path: Path) -> None:
-    """Writes a PNG file, whole or not at all."""
-    png = io.BytesIO()
-    image.save(png, "PNG")
-    write_file(path, png.getvalue())
+def save_image(image: Image.Image, path: Path, kind: str = "PNG") -> None:
+    """Writes a file of one of Pillow's kinds, whole or not at all."""
+    data = io.BytesIO()
+    image.save(data, kind)
+    write_file(path, data.getvalue())
 
 
 def _shortened(stem: str) -> str:
