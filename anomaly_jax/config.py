@@ -159,6 +159,11 @@ class AnomalyConfig:
         return self.method in ("padim", "patchcore")
 
     @property
+    def averaged(self) -> bool:
+        """Whether thresholds come from the maps of single members, and new images get the mean of these."""
+        return self.thresholds.calibration == "cross_fit" and not self.by_features
+
+    @property
     def own_scores(self) -> bool:
         """Whether images have scores that aren't their maps'."""
         return self.method == "patchcore"

@@ -84,7 +84,7 @@ def write_report(run: Run[AnomalyConfig, Parts], trained: TrainedDetector) -> di
             folder,
             *(tested if len(test) else ()),
             *map(tables.untested_lines, filter(None, [results["not_tested"]])),
-            tables.promise_lines(trained.promise, settings.thresholds),
+            tables.promise_lines(trained.promise, settings.thresholds, settings.averaged),
         )
     return results
 

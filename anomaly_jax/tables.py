@@ -81,12 +81,13 @@ def untested_lines(found: Sequence[str]) -> str:
     return "\n".join(["Not tested:", *(f"- {line}" for line in found)])
 
 
-def promise_lines(promise: Promise, config: ThresholdConfig) -> str:
+def promise_lines(promise: Promise, config: ThresholdConfig, averaged: bool = False) -> str:
     """What the thresholds from good images promise, in words.
 
     Args:
         promise: of `thresholds.from_good`.
         config: what was asked for.
+        averaged: whether new images get the mean of several maps, where the thresholds come from one map an image.
     """
     source = {
         "held_out": "held-out good images",
@@ -98,6 +99,10 @@ def promise_lines(promise: Promise, config: ThresholdConfig) -> str:
         f"{percent(promise.rate)} % [{percent(low)}, {percent(high)}] are taken for faulty, and in as many more than "
         f"{percent(config.pixel, digits=2)} % of the pixels; [low, high]: 95 % interval, given these images",
     ]
+    if averaged:
+        lines.append(
+            "or fewer: a new image's map is the members' mean, which is calmer than the one map behind each score"
+        )
     if not promise.kept:
         needed = promise.images_needed
         more = "no number of images can" if needed is None else f"that takes {needed} images"
