@@ -7,8 +7,6 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
-from anomaly_jax.data.pixels import fit
-
 Fit = Literal["squeeze", "letterbox", "tiles"]
 
 
@@ -81,6 +79,15 @@ class Framing:
         """A mask's part in a box; outside the image nothing is faulty."""
         rows, columns = box.inside(*mask.shape)
         return np.pad(mask[rows, columns], _margins(box, rows, columns))
+
+
+def fit(image: Image.Image, size: int) -> UInt8[np.ndarray, "s s 3"]:
+    """Resizes an RGB image to one square, anti-aliased; the aspect ratio is not kept.
+
+    The filter is the triangle: it adds no ringing to edges, which an autoencoder would have to
+    reproduce.
+    """
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def _margins(box: Box, rows: slice, columns: slice) -> tuple[tuple[int, int], tuple[int, int]]:

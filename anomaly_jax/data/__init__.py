@@ -8,10 +8,11 @@
 
 from anomaly_jax.data.image_set import GOOD, ImageSet
 from anomaly_jax.data.layouts import open_category
-from anomaly_jax.data.pixels import fit, fit_mask
+from anomaly_jax.data.pixels import fit_mask
 from anomaly_jax.data.prepare import Sample, prepare, read_sample
 from anomaly_jax.data.records import Record
 from anomaly_jax.data.splits import splits
+from anomaly_jax.framing import fit
 
 __all__ = [
     "GOOD",

@@ -1,24 +1,15 @@
-"""Decodes masks, and resizes images and masks to the network's input size."""
+"""Decodes masks, and resizes them to the network's input size."""
 
 import io
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool
 from PIL import Image
 
 from engine_jax.errors import UserError
 from engine_jax.image_files import read_bytes
 from engine_jax.images import UnreadableError, grey_values, read_image, upright
-
-
-def fit(image: Image.Image, size: int) -> UInt8[np.ndarray, "s s 3"]:
-    """Resizes an RGB image to one square, anti-aliased; the aspect ratio is not kept.
-
-    The filter is the triangle: it adds no ringing to edges, which an autoencoder would have to
-    reproduce.
-    """
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def decode_mask(data: bytes, name: str) -> tuple[Bool[np.ndarray, "h w"], bool]:

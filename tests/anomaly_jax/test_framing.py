@@ -9,8 +9,7 @@ from PIL import Image
 
 from anomaly_jax.config import AnomalyConfig
 from anomaly_jax.data.load import load_parts
-from anomaly_jax.data.pixels import fit
-from anomaly_jax.framing import Blend, Box, Framing, framed_map
+from anomaly_jax.framing import Blend, Box, Framing, fit, framed_map
 from anomaly_jax.predict import load
 from anomaly_jax.train import train_and_evaluate
 from engine_jax.config import from_mapping
