@@ -10,12 +10,13 @@ from anomaly_jax.data.mvtec import Category
 from anomaly_jax.detector import DetectorConfig
 from anomaly_jax.embedding import EmbeddingConfig
 from anomaly_jax.faults import FaultsConfig
+from anomaly_jax.framing import Fit, Framing
 from anomaly_jax.losses import LossConfig
 from anomaly_jax.padim import PadimConfig
 from anomaly_jax.patchcore import PatchcoreConfig
 from anomaly_jax.scoring import ScoringConfig, reach
 from anomaly_jax.segmenter import SegmenterConfig
-from engine_jax.config import AtLeastOne, Fraction, Location, Range
+from engine_jax.config import AtLeastOne, AtLeastZero, Fraction, Location, Range
 from engine_jax.errors import UserError
 from engine_jax.optimizer import OptimizerConfig
 from engine_jax.plan import TrainConfig
@@ -38,6 +39,13 @@ class DataConfig:
         test: nuts of each kind to test on: good ones, and of each defect.
         skip_unreadable: report and leave out images that can't be read, instead of stopping.
         placement: the images stay on the "device" for the whole run, or a "stream" of batches comes from the host.
+        fit: how images that aren't square become squares of `model.input_size`: "squeeze" scales height and width each
+            by itself; "letterbox" keeps their ratio and draws the image's edges out over the rest; "tiles" cuts images
+            into squares that overlap, and blends their maps: for small faults in large images.
+        tile: side of a tile in the image's pixels; 0 is `model.input_size`.
+        overlap: share of a tile that the next one repeats, at least.
+        white: the value of white in grey images of more than 8 bits, such as 4095 for a camera of 12; 0 takes it from
+            the file, see `engine_jax.images.grey_values`.
         good: a folder of good images that are held out instead of some of the training images; "" is none.
     """
 
@@ -50,6 +58,14 @@ class DataConfig:
     skip_unreadable: bool
     placement: Literal["device", "stream"]
     good: Location = ""
+    fit: Fit = "squeeze"
+    tile: Annotated[int, AtLeastZero] = 0
+    overlap: Annotated[float, Range(0, 0.9)] = 0.25
+    white: Annotated[int, AtLeastZero] = 0
+
+    def framing(self, size: int) -> Framing:
+        """How images become squares of `size` x `size` pixels."""
+        return Framing(size, self.fit, self.tile, self.overlap)
 
     @property
     def name(self) -> str:
@@ -143,6 +159,16 @@ class AnomalyConfig:
         return self.method in ("padim", "patchcore")
 
     @property
+    def averaged(self) -> bool:
+        """Whether thresholds come from the maps of single members, and new images get the mean of these."""
+        return self.thresholds.calibration == "cross_fit" and not self.by_features
+
+    @property
+    def own_scores(self) -> bool:
+        """Whether images have scores that aren't their maps'."""
+        return self.method == "patchcore"
+
+    @property
     def detector(self) -> DetectorConfig:
         """One member's networks."""
         discriminative = self.method == "discriminative"
@@ -168,6 +194,11 @@ class AnomalyConfig:
             raise UserError(
                 f"config.scoring.sigma: {self.scoring.sigma}; accepted: a Gaussian that reaches over at most the "
                 f"input's {self.model.input_size} pixels, not {reach(self.scoring.sigma)}"
+            )
+        if self.data.dataset == "synthetic" and self.data.fit != "squeeze":
+            raise UserError(
+                f"config.data.fit: {self.data.fit} with config.data.dataset='synthetic', whose images are squares; "
+                "accepted: squeeze"
             )
         if self.by_features:
             self.embedding.check("config.embedding")

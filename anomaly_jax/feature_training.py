@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from anomaly_jax.config import AnomalyConfig
-from anomaly_jax.data.load import Parts
+from anomaly_jax.data.load import Part, Parts
 from anomaly_jax.embedding import Embedding
 from anomaly_jax.feature_detector import (
     FeatureDetector,
@@ -18,8 +18,8 @@ from anomaly_jax.feature_detector import (
     fit_feature_detector,
 )
 from anomaly_jax.folds import assign_folds
-from anomaly_jax.predictor import Detections
 from anomaly_jax.training import NAME, TrainedDetector, calibrated
+from anomaly_jax.whole_images import PartDetections, detect_part, in_order
 from engine_jax import checkpoint, sharding
 from engine_jax.batches import map_batches
 from engine_jax.experiment import Run
@@ -45,30 +45,27 @@ def fit_detector(run: Run[AnomalyConfig, Parts]) -> TrainedDetector:
     """
     settings, parts, seed = run.settings, run.parts, run.settings.seed
     start = time.monotonic()
-    embedding, good = _embedding(settings), parts.train.images.images
+    embedding, good = _embedding(settings), parts.train
+    squares, numbers = good.squares()
     everywhere = sharding.replicated(run.mesh)
     step = partial(_applied, settings=settings, run=run)
 
     def fitted_to(images: np.ndarray, name: str) -> FeatureDetector:
         return fit_feature_detector(embedding, images, settings, key_for(seed, NAME, name))
 
-    detector = fitted_to(good, "memory")
+    detector = fitted_to(squares, "memory")
     variables = sharding.place(_split(detector)[1], everywhere)
     fitted = adopt(run.folder, NAME, variables, lambda: variables)
-    held_out = parts.validation.images
     if settings.thresholds.calibration == "cross_fit":
         folds = assign_folds(len(good), settings.members, seed)
-        found = [None] * len(good)
+        found = []
         for fold in range(settings.members):
-            left_out = np.flatnonzero(folds == fold)
-            part = fitted_to(good[folds != fold], f"memory_{fold}")
-            by_image = step(_split(part), good[left_out])
-            for i, at in enumerate(left_out):
-                found[at] = jax.tree.map(lambda x, i=i: x[i], by_image)
-        validation = jax.tree.map(lambda *x: np.stack(x), *found)
+            part = fitted_to(squares[folds[numbers] != fold], f"memory_{fold}")
+            found.append(step(_split(part), good.chosen(np.flatnonzero(folds == fold))))
+        validation = in_order(found, folds)
     else:
-        validation = step(_split(detector), held_out.images)
-    test = step((_split(detector)[0], fitted.best), parts.test.images.images)
+        validation = step(_split(detector), parts.validation)
+    test = step((_split(detector)[0], fitted.best), parts.test)
     fitted = replace(fitted, seconds=time.monotonic() - start)
     return calibrated(run, fitted, validation, test)
 
@@ -106,13 +103,19 @@ def _split(detector: FeatureDetector) -> tuple[nnx.GraphDef, Variables]:
 
 def _applied(
     detector: tuple[nnx.GraphDef, Variables],
-    images: np.ndarray,
+    part: Part,
     *,
     settings: AnomalyConfig,
     run: Run[AnomalyConfig, Parts],
-) -> Detections:
+) -> PartDetections:
     graphdef, variables = detector
     step = partial(feature_detect_step, graphdef=graphdef, scoring=settings.scoring)
     detect = jax.jit(step, out_shardings=sharding.replicated(run.mesh))
     batch_size, batches = settings.evaluation.batch_size, sharding.split(run.mesh)
-    return map_batches(partial(detect, variables), images, batch_size, batches)
+    return detect_part(
+        lambda squares, _: map_batches(partial(detect, variables), squares, batch_size, batches),
+        part,
+        settings.scoring,
+        batch_size,
+        own_scores=settings.own_scores,
+    )

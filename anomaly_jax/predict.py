@@ -1,9 +1,13 @@
 """Detects faults in images, from Python (`load(workdir).predict(images)`) or from the command line.
 
 python -m anomaly_jax.predict --workdir RUN IMAGE_OR_FOLDER... --out DIR [--threshold X] [--image-threshold Y]
+    [--maps npy|tiff] [--pictures none|faulty|all]
 """
 
 import argparse
+import io
+import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from functools import partial
@@ -17,17 +21,18 @@ from matplotlib import colormaps
 from PIL import Image
 
 from anomaly_jax.config import SCHEMA, AnomalyConfig
-from anomaly_jax.data.pixels import fit
 from anomaly_jax.detector import Detector
 from anomaly_jax.feature_detector import feature_detect_step
 from anomaly_jax.feature_training import stored_detector
 from anomaly_jax.predictor import Detections, detect_step
-from anomaly_jax.scoring import Prediction, decide, resize_map
+from anomaly_jax.scoring import Prediction, decide
 from anomaly_jax.thresholds import GOOD_ONLY, Thresholds
 from anomaly_jax.training import NAME
+from anomaly_jax.whole_images import framed_images, tiled_image
 from engine_jax import cli
 from engine_jax.batches import fitting_batch_size, map_batches
 from engine_jax.errors import UserError
+from engine_jax.files import write_file
 from engine_jax.loop import best_variables
 from engine_jax.prediction import (
     AnyImage,
@@ -77,23 +82,28 @@ class AnomalyModel:
         Raises:
             UserError: an array of another shape or type, or a file that can't be read.
         """
-        arrays = rgb_arrays(images)
+        settings = self.settings
+        arrays = rgb_arrays(images, settings.data.white or None)
         if not arrays:
             return []
-        size = self.settings.model.input_size
-        inputs = np.stack([fit(Image.fromarray(array), size) for array in arrays])
-        found = map_batches(self._detect, inputs, fitting_batch_size(len(inputs), _BATCH))
-        return [
-            decide(
-                resize_map(found.maps[i], array.shape[:2]),
-                float(found.scores[i]),
-                thresholds or self.thresholds,
-                spread=None
-                if found.spread is None
-                else resize_map(found.spread[i], array.shape[:2]),
+        framing = settings.data.framing(settings.model.input_size)
+        pictures = [Image.fromarray(array) for array in arrays]
+        if framing.fit == "tiles":
+            found = [
+                tiled_image(self._batches, picture, framing, settings.scoring, settings.own_scores)
+                for picture in pictures
+            ]
+        else:
+            found = framed_images(
+                self._batches, pictures, framing, settings.scoring, settings.own_scores
             )
-            for i, array in enumerate(arrays)
+        return [
+            decide(image.map, image.score, thresholds or self.thresholds, spread=image.spread)
+            for image in found
         ]
+
+    def _batches(self, squares: UInt8[np.ndarray, "k s s 3"]) -> Detections:
+        return map_batches(self._detect, squares, fitting_batch_size(len(squares), _BATCH))
 
 
 def load(workdir: str | Path) -> AnomalyModel:
@@ -135,7 +145,9 @@ def _thresholds(folder: RunFolder) -> Thresholds:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Writes predictions.json, and for each image its heat map and its mask."""
+    """Prints a line of JSON for each image as soon as it is predicted, and writes predictions.json with all of them;
+    for each image its map and its pictures, as far as they are wanted.
+    """
 
     def load_model(workdir: str) -> AnomalyModel:
         model = load(workdir)
@@ -148,32 +160,57 @@ def main(args: argparse.Namespace) -> None:
         args,
         load_model,
         lambda model, files, images: model.predict(images),
-        _write_image,
+        partial(_write_image, maps=args.maps, pictures=args.pictures),
         lambda model: {"thresholds": asdict(model.thresholds)},
+        white=lambda model: model.settings.data.white or None,
+        line=json.dumps,
     )
     faulty = sum(bool(entry["pred_label"]) for entry in entries)
-    print(f"{faulty} of {len(entries)} images are faulty: {Path(args.out) / 'predictions.json'}")
-    print("beside it, for each image: NAME_heat.png and NAME_mask.png")
+    print(
+        f"{faulty} of {len(entries)} images are faulty: {Path(args.out) / 'predictions.json'}",
+        file=sys.stderr,
+    )
 
 
 def _write_image(
-    model: AnomalyModel, image: UInt8[np.ndarray, "h w 3"], prediction: Prediction, stem: Path
+    model: AnomalyModel,
+    image: UInt8[np.ndarray, "h w 3"],
+    prediction: Prediction,
+    stem: Path,
+    *,
+    maps: str | None,
+    pictures: str,
 ) -> dict[str, Any]:
+    """Writes an image's map and pictures, as far as they are wanted, and returns its entry."""
+    if maps == "npy":
+        data = io.BytesIO()
+        np.save(data, prediction.anomaly_map)
+        write_file(Path(f"{stem}_map.npy"), data.getvalue())
+    elif maps == "tiff":
+        save_image(Image.fromarray(prediction.anomaly_map), Path(f"{stem}_map.tiff"), "TIFF")
+    if pictures == "all" or (pictures == "faulty" and prediction.pred_label):
+        _write_pictures(model, image, prediction, stem)
+    mask = prediction.pred_mask
+    return {
+        "pred_score": prediction.pred_score,
+        "pred_label": prediction.pred_label,
+        "faulty_part": None if mask is None else float(mask.mean()),
+        "regions": [region._asdict() for region in prediction.regions],
+    }
+
+
+def _write_pictures(
+    model: AnomalyModel, image: UInt8[np.ndarray, "h w 3"], prediction: Prediction, stem: Path
+) -> None:
     """Writes the heat map over the image, the mask, and the members' spread where there are several."""
     scale = 2 * (
         model.thresholds.pixel or 0.5
     )  # One scale for all images, with the threshold in its middle.
     save_image(_heat(image, prediction.anomaly_map / scale), Path(f"{stem}_heat.png"))
-    mask = prediction.pred_mask
-    if mask is not None:
-        save_image(Image.fromarray(mask), Path(f"{stem}_mask.png"))
+    if prediction.pred_mask is not None:
+        save_image(Image.fromarray(prediction.pred_mask), Path(f"{stem}_mask.png"))
     if prediction.spread is not None and prediction.spread.any():
         save_image(_heat(image, prediction.spread / scale), Path(f"{stem}_spread.png"))
-    return {
-        "pred_score": prediction.pred_score,
-        "pred_label": prediction.pred_label,
-        "faulty_part": None if mask is None else float(mask.mean()),
-    }
 
 
 def _heat(image: UInt8[np.ndarray, "h w 3"], values: Float[np.ndarray, "h w"]) -> Image.Image:
@@ -192,6 +229,15 @@ def parser() -> argparse.ArgumentParser:
         "--threshold", type=cli.finite, help="for pixels; default: the run's, from good images"
     )
     command.add_argument("--image-threshold", type=cli.finite, help="for image scores, likewise")
+    command.add_argument(
+        "--maps", choices=("npy", "tiff"), help="write each image's anomaly map, as 32-bit floats"
+    )
+    command.add_argument(
+        "--pictures",
+        choices=("none", "faulty", "all"),
+        default="all",
+        help="of which images to write NAME_heat.png and NAME_mask.png; default: all",
+    )
     return command
 
 

@@ -15,7 +15,6 @@ from anomaly_jax.data.load import Part, Parts
 from anomaly_jax.groups import GroupedScores, count_groups
 from anomaly_jax.predictor import Detections
 from anomaly_jax.scores_file import write_scores
-from anomaly_jax.scoring import OwnSizeMaps
 from anomaly_jax.thresholds import GOOD_ONLY
 from anomaly_jax.training import NAME, TrainedDetector
 from engine_jax.experiment import Run, log_report, provenance, training_summary, write_results
@@ -31,10 +30,10 @@ _PIXELS = 200_000  # of each histogram
 def write_report(run: Run[AnomalyConfig, Parts], trained: TrainedDetector) -> dict[str, Any]:
     """Scores the test part, writes results.json and the plots, prints the tables."""
     settings, parts, folder = run.settings, run.parts, run.folder
-    test, found, fitted = parts.test.images, trained.test, trained.fitted
+    test, found, fitted = parts.test.images, trained.test.found, trained.fitted
     grid = {f"{t:g}": t for t in settings.thresholds.grid}
     pixel = grid | _known({GOOD_ONLY: trained.good_only.pixel})
-    maps = OwnSizeMaps(found.maps, test.sizes)
+    maps = trained.test.maps
     grouped = count_groups(
         maps,
         parts.test.masks,
@@ -64,6 +63,7 @@ def write_report(run: Run[AnomalyConfig, Parts], trained: TrainedDetector) -> di
             GOOD_ONLY: asdict(trained.good_only),
             "promise": {**asdict(trained.promise), "band": list(trained.promise.band)},
         },
+        "not_tested": tables.untested(score),
     }
     if jax.process_index() == 0:  # Every process predicts; one of them draws and writes.
         write_results(folder, results)
@@ -75,12 +75,16 @@ def write_report(run: Run[AnomalyConfig, Parts], trained: TrainedDetector) -> di
             _write_rankings(folder, grouped)
             _write_histograms(folder, parts, trained, score)
             _write_detections(folder, parts.test, found, pixel)
-        log_report(
-            folder,
+        tested = (
             tables.ranking_table(results, GOOD_ONLY),
             tables.accuracy_table(results, [*pixel]),
             tables.decision_table(results, GOOD_ONLY),
-            tables.promise_lines(trained.promise, settings.thresholds),
+        )
+        log_report(
+            folder,
+            *(tested if len(test) else ()),
+            *map(tables.untested_lines, filter(None, [results["not_tested"]])),
+            tables.promise_lines(trained.promise, settings.thresholds, settings.averaged),
         )
     return results
 
@@ -110,15 +114,15 @@ def _write_histograms(
     folder: RunFolder, parts: Parts, trained: TrainedDetector, score: Mapping[str, Any]
 ) -> None:
     """Scores of images and of pixels, good and faulty, with the thresholds from good images and of best F1."""
-    test, found = parts.test.images, trained.test
+    test, found, held_out = parts.test.images, trained.test.found, trained.validation.found
     kinds = {name: test.defects == i for i, name in enumerate(test.defect_names)}
     good = kinds.pop(GOOD)
     images = {
-        "good": {"held-out good": trained.validation.scores, "test good": found.scores[good]},
+        "good": {"held-out good": held_out.scores, "test good": found.scores[good]},
         "faulty": {name: found.scores[chosen] for name, chosen in kinds.items()},
     }
     pixels = {
-        "good": {"held-out good": trained.validation.maps, "test good": found.maps[good]},
+        "good": {"held-out good": held_out.maps, "test good": found.maps[good]},
         "faulty": {name: found.maps[chosen][test.masks[chosen]] for name, chosen in kinds.items()},
     }
     levels: dict[Literal["image", "pixel"], Any] = {"image": images, "pixel": pixels}
@@ -161,7 +165,8 @@ def _write_detections(
         first.append(indices[0])
         chosen = np.unique(indices[np.linspace(0, len(indices) - 1, _SHOWN).round().astype(int)])
         write(chosen, name, f"detections_{name}.png")
-    write(np.array(first), "the first image of each kind", "detections.png")
+    if first:
+        write(np.array(first), "the first image of each kind", "detections.png")
 
 
 def _caption(name: str) -> str:

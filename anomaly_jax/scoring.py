@@ -7,10 +7,10 @@ from typing import Annotated, Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
-from PIL import Image
+from jaxtyping import Array, Bool, Float
 
 from anomaly_jax import filters, losses
+from anomaly_jax.regions import Region, regions
 from anomaly_jax.thresholds import Thresholds
 from engine_jax.config import AtLeastOne, AtLeastZero, Range
 
@@ -134,36 +134,17 @@ def image_score(
     return jax.lax.top_k(maps.reshape(n, h * w), max(1, round(part * h * w)))[0].mean(-1)
 
 
-def resize_map(
-    anomaly_map: Float[Array, "h w"] | Float[np.ndarray, "h w"], shape: tuple[int, int]
-) -> Float[np.ndarray, "{shape[0]} {shape[1]}"]:
-    """Resizes a map to an image's own size (h', w'): bilinear, with anti-aliasing when it shrinks.
-
-    Runs on the host: images come in any size, and on a device each new size would be compiled.
-    """
-    height, width = shape
-    image = Image.fromarray(np.asarray(anomaly_map, np.float32))
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-
-
-class OwnSizeMaps:
-    """The anomaly maps of n images, each resized to the image's own size when it is asked for, as in prediction.
-
-    Args:
-        maps: at the network's size.
-        sizes: (h, w) of each image.
-    """
-
-    def __init__(self, maps: Float[np.ndarray, "n s s"], sizes: Int[np.ndarray, "n 2"]):
-        self._maps = maps
-        self._sizes = sizes
-
-    def __len__(self) -> int:
-        return len(self._maps)
-
-    def __getitem__(self, i: int) -> Float[np.ndarray, "h w"]:
-        height, width = self._sizes[i].tolist()
-        return resize_map(self._maps[i], (height, width))
+def map_score(
+    anomaly_map: Float[np.ndarray, "h w"], kind: ImageScore, *, part: float = 0.01
+) -> float:
+    """`image_score` of one map of any size, on the host."""
+    if kind == "max":
+        return float(anomaly_map.max())
+    if kind == "mean":
+        return float(anomaly_map.mean(dtype=np.float64))
+    flat = anomaly_map.ravel()
+    count = max(1, round(part * flat.size))
+    return float(np.partition(flat, flat.size - count)[-count:].mean(dtype=np.float64))
 
 
 @dataclass(frozen=True)
@@ -183,6 +164,11 @@ class Prediction:
     pred_label: bool | None
     pred_mask: Bool[np.ndarray, "h w"] | None
     spread: Float[np.ndarray, "h w"] | None = None
+
+    @property
+    def regions(self) -> list[Region]:
+        """The regions of the faulty pixels, the largest first; none without a threshold for pixels."""
+        return [] if self.pred_mask is None else regions(self.pred_mask, self.anomaly_map)
 
 
 def decide(

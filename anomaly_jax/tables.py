@@ -63,12 +63,31 @@ def decision_table(score: Mapping[str, Any], threshold: str) -> str:
     return "\n".join(aligned(rows))
 
 
-def promise_lines(promise: Promise, config: ThresholdConfig) -> str:
+def untested(score: Mapping[str, Any]) -> list[str]:
+    """What a test set can't tell, as it lacks the images or the masks; see `metrics.score`."""
+    found = []
+    if not score["good_images"]:
+        found.append("whether the promised rate of false alarms is kept: no good test images")
+    if not score["defects"]:
+        found.append("whether faults are found: no faulty test images")
+    for name, row in score["defects"].items():
+        if not row["pixel_images"]:
+            found.append(f"which pixels of {name} are found: no masks")
+    return found
+
+
+def untested_lines(found: Sequence[str]) -> str:
+    """The same as text."""
+    return "\n".join(["Not tested:", *(f"- {line}" for line in found)])
+
+
+def promise_lines(promise: Promise, config: ThresholdConfig, averaged: bool = False) -> str:
     """What the thresholds from good images promise, in words.
 
     Args:
         promise: of `thresholds.from_good`.
         config: what was asked for.
+        averaged: whether new images get the mean of several maps, where the thresholds come from one map an image.
     """
     source = {
         "held_out": "held-out good images",
@@ -80,6 +99,10 @@ def promise_lines(promise: Promise, config: ThresholdConfig) -> str:
         f"{percent(promise.rate)} % [{percent(low)}, {percent(high)}] are taken for faulty, and in as many more than "
         f"{percent(config.pixel, digits=2)} % of the pixels; [low, high]: 95 % interval, given these images",
     ]
+    if averaged:
+        lines.append(
+            "or fewer: a new image's map is the members' mean, which is calmer than the one map behind each score"
+        )
     if not promise.kept:
         needed = promise.images_needed
         more = "no number of images can" if needed is None else f"that takes {needed} images"

@@ -49,6 +49,6 @@ def train_and_evaluate(
     if settings.by_features:
         with experiment.started(settings.data.name, parts, mesh) as run:
             return write_report(run, fit_detector(run))
-    plan = make(len(parts.train))
+    plan = make(parts.train.square_count)
     with experiment.started(settings.data.name, parts, mesh) as run:
         return write_report(run, train_detector(run, plan))

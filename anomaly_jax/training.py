@@ -9,13 +9,13 @@ import numpy as np
 from anomaly_jax import curves, metrics, thresholds
 from anomaly_jax.config import SCHEMA, AnomalyConfig
 from anomaly_jax.data.image_set import ImageSet
-from anomaly_jax.data.load import Parts
+from anomaly_jax.data.load import Part, Parts
 from anomaly_jax.detector import Detector
 from anomaly_jax.folds import Batch, assign_folds
 from anomaly_jax.predictor import Detections, Predictor
-from anomaly_jax.scoring import OwnSizeMaps
 from anomaly_jax.thresholds import Promise, Thresholds
 from anomaly_jax.train_step import train_step
+from anomaly_jax.whole_images import PartDetections, detect_part
 from engine_jax import sharding
 from engine_jax.config import differences
 from engine_jax.errors import UserError
@@ -66,8 +66,8 @@ class TrainedDetector:
     fitted: Fit
     good_only: Thresholds
     promise: Promise
-    validation: Detections
-    test: Detections
+    validation: PartDetections
+    test: PartDetections
 
 
 def train_detector(run: Run[AnomalyConfig, Parts], plan: Plan) -> TrainedDetector:
@@ -81,6 +81,8 @@ def train_detector(run: Run[AnomalyConfig, Parts], plan: Plan) -> TrainedDetecto
     folds = None
     if settings.thresholds.calibration == "cross_fit":
         folds = assign_folds(len(parts.train), settings.members, seed)
+    squares, numbers = parts.train.squares()
+    square_folds = None if folds is None else folds[numbers]
     graphs = graph_defs(build)
     everywhere = sharding.replicated(run.mesh)
 
@@ -97,27 +99,39 @@ def train_detector(run: Run[AnomalyConfig, Parts], plan: Plan) -> TrainedDetecto
         )
         train_call = make_train_call(
             step,
-            Batch(parts.train.images.images, folds),
+            Batch(squares, square_folds),
             settings.data.placement,
             phase.plan,
             entropy_for(seed, phase.name, "order"),
             everywhere,
             sharding.split(run.mesh, axis=1),
-            balance=folds,  # A batch that is all of one fold would leave a member nothing.
+            balance=square_folds,  # A batch that is all of one fold would leave a member nothing.
         )
         return state, train_call
 
     predictor = Predictor(graphs.evaluate, settings, run.mesh)
-    good, test = parts.validation.images, parts.test.images
+    good, test = parts.validation, parts.test
+    good_squares = squares if good is parts.train else good.squares()[0]
     faults_key = key_for(seed, NAME, "validation")
 
     def evaluate(variables: Variables) -> dict[str, float]:
-        losses = predictor.losses(variables, good.images, faults_key, folds)
+        losses = predictor.losses(variables, good_squares, faults_key, square_folds)
         loss = {"validation/loss": float(losses.mean(dtype=np.float64))}
         if not np.isfinite(loss["validation/loss"]):
             return loss
-        found = predictor.detect(variables, test.images)
-        return {**loss, **epoch_metrics(found, test, settings.thresholds.grid)}
+        found = detect(variables, test).found
+        return {**loss, **epoch_metrics(found, test.images, settings.thresholds.grid)}
+
+    def detect(variables: Variables, part: Part, folds: np.ndarray | None = None) -> PartDetections:
+        return detect_part(
+            lambda squares, i: predictor.detect(
+                variables, squares, None if folds is None else folds[i]
+            ),
+            part,
+            settings.scoring,
+            settings.evaluation.batch_size,
+            own_scores=False,
+        )
 
     if settings.start:
         like = abstract_variables(build, everywhere, settings.members)
@@ -130,8 +144,8 @@ def train_detector(run: Run[AnomalyConfig, Parts], plan: Plan) -> TrainedDetecto
             run.folder,
             after_evaluation=partial(update_plateau, settings.optimizer),
         )
-    validation = predictor.detect(fitted.best, good.images, folds)
-    return calibrated(run, fitted, validation, predictor.detect(fitted.best, test.images))
+    validation = detect(fitted.best, good, folds)
+    return calibrated(run, fitted, validation, detect(fitted.best, test))
 
 
 def started_variables(settings: AnomalyConfig) -> Variables:
@@ -171,7 +185,7 @@ def check_start(settings: AnomalyConfig) -> None:
 
 
 def calibrated(
-    run: Run[AnomalyConfig, Parts], fitted: Fit, validation: Detections, test: Detections
+    run: Run[AnomalyConfig, Parts], fitted: Fit, validation: PartDetections, test: PartDetections
 ) -> TrainedDetector:
     """The detector with its thresholds from good images.
 
@@ -181,9 +195,9 @@ def calibrated(
         validation: of the validation part's images.
         test: of the test part's.
     """
-    good, rates = run.parts.validation.images, run.settings.thresholds
+    rates = run.settings.thresholds
     good_only, promise = thresholds.from_good(
-        OwnSizeMaps(validation.maps, good.sizes), validation.scores, rates.pixel, rates.image
+        validation.maps, validation.found.scores, rates.pixel, rates.image
     )
     return TrainedDetector(fitted, good_only, promise, validation, test)
 

@@ -68,6 +68,10 @@ def base() -> ConfigDict:
                 "test": 40,
                 "skip_unreadable": False,
                 "good": "",
+                "fit": "squeeze",
+                "tile": 0,
+                "overlap": 0.25,
+                "white": 0,
                 "placement": "device",
             },
             "augment": {
@@ -144,19 +148,24 @@ def base() -> ConfigDict:
 
 
 def demo(config: ConfigDict) -> None:
-    """`discriminative` on nuts of 128 px, for minutes: some five minutes on two CPU cores.
+    """`discriminative` on nuts of 128 px, for minutes: six minutes of processor time on two cores.
 
-    Pixel AUROC of cracks 98.6 %, cuts 87.7, holes 99.8, prints 97.0.
+    Pixel AUROC of cracks 98.8 %, cuts 94.5, holes 99.9, prints 98.9; image AUROC 92.6, 62.8, 96.1, 96.9.
     """
     discriminative(config)
     config.model.input_size = 128
     config.model.layers = ((4, 2, 32), *ENCODER[1:])
     config.model.bottleneck = 100
     config.segmenter.widths = (16, 32, 64, 64)
+    # Chosen on nuts of seed 1001, of which it missed cuts: more strokes, and twice the steps in small batches.
+    config.faults.stroke = 4.0
+    config.faults.displaced = 0.5
+    config.train.batch_size = 4
     config.train.epochs = 20
     config.evaluation.every = 10
     config.evaluation.batch_size = 40
-    config.scoring.sigma = 2.0
+    config.scoring.sigma = 3.0
+    config.scoring.image = "top"
 
 
 def batchnorm(config: ConfigDict) -> None:

@@ -21,7 +21,7 @@ def map_batches(
 
     Args:
         function: of a batch; its results have the samples along the first axis.
-        data: a tree of NumPy arrays with n samples along the first axis, n at least 1.
+        data: a tree of NumPy arrays with n samples along the first axis.
         batch_size: samples a call, at most. The last batch is padded with copies of the first sample, and every batch
             is that can't be divided evenly among devices; their results are dropped.
         batch_sharding: how a batch is divided among devices; None leaves it to `function`.
@@ -31,6 +31,10 @@ def map_batches(
     """
     size = jax.tree.leaves(data)[0].shape[0]
     parts = 1 if batch_sharding is None else sharding.parts(batch_sharding)
+    if not size:
+        one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), data)
+        shapes = jax.eval_shape(function, one)
+        return jax.tree.map(lambda x: np.empty((0, *x.shape[1:]), x.dtype), shapes)
     results = []
     for indices, valid in zip(*padded_batches(size, batch_size, parts), strict=True):
         batch = jax.tree.map(lambda array, at=indices: array[at], data)

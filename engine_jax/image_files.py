@@ -109,13 +109,13 @@ def read_bytes(read: Callable[[], bytes], name: str) -> bytes:
         raise UnreadableError(f"{name}: can't be read ({error})") from error
 
 
-def read_rgb(read: Callable[[], bytes], name: str) -> Image.Image:
-    """Reads an image at its own size, by the rules of `engine_jax.images.as_rgb`.
+def read_rgb(read: Callable[[], bytes], name: str, white: float | None = None) -> Image.Image:
+    """Reads an image at its own size, by the rules of `engine_jax.images.as_rgb`, which explains `white`.
 
     Raises:
         UnreadableError: it can't be read, or not as an image.
     """
-    return decode_rgb(read_bytes(read, name), name)
+    return decode_rgb(read_bytes(read, name), name, white)
 
 
 def read_each(read: Callable[[int], T], count: int) -> list[T | UserError]:

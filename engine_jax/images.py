@@ -5,6 +5,7 @@ import logging
 import struct
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -42,17 +43,18 @@ class UnreadableError(UserError):
     """A file that is there but can't be read, or not as an image."""
 
 
-def decode_rgb(data: bytes, name: str) -> Image.Image:
+def decode_rgb(data: bytes, name: str, white: float | None = None) -> Image.Image:
     """Decodes a PNG, JPEG, BMP, TIFF or WebP file of any mode to RGB, by the rules of `as_rgb`.
 
     Args:
         data: the file's bytes.
         name: what an error calls it.
+        white: see `as_rgb`.
 
     Raises:
         UnreadableError: the bytes are no such image, or its values can't be told.
     """
-    return read_image(data, name, as_rgb)
+    return read_image(data, name, partial(as_rgb, white=white))
 
 
 def read_image(data: bytes, name: str, convert: Callable[[Image.Image], T]) -> T:
@@ -73,7 +75,7 @@ def read_image(data: bytes, name: str, convert: Callable[[Image.Image], T]) -> T
         raise UnreadableError(f"{name}: can't be read as an image ({error})") from error
 
 
-def as_rgb(image: Image.Image) -> Image.Image:
+def as_rgb(image: Image.Image, white: float | None = None) -> Image.Image:
     """Converts an image of any mode to RGB, 8 bits a channel, as a viewer shows it.
 
     - It is turned upright by its EXIF orientation.
@@ -83,12 +85,17 @@ def as_rgb(image: Image.Image) -> Image.Image:
       channel, Pillow reads the upper 8.
     - Of several frames or pages the first is taken.
 
+    Args:
+        image: of any mode.
+        white: the value of white in grey images of more than 8 bits; larger values are white too. None takes it from
+            the file.
+
     Raises:
         ValueError: the values are out of range, or it can't be told which of them is white.
     """
     image = upright(image)
     if image.mode == "F" or image.mode.startswith("I"):
-        image = _eight_bits(image)
+        image = _eight_bits(image, white)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -156,15 +163,17 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
         return None
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def _eight_bits(image: Image.Image, given: float | None) -> Image.Image:
     """A grey image of more than 8 bits with 8; pixels of the transparent value are white."""
     values, (white, *others) = grey_values(image)
-    if others:
+    if given:
+        white = given
+    elif others:
         raise ValueError(
             f"values {values.min():g} to {values.max():g} of 32 bits: white may be {white:g} or {others[0]:g}; "
             "accepted: files with 8 or 16 bits a channel"
         )
-    grey = np.rint(values * (255.0 / white)).astype(np.uint8)
+    grey = np.rint(values * (255.0 / white)).clip(max=255).astype(np.uint8)
     if (transparent := image.info.get("transparency")) is not None:
         grey[values == transparent] = 255
     return Image.fromarray(grey)

@@ -33,8 +33,12 @@ _NAME = (
 )
 
 
-def rgb_arrays(images: AnyImage | Sequence[AnyImage]) -> list[np.ndarray]:
+def rgb_arrays(
+    images: AnyImage | Sequence[AnyImage], white: float | None = None
+) -> list[np.ndarray]:
     """Images of any of the accepted kinds as uint8 arrays [h, w, 3]; a single image is a list of one.
+
+    `white` is explained in `engine_jax.images.as_rgb`.
 
     Raises:
         UserError: an array of another shape or type, or a file that can't be read as an image.
@@ -43,15 +47,15 @@ def rgb_arrays(images: AnyImage | Sequence[AnyImage]) -> list[np.ndarray]:
         isinstance(images, np.ndarray) and images.ndim == 3
     )
     listed = [images] if single else images
-    return [_rgb_array(image, f"images[{i}]") for i, image in enumerate(listed)]  # pyright: ignore[reportArgumentType]
+    return [_rgb_array(image, f"images[{i}]", white) for i, image in enumerate(listed)]  # pyright: ignore[reportArgumentType]
 
 
-def _rgb_array(image: AnyImage, name: str) -> np.ndarray:
+def _rgb_array(image: AnyImage, name: str, white: float | None) -> np.ndarray:
     if isinstance(image, (str, Path)):
-        return np.asarray(read_rgb(partial(read_file, user_path(image)), str(image)))
+        return np.asarray(read_rgb(partial(read_file, user_path(image)), str(image), white))
     if isinstance(image, Image.Image):
         try:
-            return np.asarray(as_rgb(image))
+            return np.asarray(as_rgb(image, white))
         except ValueError as error:
             raise UserError(f"{name}: {error}") from error
     array = np.asarray(image)
@@ -93,6 +97,8 @@ def predict_files(
     write: Callable[[T, np.ndarray, Any, Path], dict[str, Any]],
     header: Callable[[T], Mapping[str, Any]] = lambda model: {},
     document: Callable[[dict[str, Any]], Any] = dict,
+    white: Callable[[T], float | None] = lambda model: None,
+    line: Callable[[dict[str, Any]], str] | None = None,
 ) -> list[dict[str, Any]]:
     """Reads images, applies a model to them in batches, and writes predictions.json.
 
@@ -103,6 +109,8 @@ def predict_files(
         write: writes what belongs to one image to files whose names begin with a path, and returns its entry.
         header: what predictions.json holds beside the entries.
         document: makes another JSON value of all that, where the file is to be in another format.
+        white: the model's value of white, see `engine_jax.images.as_rgb`.
+        line: of an entry, what is printed to standard output as soon as it is known; None prints nothing.
 
     Returns:
         The entries.
@@ -119,12 +127,15 @@ def predict_files(
     entries: list[dict[str, Any]] = []
     try:
         with tqdm(total=len(paths), unit="image", disable=None) as bar:
-            for batch in _batches(_read(paths, args.skip_unreadable, bar)):
+            for batch in _batches(_read(paths, args.skip_unreadable, bar, white(model))):
                 files, images = [path for path, _ in batch], [image for _, image in batch]
                 found = predict(model, files, images)
                 for (path, image), prediction in zip(batch, found, strict=True):
                     stem = out / f"{len(entries) + 1:05d}_{_shortened(path.stem)}"
                     entries.append({"file": str(path), **write(model, image, prediction, stem)})
+                    if line is not None:
+                        bar.write(line(entries[-1]), file=sys.stdout)
+                        sys.stdout.flush()
                     bar.update()
     finally:  # Whatever ends the loop, what was predicted until then is kept.
         written = {**header(model), "predictions": entries}
@@ -133,11 +144,11 @@ def predict_files(
     return entries
 
 
-def save_image(image: Image.Image, path: Path) -> None:
-    """Writes a PNG file, whole or not at all."""
-    png = io.BytesIO()
-    image.save(png, "PNG")
-    write_file(path, png.getvalue())
+def save_image(image: Image.Image, path: Path, kind: str = "PNG") -> None:
+    """Writes a file of one of Pillow's kinds, whole or not at all."""
+    data = io.BytesIO()
+    image.save(data, kind)
+    write_file(path, data.getvalue())
 
 
 def _shortened(stem: str) -> str:
@@ -145,10 +156,12 @@ def _shortened(stem: str) -> str:
     return os.fsencode(stem)[:_NAME].decode(errors="ignore")
 
 
-def _read(paths: Sequence[Path], skip: bool, bar: tqdm) -> Iterator[tuple[Path, np.ndarray]]:
+def _read(
+    paths: Sequence[Path], skip: bool, bar: tqdm, white: float | None
+) -> Iterator[tuple[Path, np.ndarray]]:
     for path in paths:
         try:
-            yield path, np.asarray(read_rgb(partial(read_file, path), str(path)))
+            yield path, np.asarray(read_rgb(partial(read_file, path), str(path), white))
         except UnreadableError as error:
             if not skip:
                 raise UserError(f"{error}; --skip-unreadable leaves such files out") from error

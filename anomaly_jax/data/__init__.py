@@ -1,16 +1,18 @@
-"""Data sets for anomaly detection: from the layout of MVTec AD to arrays.
+"""Data sets for anomaly detection: from folders and archives to arrays.
 
-    parts = splits(open_mvtec("transistor"))
+    parts = splits(open_category("transistor"))
     train, names, masks = prepare(parts["train"], size=256)
 
 `anomaly_jax.data.tfds_builders` does the same through tensorflow-datasets.
 """
 
 from anomaly_jax.data.image_set import GOOD, ImageSet
-from anomaly_jax.data.mvtec import Record, open_mvtec
-from anomaly_jax.data.pixels import fit, fit_mask
+from anomaly_jax.data.layouts import open_category
+from anomaly_jax.data.pixels import fit_mask
 from anomaly_jax.data.prepare import Sample, prepare, read_sample
+from anomaly_jax.data.records import Record
 from anomaly_jax.data.splits import splits
+from anomaly_jax.framing import fit
 
 __all__ = [
     "GOOD",
@@ -19,7 +21,7 @@ __all__ = [
     "Sample",
     "fit",
     "fit_mask",
-    "open_mvtec",
+    "open_category",
     "prepare",
     "read_sample",
     "splits",

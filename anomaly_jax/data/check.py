@@ -1,4 +1,4 @@
-"""Reports the contents and the problems of a folder in the layout of MVTec AD."""
+"""Reports the contents and the problems of a category of images."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from anomaly_jax.data.image_set import GOOD
-from anomaly_jax.data.mvtec import Record, open_mvtec
+from anomaly_jax.data.layouts import open_category
 from anomaly_jax.data.prepare import read_sample
+from anomaly_jax.data.records import Record
 from engine_jax import data_check
 from engine_jax.data_check import Line, counted, image_lines
 from engine_jax.errors import UserError
@@ -33,7 +34,7 @@ class Finding:
 def parser() -> argparse.ArgumentParser:
     return data_check.parser(
         "anomaly_jax",
-        "Checks a category in the layout of MVTec AD and prints what it finds.",
+        "Checks a category of images and prints what it finds.",
         "the category's folder, or an archive of it",
     )
 
@@ -44,9 +45,9 @@ def main(args: argparse.Namespace) -> None:
     Raises:
         UserError: the category can't be opened, or an image or mask in it can't be used.
     """
-    records = open_mvtec(args.path)
+    records = open_category(args.path)
     findings = examine(records)
-    data_check.print_report("MVTec AD layout", args.path, report(records, findings), findings)
+    data_check.print_report("images", args.path, report(records, findings), findings)
 
 
 def examine(records: Sequence[Record]) -> list[Finding | UserError]:
@@ -66,8 +67,10 @@ def report(records: Sequence[Record], findings: Sequence[Finding | UserError]) -
     """The lines of the report, as (title, text)."""
     pairs = list(zip(records, findings, strict=True))
     read = [(record, found) for record, found in pairs if isinstance(found, Finding)]
-    folders = dict.fromkeys(f"{record.split}/{record.defect}" for record in records)
-    lines = [(folder, _folder(folder, pairs)) for folder in folders]
+    folders: dict[str, list[tuple[Record, Finding | UserError]]] = {}
+    for record, found in pairs:
+        folders.setdefault(f"{record.split}/{record.defect}", []).append((record, found))
+    lines = [(folder, _folder(inside)) for folder, inside in folders.items()]
     lines += image_lines([record.name for record in records], [found.size for _, found in read])
     more_values = [record.name for record, found in read if not found.binary]
     lines.append(("masks not binary", counted(more_values)))
@@ -76,9 +79,8 @@ def report(records: Sequence[Record], findings: Sequence[Finding | UserError]) -
     return lines
 
 
-def _folder(folder: str, pairs: Sequence[tuple[Record, Finding | UserError]]) -> str:
-    """How many images a folder holds and, if they are faulty, how large the faults are."""
-    inside = [(record, found) for record, found in pairs if record.name.startswith(f"{folder}/")]
+def _folder(inside: Sequence[tuple[Record, Finding | UserError]]) -> str:
+    """How many images of one kind there are and, if they are faulty, how large the faults are."""
     text = f"{len(inside)} images"
     if inside[0][0].defect == GOOD:
         return text

@@ -1,18 +1,26 @@
 """The three parts of a run: training, validation (which thresholds are chosen on) and test."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+from jaxtyping import Int, UInt8
+from PIL import Image
 
 from anomaly_jax import synthetic
 from anomaly_jax.config import DataConfig
 from anomaly_jax.data.image_set import GOOD, ImageSet
+from anomaly_jax.data.layouts import open_category, open_good
 from anomaly_jax.data.masks import Masks, PackedMask
-from anomaly_jax.data.mvtec import Record, open_good, open_mvtec
 from anomaly_jax.data.prepare import prepare
+from anomaly_jax.data.records import Record
 from anomaly_jax.data.splits import splits
+from anomaly_jax.framing import Framing
 from engine_jax import parts as of_data
+from engine_jax.image_files import read_rgb
+
+_ARRAYS = ("images", "masks", "labelled", "defects", "sizes")
 
 
 @dataclass(frozen=True)
@@ -23,14 +31,50 @@ class Part:
         images: resized to the network's input.
         names: of each.
         masks: of each, at its own size.
+        framing: how images become squares; where these are tiles, `images` shows whole images, scaled down.
+        reads: of each, returns the whole image; empty where images are squares already.
     """
 
     images: ImageSet
     names: list[str]
     masks: Masks
+    framing: Framing
+    reads: tuple[Callable[[], Image.Image], ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def square_count(self) -> int:
+        """How many squares `squares` gives."""
+        return sum(len(self.framing.boxes(*size)) for size in self.images.sizes.tolist())
+
+    def squares(self) -> tuple[UInt8[np.ndarray, "k s s 3"], Int[np.ndarray, " k"]]:
+        """What a network sees of the images, and the number of the image that each square shows."""
+        numbers = np.arange(len(self), dtype=np.int32)
+        if self.framing.fit != "tiles":
+            return self.images.images, numbers
+        boxes = [self.framing.boxes(*size) for size in self.images.sizes.tolist()]
+        size = self.framing.size
+        squares = np.empty((self.square_count, size, size, 3), np.uint8)
+        first = np.cumsum([0, *map(len, boxes)])
+        for i, read in enumerate(self.reads):
+            image = read()
+            for j, box in enumerate(boxes[i]):
+                squares[first[i] + j] = self.framing.square(image, box)
+        return squares, np.repeat(numbers, [len(each) for each in boxes])
+
+    def chosen(self, indices: Int[np.ndarray, " m"]) -> "Part":
+        """Some of the images."""
+        images = self.images
+        arrays = {name: getattr(images, name)[indices] for name in _ARRAYS}
+        return Part(
+            ImageSet(**arrays, defect_names=images.defect_names),
+            [self.names[i] for i in indices],
+            Masks(self.masks.packed[i] for i in indices),
+            self.framing,
+            tuple(self.reads[i] for i in indices) if self.reads else (),
+        )
 
 
 # Good images to train on, good images that thresholds are chosen on, and images to test on.
@@ -64,7 +108,32 @@ def load_parts(config: DataConfig, size: int, seed: int, cross_fit: bool = False
 
 
 def _read(records: Sequence[Record], config: DataConfig, size: int) -> Part:
-    return Part(*prepare(records, size, skip_unreadable=config.skip_unreadable))
+    framing = config.framing(size)
+    if not records:
+        return _no_images(framing)
+    images, names, masks = prepare(
+        records,
+        size,
+        letterbox=config.fit == "letterbox",
+        white=config.white,
+        skip_unreadable=config.skip_unreadable,
+    )
+    by_name = {record.name: record.read for record in records}
+    reads = tuple(partial(read_rgb, by_name[name], name, config.white or None) for name in names)
+    return Part(images, names, masks, framing, reads if config.fit == "tiles" else ())
+
+
+def _no_images(framing: Framing) -> Part:
+    """A part for what a data set hasn't got."""
+    size = framing.size
+    none = ImageSet(
+        images=np.empty((0, size, size, 3), np.uint8),
+        masks=np.empty((0, size, size), bool),
+        labelled=np.empty(0, bool),
+        defects=np.empty(0, np.int32),
+        sizes=np.empty((0, 2), np.int32),
+    )
+    return Part(none, [], Masks([]), framing)
 
 
 def rendered_size(config: DataConfig) -> int | None:
@@ -79,7 +148,7 @@ def _held_out(config: DataConfig) -> int:
 
 def _records(config: DataConfig) -> Sequence[Record]:
     if config.dir:
-        return open_mvtec(config.dir)
+        return open_category(config.dir)
     # Imported here: tensorflow-datasets takes seconds to load, and most runs name a folder.
     from anomaly_jax.data import tfds_builders
 
@@ -105,13 +174,14 @@ def _nuts(config: DataConfig, size: int, seed: int) -> Parts:
 def _joined(parts: Sequence[Part]) -> Part:
     """The images of several parts, of the same defects, in one."""
     arrays = {
-        field: np.concatenate([getattr(part.images, field) for part in parts])
-        for field in ("images", "masks", "labelled", "defects", "sizes")
+        field: np.concatenate([getattr(part.images, field) for part in parts]) for field in _ARRAYS
     }
     return Part(
         ImageSet(**arrays, defect_names=parts[0].images.defect_names),
         [name for part in parts for name in part.names],
         Masks(packed for part in parts for packed in part.masks.packed),
+        parts[0].framing,
+        tuple(read for part in parts for read in part.reads),
     )
 
 
@@ -127,4 +197,4 @@ def _rendered(seed: int, count: int, size: int, kind: str | None, start: int) ->
         defect_names=(GOOD, *synthetic.DEFECTS),
     )
     names = [f"{kind or GOOD} nut {i}" for i in range(start, start + count)]
-    return Part(rendered, names, Masks(map(PackedMask.of, masks)))
+    return Part(rendered, names, Masks(map(PackedMask.of, masks)), Framing(size))

@@ -1,19 +1,15 @@
-"""Decodes masks, and resizes images and masks to the network's input size."""
+"""Decodes masks, and resizes them to the network's input size."""
+
+import io
+from collections.abc import Callable, Mapping
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool
 from PIL import Image
 
+from engine_jax.errors import UserError
+from engine_jax.image_files import read_bytes
 from engine_jax.images import UnreadableError, grey_values, read_image, upright
-
-
-def fit(image: Image.Image, size: int) -> UInt8[np.ndarray, "s s 3"]:
-    """Resizes an RGB image to one square, anti-aliased; the aspect ratio is not kept.
-
-    The filter is the triangle: it adds no ringing to edges, which an autoencoder would have to
-    reproduce.
-    """
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def decode_mask(data: bytes, name: str) -> tuple[Bool[np.ndarray, "h w"], bool]:
@@ -39,6 +35,26 @@ def decode_mask(data: bytes, name: str) -> tuple[Bool[np.ndarray, "h w"], bool]:
             "expected a mask with 0 and one other value"
         )
     return mask, False
+
+
+def encoded_union(masks: Mapping[str, Callable[[], bytes]]) -> bytes:
+    """One mask as a PNG file, of several that are read by name: pixels are faulty that are not 0 in any of them.
+
+    Raises:
+        UserError: one can't be read, or they differ in size.
+    """
+    union, first = None, ""
+    for name, read in masks.items():
+        faulty = read_image(read_bytes(read, name), name, _values)[0] > 0
+        if union is None:
+            union, first = faulty, name
+        elif union.shape != faulty.shape:
+            raise UserError(f"{name}: {faulty.shape[::-1]} pixels; {first} has {union.shape[::-1]}")
+        else:
+            union = union | faulty
+    png = io.BytesIO()
+    Image.fromarray(np.zeros((0, 0), bool) if union is None else union).save(png, "PNG")
+    return png.getvalue()
 
 
 def fit_mask(mask: Bool[np.ndarray, "h w"], size: int) -> Bool[np.ndarray, "s s"]:

@@ -10,10 +10,13 @@ from PIL import Image
 
 from anomaly_jax.data.image_set import GOOD, ImageSet
 from anomaly_jax.data.masks import Masks, PackedMask
-from anomaly_jax.data.mvtec import Record
-from anomaly_jax.data.pixels import decode_mask, fit, fit_mask
+from anomaly_jax.data.pixels import decode_mask, fit_mask
+from anomaly_jax.data.records import Record
+from anomaly_jax.framing import Framing
 from engine_jax.errors import UserError
 from engine_jax.image_files import read_all, read_bytes, read_rgb
+
+_DARK = 16  # a sixteenth of the range
 
 logger = logging.getLogger(__name__)
 
@@ -34,13 +37,20 @@ class Sample:
 
 
 def prepare(
-    records: Sequence[Record], size: int, *, skip_unreadable: bool = False
+    records: Sequence[Record],
+    size: int,
+    *,
+    letterbox: bool = False,
+    white: int = 0,
+    skip_unreadable: bool = False,
 ) -> tuple[ImageSet, list[str], Masks]:
     """Decodes every image and mask, and resizes them to one square; the masks are kept at their own size too.
 
     Args:
         records: n images.
         size: side s of the square, in pixels.
+        letterbox: keep the ratio of the images' sides, see `anomaly_jax.framing`.
+        white: the value of white in grey images of more than 8 bits; 0 takes it from the file.
         skip_unreadable: leave unreadable images out, and images whose mask is unreadable, with a
             warning that names them.
 
@@ -59,15 +69,20 @@ def prepare(
     defect_names = (GOOD, *sorted({record.defect for record in records} - {GOOD}))
     images, masks = np.empty((n, size, size, 3), np.uint8), np.zeros((n, size, size), bool)
     sizes, binary = np.empty((n, 2), np.int32), np.ones(n, bool)
+    brightest = np.zeros(n, np.uint8)
+    framing = Framing(size, "letterbox" if letterbox else "squeeze")
     own = [PackedMask((0, 0), None)] * n
 
     def fill(i: int) -> None:
-        sample = read_sample(records[i])
-        images[i], sizes[i] = fit(sample.image, size), sample.image.size[::-1]
+        sample = read_sample(records[i], white)
+        brightest[i] = max(high for _, high in sample.image.getextrema())  # pyright: ignore[reportGeneralTypeIssues]
+        sizes[i] = sample.image.size[::-1]
+        (box,) = framing.boxes(*sizes[i].tolist())
+        images[i] = framing.square(sample.image, box)
         own[i] = PackedMask(sample.image.size[::-1], None)
         if sample.mask is not None:
             own[i] = PackedMask.of(sample.mask)
-            masks[i], binary[i] = fit_mask(sample.mask, size), sample.binary
+            masks[i], binary[i] = fit_mask(framing.mask_in(sample.mask, box), size), sample.binary
 
     names = [record.name for record in records]
     kept = read_all(fill, names, skip_unreadable=skip_unreadable)
@@ -75,6 +90,12 @@ def prepare(
         logger.warning(
             "%d of %d images have a mask that is not binary: thresholded at half: %s",
             *(len(grey), n, ", ".join(grey)),
+        )
+    if kept and (highest := int(brightest[kept].max())) <= _DARK:
+        logger.warning(
+            "the brightest pixel of %d images is %d of 255: a camera with fewer bits than its files have? "
+            "--config.data.white=4095 reads files of 16 bits from a camera of 12",
+            *(len(kept), highest),
         )
     arrays = {
         "images": images,
@@ -89,7 +110,7 @@ def prepare(
     return read, [names[i] for i in kept], Masks(own[i] for i in kept)
 
 
-def read_sample(record: Record) -> Sample:
+def read_sample(record: Record, white: int = 0) -> Sample:
     """Reads an image and its mask at their own size, both turned upright by their EXIF orientation.
 
     Raises:
@@ -97,7 +118,7 @@ def read_sample(record: Record) -> Sample:
         UserError: their sizes differ, or the mask of a good image isn't empty.
     """
     title = f"mask of {record.name}"
-    image = read_rgb(record.read, record.name)
+    image = read_rgb(record.read, record.name, white or None)
     found = record.read_mask and decode_mask(read_bytes(record.read_mask, title), title)
     w, h = image.size
     if found is None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from anomaly_jax.data.mvtec import Record
+from anomaly_jax.data.records import Record
 from engine_jax.errors import UserError
 from engine_jax.order import shuffled
 
@@ -12,12 +12,12 @@ def splits(
 ) -> dict[str, list[Record]]:
     """The parts of a category.
 
-    Validation images are taken from train/good: early stopping and thresholds are chosen on them,
-    and nothing is chosen on faulty or test images.
+    Validation images are those that the layout has for it, or are taken from the good training images: early stopping
+    and thresholds are chosen on them, and nothing is chosen on faulty or test images.
 
     Args:
-        records: as `open_mvtec` gives them.
-        validation: share of train/good that is held out, above 0 and below 1; one image at least.
+        records: as `open_category` gives them.
+        validation: share of the training images that is held out, above 0 and below 1; one image at least.
         seed: chooses these images, the same ones on every machine.
 
     Returns:
@@ -29,6 +29,9 @@ def splits(
     if not 0 < validation < 1:
         raise UserError(f"validation: got {validation}; expected a share above 0 and below 1")
     good = [record for record in records if record.split == "train"]
+    test = [record for record in records if record.split == "test"]
+    if published := [record for record in records if record.split == "validation"]:
+        return {"train": good, "validation": published, "test": test}
     count = max(1, round(validation * len(good)))
     if count >= len(good):
         raise UserError(
@@ -39,5 +42,5 @@ def splits(
     return {
         "train": [record for i, record in enumerate(good) if i not in held_out],
         "validation": [record for i, record in enumerate(good) if i in held_out],
-        "test": [record for record in records if record.split == "test"],
+        "test": test,
     }

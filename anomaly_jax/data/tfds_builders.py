@@ -4,7 +4,7 @@ Images and masks are stored as the published, encoded bytes in ArrayRecord files
 
     records = prepared_records(MvtecAd(config="hazelnut", source="hazelnut.tar.xz"))
 
-gives what `open_mvtec` gives, and prepares the category the first time.
+gives what `open_category` gives, and prepares the category the first time.
 """
 
 import io
@@ -16,7 +16,9 @@ import numpy as np
 from PIL import Image
 
 from anomaly_jax.data.image_set import GOOD
-from anomaly_jax.data.mvtec import Category, Record, open_mvtec
+from anomaly_jax.data.layouts import open_category
+from anomaly_jax.data.mvtec import Category
+from anomaly_jax.data.records import Record
 from engine_jax.errors import UserError
 from engine_jax.image_files import read_bytes
 from engine_jax.images import decode_rgb
@@ -54,7 +56,7 @@ class MvtecAd(SourceBuilder[Record], skip_registration=True):
     CITATION = _CITATION
 
     def open_source(self, path: str | Path) -> list[Record]:
-        return open_mvtec(path)
+        return open_category(path)
 
     def identity(self, record: Record) -> Iterator[bytes]:
         yield f"{record.name} {record.read_mask is not None}".encode()
@@ -110,7 +112,7 @@ def prepared_records(builder: MvtecAd) -> list[Record]:
     """Prepares a category unless that has been done, and reads it back.
 
     Returns:
-        The records in the order of `open_mvtec`, with their encoded images in memory.
+        The records in the order of `open_category`, with their encoded images in memory.
 
     Raises:
         UserError: there is nothing to prepare from, an image can't be read, or what was prepared

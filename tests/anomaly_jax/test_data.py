@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from anomaly_jax.config import AnomalyConfig
-from anomaly_jax.data import open_mvtec, read_sample, splits
+from anomaly_jax.data import open_category, read_sample, splits
 from anomaly_jax.data.check import main, parser
 from anomaly_jax.data.load import load_parts
 from engine_jax.config import from_mapping
@@ -37,7 +37,7 @@ def contents(records):
 
 def test_the_layout_is_read_as_it_was_written(tmp_path):
     folder = tiny_mvtec(tmp_path / "nuts")
-    records = open_mvtec(folder)
+    records = open_category(folder)
     train, test = records[:5], records[5:]
     assert [record.name for record in train] == [f"train/good/{i:03d}.png" for i in range(5)]
     assert {record.split for record in train} == {"train"}
@@ -60,11 +60,11 @@ def test_archives_and_a_folder_above_are_the_same_as_the_folder(tmp_path, above)
     for part in ("train/good", "test/crack"):
         (tmp_path / "data/__MACOSX" / part).mkdir(parents=True)
         (tmp_path / "data/__MACOSX" / part / "000.png").write_bytes(b"and beside them")
-    plain = contents(open_mvtec(folder))
+    plain = contents(open_category(folder))
     assert len(plain) == 13
-    assert contents(open_mvtec(tmp_path / "data")) == plain
-    assert contents(open_mvtec(zipped(folder, tmp_path / "nuts.zip", above))) == plain
-    assert contents(open_mvtec(tarred(folder, tmp_path / "nuts.tar.xz", above))) == plain
+    assert contents(open_category(tmp_path / "data")) == plain
+    assert contents(open_category(zipped(folder, tmp_path / "nuts.zip", above))) == plain
+    assert contents(open_category(tarred(folder, tmp_path / "nuts.tar.xz", above))) == plain
 
 
 def test_names_in_zips_may_have_backslashes(tmp_path):
@@ -73,7 +73,7 @@ def test_names_in_zips_may_have_backslashes(tmp_path):
         for path in sorted(folder.rglob("*.*")):
             name = path.relative_to(tmp_path).as_posix().replace("/", "\\")
             file.writestr(zipfile.ZipInfo(name), path.read_bytes())
-    assert contents(open_mvtec(tmp_path / "windows.zip")) == contents(open_mvtec(folder))
+    assert contents(open_category(tmp_path / "windows.zip")) == contents(open_category(folder))
 
 
 def test_images_are_in_the_order_of_their_numbers(tmp_path):
@@ -81,7 +81,7 @@ def test_images_are_in_the_order_of_their_numbers(tmp_path):
     for file in folder.rglob("*.png"):
         number, _, rest = file.stem.partition("_")
         file.rename(file.with_stem("_".join(filter(None, (str(int(number)), rest)))))
-    records = open_mvtec(folder)
+    records = open_category(folder)
     assert [record.name for record in records[:12]] == [f"train/good/{i}.png" for i in range(12)]
     assert read_sample(records[-1]).mask.any()
 
@@ -95,29 +95,29 @@ def test_several_categories_are_listed(tmp_path):
     )
     for path in (tmp_path / "data", *archives):
         with pytest.raises(UserError, match=r"holds 2 categories \(bolts, nuts\); expected one"):
-            open_mvtec(path)
-    assert len(open_mvtec(tmp_path / "data/nuts")) == 13
+            open_category(path)
+    assert len(open_category(tmp_path / "data/nuts")) == 13
 
 
 def test_what_else_is_there_does_not_matter(tmp_path):
     folder = tiny_mvtec(tmp_path / "data" / "nuts")
-    plain = contents(open_mvtec(folder))
+    plain = contents(open_category(folder))
     (tmp_path / "data/a/test/b").mkdir(parents=True)
     save(tmp_path / "data/a/test/b/000.png", picture(0))
-    assert contents(open_mvtec(tmp_path / "data")) == plain
-    assert contents(open_mvtec(tarred(tmp_path / "data", tmp_path / "data.tar"))) == plain
+    assert contents(open_category(tmp_path / "data")) == plain
+    assert contents(open_category(tarred(tmp_path / "data", tmp_path / "data.tar"))) == plain
     tiny_mvtec(folder / "backup")
-    assert contents(open_mvtec(folder)) == plain
+    assert contents(open_category(folder)) == plain
     with pytest.raises(UserError, match=r"holds 2 categories \(\., backup\)"):
-        open_mvtec(zipped(folder, tmp_path / "nuts.zip"))
+        open_category(zipped(folder, tmp_path / "nuts.zip"))
 
 
 def test_masks_may_be_named_as_their_images(tmp_path):
     folder = tiny_mvtec(tmp_path / "nuts", suffix=".jpg")
-    plain = [record.read_mask and record.read_mask() for record in open_mvtec(folder)]
+    plain = [record.read_mask and record.read_mask() for record in open_category(folder)]
     for mask in folder.glob("ground_truth/*/*"):
         mask.rename(mask.with_stem(mask.stem.removesuffix("_mask")))
-    records = open_mvtec(folder)
+    records = open_category(folder)
     assert records[-1].name == "test/print/002.jpg"
     assert [record.read_mask and record.read_mask() for record in records] == plain
 
@@ -126,12 +126,12 @@ def test_a_defect_without_any_masks_is_unlabelled(tmp_path, caplog):
     folder = tiny_mvtec(tmp_path / "nuts")
     assert not caplog.records
     shutil.rmtree(folder / "ground_truth/crack")
-    records = open_mvtec(folder)
+    records = open_category(folder)
     assert "test/crack has no masks in ground_truth/crack: image-level metrics only" in caplog.text
     assert [r.labelled for r in records[5:]] == [defect != "crack" for defect in ORDER]
     assert read_sample(records[7]).mask is None
     shutil.rmtree(folder / "ground_truth")
-    assert [r.labelled for r in open_mvtec(folder)[5:]] == [defect == "good" for defect in ORDER]
+    assert [r.labelled for r in open_category(folder)[5:]] == [defect == "good" for defect in ORDER]
 
 
 def remove_mask(folder: Path) -> None:
@@ -155,11 +155,6 @@ def remove_train(folder: Path) -> None:
 def empty_train(folder: Path) -> None:
     for image in (folder / "train/good").iterdir():
         image.rename(image.with_suffix(".gif"))
-
-
-def remove_test(folder: Path) -> None:
-    shutil.rmtree(folder / "test")
-    shutil.rmtree(folder / "ground_truth")
 
 
 def another_layout(folder: Path) -> None:
@@ -186,11 +181,11 @@ def two_images(folder: Path) -> None:
         (remove_defect, "ground_truth/crack/000_mask.png: a mask without its image; there are no "
                         "images in test/crack"),
         (remove_train, "no good training images; looked for train/good/*.png (or .jpg, .jpeg, "
-                       ".bmp, .tif, .tiff, .webp), found in train/: ok"),
+                       ".bmp, .tif, .tiff, .webp), for Data/Images/Normal and for images right here, "
+                       "found in train/: ok"),
         (empty_train, "found in train/good/: 000.gif, 001.gif, 002.gif, 003.gif, 004.gif"),
-        (remove_test, "no test images; expected test/good and test/<defect>"),
-        (another_layout, "looked for train/good/*.png (or .jpg, .jpeg, .bmp, .tif, .tiff, .webp), found "
-                         "license.txt, normal"),
+        (another_layout, "looked for train/good/*.png (or .jpg, .jpeg, .bmp, .tif, .tiff, .webp), for "
+                         "Data/Images/Normal and for images right here, found license.txt, normal"),
         (two_masks, "ground_truth/crack: 001.png and 001_mask.png are both masks of 001.png"),
         (two_images, "test/crack: 001.jpg and 001.png would share a mask"),
     ],
@@ -199,33 +194,33 @@ def test_what_is_not_the_layout_is_named(tmp_path, change, message):
     folder = tiny_mvtec(tmp_path / "nuts")
     change(folder)
     with pytest.raises(UserError, match=re.escape(message)) as error:
-        open_mvtec(folder)
+        open_category(folder)
     assert str(error.value).startswith(f"{folder}: ")
 
 
 def test_paths_that_are_no_data_set(tmp_path):
     with pytest.raises(UserError, match="not found; expected a folder or archive with train/good"):
-        open_mvtec(tmp_path / "nowhere")
+        open_category(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"no good training images.*found nothing"):
-        open_mvtec(tmp_path)
+        open_category(tmp_path)
     (tmp_path / "notes.txt").write_text("no archive")
     with pytest.raises(UserError, match="neither a folder nor a readable zip or tar archive"):
-        open_mvtec(tmp_path / "notes.txt")
+        open_category(tmp_path / "notes.txt")
     archive = tarred(tiny_mvtec(tmp_path / "nuts"), tmp_path / "cut.tar.xz")
     archive.write_bytes(archive.read_bytes()[:4000])
     with pytest.raises(UserError, match="neither a folder nor a readable zip or tar archive"):
-        open_mvtec(archive)
+        open_category(archive)
 
 
 def test_train_folders_besides_good_are_named(tmp_path, caplog):
     folder = tiny_mvtec(tmp_path / "nuts")
     shutil.copytree(folder / "test/crack", folder / "train/crack")
-    assert [record.defect for record in open_mvtec(folder)].count("crack") == 3
+    assert [record.defect for record in open_category(folder)].count("crack") == 3
     assert "3 files are not used: 3 .png in train/crack" in caplog.text
 
 
 def test_validation_is_cut_from_the_good_training_images(tmp_path):
-    records = open_mvtec(tiny_mvtec(tmp_path / "nuts", train=20))
+    records = open_category(tiny_mvtec(tmp_path / "nuts", train=20))
     parts = splits(records, 0.25, seed=3)
     assert [len(parts[name]) for name in ("train", "validation", "test")] == [15, 5, 8]
     assert {id(r) for part in parts.values() for r in part} == {id(r) for r in records}
@@ -244,7 +239,7 @@ def test_the_runs_seed_chooses_the_held_out_images(tmp_path):
     data = from_mapping(AnomalyConfig, tiny_config(**changes)).data
     held_out = {seed: load_parts(data, 8, seed).validation.names for seed in (0, 2**63 - 1)}
     for seed, names in held_out.items():
-        expected = splits(open_mvtec(folder), 0.25, seed=seed)["validation"]
+        expected = splits(open_category(folder), 0.25, seed=seed)["validation"]
         assert names == [record.name for record in expected]
     assert held_out[0] != held_out[2**63 - 1]
 
@@ -252,11 +247,11 @@ def test_the_runs_seed_chooses_the_held_out_images(tmp_path):
 @pytest.mark.parametrize("share", [0, 1, -0.1, float("nan")])
 def test_validation_shares_out_of_range(tmp_path, share):
     with pytest.raises(UserError, match=r"validation: got .*; expected a share above 0"):
-        splits(open_mvtec(tiny_mvtec(tmp_path / "nuts")), share)
+        splits(open_category(tiny_mvtec(tmp_path / "nuts")), share)
 
 
 def test_validation_leaves_something_to_train_on(tmp_path):
-    records = open_mvtec(tiny_mvtec(tmp_path / "nuts", train=1))
+    records = open_category(tiny_mvtec(tmp_path / "nuts", train=1))
     with pytest.raises(UserError, match="of 1 good training images leaves none to train on"):
         splits(records)
 
@@ -304,7 +299,7 @@ def test_check_fails_with_one_line_and_names_all_that_is_wrong(tmp_path):
 
 
 def test_transistor(real_data):
-    records = open_mvtec(real_data / "mvtec/transistor")
+    records = open_category(real_data / "mvtec/transistor")
     counts = {
         key: sum((r.split, r.defect) == key for r in records)
         for key in {(r.split, r.defect) for r in records}

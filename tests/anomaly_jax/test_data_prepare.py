@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anomaly_jax.data import fit, fit_mask, open_mvtec, prepare, read_sample
+from anomaly_jax.data import fit, fit_mask, open_category, prepare, read_sample
 from anomaly_jax.data.pixels import decode_mask
 from engine_jax.errors import UserError
 from tests.anomaly_jax.mvtec_folder import FAULTS, fault_mask, picture, save, tiny_mvtec
@@ -23,7 +23,7 @@ def encoded(image, kind="PNG", **options) -> bytes:
 def test_prepare_gives_images_masks_and_their_own_sizes(tmp_path):
     folder = tiny_mvtec(tmp_path / "nuts")
     save(folder / "test/good/000.png", np.full((20, 60, 3), 77, np.uint8))
-    records = [record for record in open_mvtec(folder) if record.split == "test"]
+    records = [record for record in open_category(folder) if record.split == "test"]
     data, names, _ = prepare(records, 16)
     assert names == [record.name for record in records]
     assert len(data) == 8
@@ -48,7 +48,7 @@ def test_prepare_gives_images_masks_and_their_own_sizes(tmp_path):
 
 
 def test_an_image_set_is_a_pytree_whose_names_are_static(tmp_path):
-    data, *_ = prepare(open_mvtec(tiny_mvtec(tmp_path / "nuts")), 8)
+    data, *_ = prepare(open_category(tiny_mvtec(tmp_path / "nuts")), 8)
     assert len(jax.tree.leaves(data)) == 5
     on_device = jax.device_put(data)
     assert jax.jit(lambda d: d.faulty.sum())(on_device) == 6
@@ -56,7 +56,7 @@ def test_an_image_set_is_a_pytree_whose_names_are_static(tmp_path):
 
 
 def test_training_images_have_empty_masks(tmp_path):
-    records = open_mvtec(tiny_mvtec(tmp_path / "nuts"))[:5]
+    records = open_category(tiny_mvtec(tmp_path / "nuts"))[:5]
     data, *_ = prepare(records, 8)
     assert data.defect_names == ("good",)
     assert not data.masks.any()
@@ -67,7 +67,7 @@ def test_unlabelled_images_are_marked(tmp_path):
     folder = tiny_mvtec(tmp_path / "nuts")
     for mask in (folder / "ground_truth/print").iterdir():
         mask.unlink()
-    data, *_ = prepare(open_mvtec(folder)[5:], 8)
+    data, *_ = prepare(open_category(folder)[5:], 8)
     assert data.labelled.tolist() == 5 * [True] + 3 * [False]
     assert not data.masks[5:].any()
     assert data.faulty[5:].all()
@@ -75,7 +75,7 @@ def test_unlabelled_images_are_marked(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".jpg", ".bmp", ".tif", ".TIFF", ".webp"])
 def test_other_formats(tmp_path, suffix):
-    records = open_mvtec(tiny_mvtec(tmp_path / "nuts", suffix=suffix))
+    records = open_category(tiny_mvtec(tmp_path / "nuts", suffix=suffix))
     assert records[0].name == f"train/good/000{suffix}"
     data, *_ = prepare(records, 32)
     expected = fit(Image.fromarray(picture(202, FAULTS["print"])), 32).astype(int)
@@ -131,7 +131,7 @@ def test_masks_that_are_not_binary_are_thresholded_once_said(tmp_path, caplog):
     values[:10], values[10:20], values[20:30] = 127, 128, 255
     for i in range(2):
         save(folder / f"ground_truth/crack/{i:03d}_mask.png", values)
-    records = open_mvtec(folder)
+    records = open_category(folder)
     data, *_ = prepare(records, 32)
     said = [record.getMessage() for record in caplog.records]
     assert said == [
@@ -156,20 +156,20 @@ def test_a_mask_of_another_size_or_in_a_good_image(tmp_path):
     save(folder / "ground_truth/crack/001_mask.png", np.zeros((20, 16), np.uint8))
     message = "mask of test/crack/001.png: 16x20 pixels; expected 32x40, as the image"
     with pytest.raises(UserError, match=re.escape(message)):
-        prepare(open_mvtec(folder), 8, skip_unreadable=True)
+        prepare(open_category(folder), 8, skip_unreadable=True)
     folder = tiny_mvtec(tmp_path / "bolts")
     (folder / "ground_truth/good").mkdir()
     for i in range(2):
         save(folder / f"ground_truth/good/{i:03d}_mask.png", np.zeros((40, 32), np.uint8))
-    assert not prepare(open_mvtec(folder), 8)[0].masks[5:7].any()
+    assert not prepare(open_category(folder), 8)[0].masks[5:7].any()
     save(folder / "ground_truth/good/001_mask.png", np.eye(40, 32, dtype=np.uint8))
     with pytest.raises(UserError, match=r"mask of test/good/001\.png: marks 32 faulty pixels in a"):
-        prepare(open_mvtec(folder), 8)
+        prepare(open_category(folder), 8)
 
 
 def test_images_and_masks_are_turned_by_their_exif_orientation(tmp_path):
     folder = tiny_mvtec(tmp_path / "nuts")
-    expected = read_sample(open_mvtec(folder)[8])
+    expected = read_sample(open_category(folder)[8])
     image, mask = folder / "test/crack/001.png", folder / "ground_truth/crack/001_mask.png"
     exif = Image.Exif()
     exif[0x0112] = 6  # Shown turned to the right: stored turned to the left.
@@ -181,7 +181,7 @@ def test_images_and_masks_are_turned_by_their_exif_orientation(tmp_path):
 
     turn(image)
     turn(mask)
-    sample = read_sample(open_mvtec(folder)[8])
+    sample = read_sample(open_category(folder)[8])
     np.testing.assert_array_equal(sample.image, expected.image)
     np.testing.assert_array_equal(sample.mask, expected.mask)
     with Image.open(mask) as opened:
@@ -190,7 +190,7 @@ def test_images_and_masks_are_turned_by_their_exif_orientation(tmp_path):
         "40x32 pixels; expected 32x40, as the image; both are turned as their EXIF orientation"
     )
     with pytest.raises(UserError, match=message):
-        read_sample(open_mvtec(folder)[8])
+        read_sample(open_category(folder)[8])
 
 
 def test_unreadable_images_are_named_or_left_out(tmp_path, caplog):
@@ -198,7 +198,7 @@ def test_unreadable_images_are_named_or_left_out(tmp_path, caplog):
     image = folder / "test/crack/001.png"
     image.write_bytes(image.read_bytes()[:300])
     (folder / "ground_truth/print/002_mask.png").write_bytes(b"")
-    records = open_mvtec(folder)
+    records = open_category(folder)
     with pytest.raises(UserError, match=r"^test/crack/001\.png: can't be .* 1 more of 13 images\)"):
         prepare(records, 8)
     data, names, _ = prepare(records, 8, skip_unreadable=True)
@@ -219,7 +219,7 @@ def test_nothing_to_prepare(tmp_path):
     with pytest.raises(UserError, match="no images were given"):
         prepare([], 8)
     with pytest.raises(UserError, match="size: got 0; expected a side of at least 1 pixel"):
-        prepare(open_mvtec(tiny_mvtec(tmp_path / "nuts")), 0)
+        prepare(open_category(tiny_mvtec(tmp_path / "nuts")), 0)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_nothing_to_prepare(tmp_path):
     ],
 )
 def test_real_categories(real_data, category, train, defects):
-    records = open_mvtec(real_data / "mvtec" / category)
+    records = open_category(real_data / "mvtec" / category)
     assert sum(record.split == "train" for record in records) == train
     test = [record for record in records if record.split == "test"]
     data, *_ = prepare(test, 64)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from anomaly_jax.data import open_mvtec
+from anomaly_jax.data import open_category
 from tests.anomaly_jax.mvtec_folder import save, tarred, tiny_mvtec
 
 # Run in an interpreter of its own, where TensorFlow can't be found even if it is installed.
@@ -55,7 +55,8 @@ def summary(path: Path):
         return read and hashlib.sha256(read()).hexdigest()
 
     return [
-        [r.name, r.split, r.defect, digest(r.read), digest(r.read_mask)] for r in open_mvtec(path)
+        [r.name, r.split, r.defect, digest(r.read), digest(r.read_mask)]
+        for r in open_category(path)
     ]
 
 

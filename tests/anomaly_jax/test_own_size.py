@@ -7,9 +7,10 @@ from PIL import Image
 from anomaly_jax import curves, metrics
 from anomaly_jax.data import fit_mask
 from anomaly_jax.data.masks import Masks, PackedMask
+from anomaly_jax.framing import Framing, resize_map
 from anomaly_jax.groups import count_groups
 from anomaly_jax.levels import LEVELS, Levels
-from anomaly_jax.scoring import OwnSizeMaps, resize_map
+from anomaly_jax.whole_images import OwnSizeMaps
 
 
 def test_masks_come_back_as_they_were():
@@ -26,7 +27,7 @@ def test_masks_come_back_as_they_were():
 
 def test_maps_are_resized_as_in_prediction():
     small = np.random.default_rng(0).random((2, 8, 8)).astype(np.float32)
-    maps = OwnSizeMaps(small, np.array([[20, 12], [8, 8]], np.int32))
+    maps = OwnSizeMaps(small, np.array([[20, 12], [8, 8]], np.int32), Framing(8))
     np.testing.assert_array_equal(maps[0], resize_map(small[0], (20, 12)))
     np.testing.assert_array_equal(maps[1], small[1])
     assert len(maps) == 2
@@ -48,7 +49,9 @@ def test_a_thin_scratch_counts_as_one_region_at_its_own_size():
     assert not fit_mask(mask, 128)[45:].any()
     found = Image.fromarray(mask.astype(np.float32)).resize((128, 128), Image.Resampling.BOX)
     maps = OwnSizeMaps(
-        np.stack([np.asarray(found), np.zeros((128, 128), np.float32)]), np.full((2, 2), 1024)
+        np.stack([np.asarray(found), np.zeros((128, 128), np.float32)]),
+        np.full((2, 2), 1024),
+        Framing(128),
     )
     blob_only = maps[0] * (np.arange(1024)[:, None] < 300)
     results = []

@@ -8,9 +8,11 @@ from PIL import Image
 
 from anomaly_jax import predict
 from anomaly_jax.data.load import load_parts
+from anomaly_jax.regions import Region
+from anomaly_jax.scoring import decide
 from anomaly_jax.thresholds import Thresholds
 from anomaly_jax.train import train_and_evaluate
-from engine_jax import cli
+from engine_jax import cli, prediction
 from engine_jax.errors import UserError
 from tests.anomaly_jax.settings import tiny_config
 
@@ -79,6 +81,72 @@ def test_thresholds_change_without_training(run, images, tmp_path, monkeypatch):
     score = model.predict([image])[0].pred_score
     assert model.predict([image], Thresholds(None, score))[0].pred_label is True
     assert model.predict([image], Thresholds(None, score + 1e-3))[0].pred_mask is None
+
+
+@pytest.mark.parametrize("kind", ["npy", "tiff"])
+def test_maps_are_written_as_they_are(run, images, tmp_path, monkeypatch, kind):
+    arguments = ("--workdir", run, "--out", tmp_path, "--maps", kind, "--pictures", "none")
+    assert call(monkeypatch, images / "a.png", *arguments) == 0
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {f"00001_a_map.{kind}", "predictions.json"}
+    path = tmp_path / f"00001_a_map.{kind}"
+    found = np.load(path) if kind == "npy" else np.asarray(Image.open(path))
+    (expected,) = predict.load(run).predict([images / "a.png"])
+    assert found.dtype == np.float32
+    assert found.shape == (40, 60)
+    np.testing.assert_allclose(found, expected.anomaly_map, rtol=1e-5)
+
+
+def test_pictures_of_faulty_images_alone(run, images, tmp_path, monkeypatch):
+    model = predict.load(run)
+    scores = {name: model.predict([images / name])[0].pred_score for name in ("a.png", "b.bmp")}
+    between = sum(scores.values()) / 2
+    arguments = ("--out", tmp_path, "--image-threshold", between, "--pictures", "faulty")
+    files = [images / name for name in scores]
+    assert call(monkeypatch, *files, "--workdir", run, *arguments) == 0
+    stem = "00001_a" if scores["a.png"] > scores["b.bmp"] else "00002_b"
+    drawn = {path.name for path in tmp_path.glob("*.png")}
+    assert drawn == {f"{stem}_{kind}.png" for kind in ("heat", "mask", "spread")}
+
+
+def test_a_line_a_file_goes_to_standard_output_as_soon_as_it_is_known(
+    run, images, tmp_path, monkeypatch, capsys
+):
+    """A program that listens gets the first files' lines although a later file stops the program."""
+    monkeypatch.setattr(prediction, "_BATCH", 1)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    arguments = ("--workdir", run, "--out", tmp_path, "--pictures", "none")
+    assert call(monkeypatch, images / "a.png", images / "b.bmp", broken, *arguments) == 1
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [Path(entry["file"]).name for entry in printed] == ["a.png", "b.bmp"]
+    assert printed == json.loads((tmp_path / "predictions.json").read_text())["predictions"]
+
+
+def test_regions_have_boxes_and_areas():
+    mask = np.zeros((10, 12), bool)
+    mask[1:4, 2:7] = True
+    mask[4, 7] = True  # Touches the rectangle by a corner.
+    mask[8, 0] = True
+    scores = np.arange(120, dtype=np.float32).reshape(10, 12)
+    found = decide(np.where(mask, scores, -1), 0.0, Thresholds(0, None)).regions
+    assert found == [
+        Region((2, 1, 8, 5), 16, scores[4, 7]),
+        Region((0, 8, 1, 9), 1, scores[8, 0]),
+    ]
+    assert decide(scores, 0.0, Thresholds(1000, None)).regions == []
+    assert decide(scores, 0.0, Thresholds(None, None)).regions == []
+
+
+def test_regions_stand_in_the_predictions(run, images, tmp_path, monkeypatch):
+    arguments = ("--workdir", run, "--out", tmp_path, "--threshold", 0)
+    assert call(monkeypatch, images / "a.png", *arguments) == 0
+    (entry,) = json.loads((tmp_path / "predictions.json").read_text())["predictions"]
+    (region,) = entry["regions"]
+    assert region["box"] == [0, 0, 60, 40]
+    assert region["area"] == 2400
+    (found,) = predict.load(run).predict([images / "a.png"])
+    assert region["score"] == pytest.approx(found.anomaly_map.max(), rel=1e-5)
 
 
 def test_a_loaded_model_gives_the_scores_that_the_run_reported(run):

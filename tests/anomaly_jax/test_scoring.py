@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from anomaly_jax import losses, metrics, scoring
+from anomaly_jax import framing, losses, metrics, scoring
 from anomaly_jax.thresholds import Thresholds
 
 smooth = jax.jit(scoring.smooth, static_argnames="sigma")
@@ -80,11 +80,11 @@ def test_anomaly_maps_are_smoothed_residuals_in_one_compilation():
 
 def test_a_map_is_resized_about_pixel_centres():
     small = maps()[0]
-    found = scoring.resize_map(jnp.asarray(small), (61, 40))
+    found = framing.resize_map(jnp.asarray(small), (61, 40))
     assert (found.shape, found.dtype) == ((61, 40), np.float32)
     np.testing.assert_allclose(found, jax.image.resize(small, (61, 40), "bilinear"), atol=1e-5)
-    np.testing.assert_array_equal(scoring.resize_map(small, (20, 26)), small)
-    shrunk = scoring.resize_map(small, (10, 13))
+    np.testing.assert_array_equal(framing.resize_map(small, (20, 26)), small)
+    shrunk = framing.resize_map(small, (10, 13))
     np.testing.assert_allclose(shrunk, jax.image.resize(small, (10, 13), "bilinear"), atol=1e-5)
 
 

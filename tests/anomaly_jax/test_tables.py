@@ -70,7 +70,11 @@ def test_the_promise_in_words():
     assert few.endswith("3 images can't promise the 5.0 % that was asked for: that takes 19 images")
     assert tables.promise_lines(promise(3, 0), held_out).endswith("no number of images can")
     cross_fit = replace(held_out, calibration="cross_fit")
-    assert "each scored by the member" in tables.promise_lines(promise(40, 0.05), cross_fit)
+    single = tables.promise_lines(promise(40, 0.05), cross_fit)
+    assert "each scored by the member" in single
+    assert "or fewer" not in single
+    averaged = tables.promise_lines(promise(40, 0.05), cross_fit, averaged=True)
+    assert "or fewer: a new image's map is the members' mean" in averaged
 
 
 def test_accuracies_stand_under_their_thresholds():

@@ -41,3 +41,12 @@ def test_any_number_of_samples_is_compiled_once():
 
 def test_few_batch_sizes():
     assert [fitting_batch_size(n, 16) for n in (1, 2, 3, 5, 16, 100)] == [1, 2, 4, 8, 16, 16]
+
+
+def test_no_samples_give_arrays_of_no_rows():
+    double = jax.jit(lambda batch: {"sums": 2.0 * batch.sum(1), "pairs": batch[:, :2]})
+    found = map_batches(double, np.zeros((0, 3), np.float32), 4)
+    assert {name: (array.shape, array.dtype) for name, array in found.items()} == {
+        "sums": ((0,), np.float32),
+        "pairs": ((0, 2), np.float32),
+    }
