@@ -1,3 +1,4 @@
+import gc
 import json
 import math
 import signal
@@ -11,12 +12,13 @@ import pytest
 from flax import nnx
 
 from engine_jax.errors import UserError
+from engine_jax.feed import make_train_call
 from engine_jax.interruption import Interrupted, heeded
 from engine_jax.loop import fit
 from engine_jax.phases import Phase
 from engine_jax.plan import Plan
 from engine_jax.run_folder import RunFolder
-from engine_jax.sharding import device_mesh, replicated
+from engine_jax.sharding import device_mesh, replicated, split
 from engine_jax.state import create_state
 from engine_jax.writer import read_metrics
 
@@ -206,6 +208,41 @@ def test_training_moves_nothing_to_the_device_that_nobody_asked_to_move(tmp_path
 
     with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
         fitted(tmp_path, [2.0] * 6, begin=moving)
+
+
+def test_nothing_of_a_finished_phase_but_its_best_variables_stays_on_the_device(tmp_path):
+    """Neither the optimiser's moments nor the training set, of a phase that is trained and of one that is read."""
+
+    class Wide(nnx.Module):
+        def __init__(self, rngs):
+            self.steps = nnx.Param(jnp.zeros(1001))
+
+    optimizer = optax.adam(0.1)
+
+    def step(state, batch):
+        grads = jax.tree.map(lambda x: x + batch.mean(), state.params)
+        return state.apply_gradients(optimizer, grads, state.model_state), batch.mean()
+
+    def begin(phase):
+        mesh = device_mesh(1)
+        everywhere = replicated(mesh)
+        state = create_state(Wide, optimizer, jax.random.key(0), everywhere)
+        data = np.ones((2, 1003), np.float32)
+        place = (phase.plan, [0], everywhere, split(mesh, axis=1))
+        return state, make_train_call(step, data, "device", *place)
+
+    def sizes():
+        gc.collect()
+        return sorted(array.size for array in jax.live_arrays() if array.size > 1000)
+
+    (tmp_path / "run").mkdir()
+    phases = [Phase(name, PLAN) for name in ("frozen", "net")]
+    before = sizes()
+    for _ in range(2):
+        found = fit(phases, begin, lambda _: {"validation/loss": 1.0}, RunFolder(tmp_path / "run"))
+        assert sizes() == sorted([*before, 1001])
+        assert found.best.parameter_count == 1001
+        del found
 
 
 def test_metrics_stay_json_where_a_later_loss_is_not_finite(tmp_path):
