@@ -18,7 +18,7 @@ from deeppose_jax.refiner_boxes import to_frame
 from deeppose_jax.skeleton import Skeleton
 from deeppose_jax.stages import as_stage
 from engine_jax import sharding
-from engine_jax.batches import map_batches
+from engine_jax.batches import Batches
 from engine_jax.state import Variables
 
 
@@ -91,14 +91,23 @@ class Predictor:
         self._batch_size = settings.evaluation.batch_size
         self._batches = sharding.split(mesh, over=("data",))
 
+    def batches(self, poses: PoseSet, previous: StagePoses | None = None) -> Batches:
+        """A pose set, with the poses of the stage before, in the batches that are predicted for."""
+        return Batches((poses, previous), self._batch_size, self._batches)
+
     def __call__(
-        self, variables: Variables, poses: PoseSet, previous: StagePoses | None = None
+        self,
+        variables: Variables,
+        poses: PoseSet,
+        previous: StagePoses | None = None,
+        batches: Batches | None = None,
     ) -> Predictions:
+        """The predictions for a pose set; `batches` are its `self.batches`, where it is used several times."""
+
         def step(batch: tuple[PoseSet, StagePoses | None]) -> tuple[StagePoses, Array]:
             return self._step(variables, *batch)
 
-        data = (poses, previous)
-        stage, losses = map_batches(step, data, self._batch_size, self._batches)
+        stage, losses = (batches or self.batches(poses, previous)).map(step)
         joints = to_image_pixels(stage.joints, poses)
         return Predictions(joints, losses.astype(np.float64), stage)
 

@@ -114,10 +114,15 @@ def train_stage(
 
     predictor = Predictor(graph_defs(build).evaluate, stage, settings, skeleton, run.mesh)
     sets, people = evaluated_sets(parts, settings), evaluated_people(parts, settings)
-    previous = {key: before[-1].predictions[key].stage if before else None for key in sets}
+    batches = {
+        key: predictor.batches(poses, before[-1].predictions[key].stage if before else None)
+        for key, poses in sets.items()
+    }
 
     def predictions(variables: Variables) -> dict[str, Predictions]:
-        return {key: predictor(variables, poses, previous[key]) for key, poses in sets.items()}
+        return {
+            key: predictor(variables, poses, batches=batches[key]) for key, poses in sets.items()
+        }
 
     def evaluate(variables: Variables) -> dict[str, float]:
         return epoch_metrics(predictions(variables), sets, skeleton, people)

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from engine_jax.compilation_cache import keep_compiled_programs
 from engine_jax.errors import UserError
 
 
@@ -22,11 +23,12 @@ def all_devices() -> list[Any]:
 
 
 def check_devices() -> None:
-    """Makes JAX find its devices.
+    """Makes JAX find its devices, and keep what it compiles for them; the start of every program.
 
     Raises:
         UserError: it finds none, such as of the platform that JAX_PLATFORMS asks for; with JAX's reason.
     """
+    keep_compiled_programs()
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:

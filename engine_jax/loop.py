@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,6 +17,7 @@ from engine_jax import checkpoint, sharding
 from engine_jax.checkpoint import Checkpoints
 from engine_jax.errors import UserError
 from engine_jax.interruption import Interrupted, postponed
+from engine_jax.late_losses import LateLosses
 from engine_jax.phases import Phase
 from engine_jax.plan import Plan, in_epochs
 from engine_jax.progress import Progress
@@ -24,7 +25,8 @@ from engine_jax.run_folder import RunFolder
 from engine_jax.state import TrainState, Variables, abstract_variables
 from engine_jax.writer import MetricsWriter, read_metrics
 
-# Takes the state and the host's step count; returns the state some steps later and the losses of those steps.
+# Takes the state, which is donated, and the host's step count; returns the state some steps later and the losses of
+# those steps.
 TrainCall = Callable[[TrainState, int], tuple[TrainState, jax.Array]]
 # Takes a phase; returns its first state, with random weights, and its train call.
 Begin = Callable[[Phase], tuple[TrainState, TrainCall]]
@@ -34,9 +36,6 @@ Evaluate = Callable[[Variables], Mapping[str, float]]
 AfterEvaluation = Callable[[Any, float], Any]
 
 MONITORED = "validation/loss"
-
-S = TypeVar("S")
-X = TypeVar("X")
 
 
 @dataclass(frozen=True)
@@ -160,18 +159,23 @@ def _fit_phase(
         MetricsWriter(folder.metrics, name, step) as writer,
         Progress(plan.steps, step, plan.batch_size) as bar,
     ):
+        losses = LateLosses(partial(_log_losses, phase=phase, field=field, writer=writer, bar=bar))
         if step:
-            verb = "finished" if _finished(step, progress, plan) else "resuming"
+            verb = "finished" if _finished(progress, plan) else "resuming"
             bar.line(f"{name}: {verb} at epoch {epochs(step):g}")
         try:
-            while not _finished(step, progress, plan):
+            while not _finished(progress, plan):
                 start = time.monotonic()
                 # A run that was interrupted between two evaluations goes on to the next of them.
                 every = plan.evaluate_every * plan.steps_per_epoch
                 until = min(int(progress["evaluated_step"]) + every, plan.steps)
                 while step < until:
-                    with postponed():
-                        state, step = _take_call(state, step, train_call, phase, field, writer, bar)
+                    with postponed(), jax.transfer_guard("disallow"):
+                        state, found = train_call(state, step)
+                        losses.add(step, found)
+                        step += len(found)
+                        if step == until:
+                            losses.read()
                         took = time.monotonic() - start
                         start += took
                         progress = _after(progress, train_seconds=took, seconds=took)
@@ -192,9 +196,12 @@ def _fit_phase(
                     if improved:
                         best.save(step, state.variables)
                         best.wait()  # What `last` calls the best is there.
+                    writer.flush()
                     last.save(step, {"state": state, "progress": progress})
         except Interrupted as interrupted:
             if jax.process_count() == 1:  # Several hosts would have to stop at the same step.
+                losses.read()
+                writer.flush()
                 last.save(step, {"state": state, "progress": progress})
                 last.wait()
                 interrupted.add_note(f"{name} is saved at step {step} of {plan.steps}")
@@ -276,20 +283,6 @@ def best_variables(
                 raise
 
 
-def take_steps(
-    step: Callable[[S, X], tuple[S, jax.Array]], state: S, inputs: X
-) -> tuple[S, jax.Array]:
-    """`jax.lax.scan`: one step for each entry of the inputs' first axis; the state and the losses.
-
-    A single step is taken without a loop, because XLA's CPU backend runs convolutions inside of a
-    loop ten to twenty times slower than outside.
-    """
-    if jax.tree.leaves(inputs)[0].shape[0] > 1:
-        return jax.lax.scan(step, state, inputs)
-    state, loss = step(state, jax.tree.map(lambda array: array[0], inputs))
-    return state, loss[None]
-
-
 def _first_progress() -> dict[str, Any]:
     """What the loop keeps over a restart beside the state; arrays, since both are saved together."""
     return {
@@ -325,30 +318,27 @@ def _validation(metrics: Mapping[str, float]) -> str:
     return ", ".join(shown).replace("/", " ", 1).replace(f"{part}/", "")
 
 
-def _finished(step: int, progress: Mapping[str, Any], plan: Plan) -> bool:
+def _finished(progress: Mapping[str, Any], plan: Plan) -> bool:
     stopped = plan.patience and progress["stale"] >= plan.patience
-    return stopped or step >= plan.steps
+    # A run that was told to stop may have taken its last step without the evaluation that follows.
+    return stopped or progress["evaluated_step"] >= plan.steps
 
 
-def _take_call(
-    state: TrainState,
+def _log_losses(
     step: int,
-    train_call: TrainCall,
+    losses: np.ndarray,
+    *,
     phase: Phase,
     field: str,
     writer: MetricsWriter,
     bar: Progress,
-) -> tuple[TrainState, int]:
-    state, losses = train_call(state, step)
-    losses = np.asarray(losses, np.float64)  # [steps_per_call]
-    for loss in losses:
-        step += 1
+) -> None:
+    """Writes the losses [steps] of a call that began after `step` steps."""
+    for number, loss in enumerate(losses.tolist(), step + 1):
         if not np.isfinite(loss):
-            raise _diverged(phase, "loss", loss, step, field)
-        epoch = in_epochs(step, phase.plan.steps_per_epoch)
-        writer.write(step, epoch, {"train/loss": float(loss)})
+            raise _diverged(phase, "loss", loss, number, field)
+        writer.write(number, in_epochs(number, phase.plan.steps_per_epoch), {"train/loss": loss})
     bar.update(len(losses), float(losses.mean()))
-    return state, step
 
 
 def _diverged(phase: Phase, what: str, loss: float, step: int, field: str) -> UserError:

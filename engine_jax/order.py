@@ -1,6 +1,7 @@
 """Orders of samples that a seed chooses: the same on every machine, and in a resumed run."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Int
@@ -35,32 +36,48 @@ def balanced_order(
     return order.reshape(-1)[: len(classes)]
 
 
-def step_indices(
-    entropy: Sequence[int],
-    step: int,
-    count: int,
-    size: int,
-    batch_size: int,
-    balance: Int[np.ndarray, " size"] | None = None,
-) -> Int[np.ndarray, "count batch_size"]:
-    """The samples of `count` steps that follow `step`, within one epoch.
+class SampleOrder:
+    """Which samples each step of a training takes.
 
-    An epoch is size // batch_size steps; the samples left over at the end of its order are skipped. With `balance`, the
-    samples' classes, it has a `balanced_order`.
+    An epoch is size // batch_size steps; the samples left over at the end of its order are skipped.
+
+    Args:
+        entropy: seeds the order.
+        size: how many samples there are.
+        batch_size: samples a step.
+        balance: the samples' classes, for a `balanced_order`; None is an `epoch_order`.
     """
-    steps_per_epoch = size // batch_size
-    epoch, first = divmod(step, steps_per_epoch)
-    if first + count > steps_per_epoch:
-        raise ValueError(
-            f"{count} steps from step {step} reach beyond an epoch of {steps_per_epoch}"
-        )
-    order = (
-        epoch_order(entropy, epoch, size)
-        if balance is None
-        else balanced_order(entropy, epoch, balance)
-    )
-    chosen = order[first * batch_size : (first + count) * batch_size]
-    return chosen.reshape(count, batch_size).astype(np.int32)
+
+    def __init__(
+        self,
+        entropy: Sequence[int],
+        size: int,
+        batch_size: int,
+        balance: Int[np.ndarray, " size"] | None = None,
+    ):
+        self._batch_size, self._steps_per_epoch = batch_size, size // batch_size
+
+        def order(epoch: int) -> np.ndarray:
+            if balance is None:
+                return epoch_order(entropy, epoch, size)
+            return balanced_order(entropy, epoch, balance)
+
+        # Samples that are read ahead may be of the next epoch.
+        self._order = lru_cache(maxsize=2)(order)
+
+    def __call__(self, steps: range) -> Int[np.ndarray, "steps batch_size"]:
+        """The samples of steps, counted from 0, of one epoch.
+
+        Raises:
+            ValueError: when they are of several.
+        """
+        epoch, first = divmod(steps.start, self._steps_per_epoch)
+        if first + len(steps) > self._steps_per_epoch:
+            raise ValueError(
+                f"{len(steps)} steps from step {steps.start} reach beyond an epoch of {self._steps_per_epoch}"
+            )
+        places = slice(first * self._batch_size, (first + len(steps)) * self._batch_size)
+        return self._order(epoch)[places].reshape(len(steps), -1).astype(np.int32)
 
 
 def padded_batches(

@@ -1,6 +1,6 @@
 """How long a network is trained."""
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -20,8 +20,8 @@ class TrainConfig:
     Attributes:
         epochs: passes over the training part, at most.
         batch_size: images a step, over all devices.
-        steps_per_call: optimiser steps that one call of the jitted function takes, at most; one on CPU, where loops
-            are slow.
+        steps_per_call: optimiser steps that one call of the jitted function takes, at most, all of one epoch; one on
+            CPU, where loops are slow.
         patience: evaluations without a lower validation loss before training stops; 0 trains all epochs.
     """
 
@@ -38,7 +38,7 @@ class Plan:
     Attributes:
         steps: optimiser steps in all, at most.
         steps_per_epoch: optimiser steps an epoch.
-        steps_per_call: steps that one train call takes; divides steps and steps_per_epoch.
+        steps_per_call: steps that one train call takes; the last one of an epoch takes those that are left.
         evaluate_every: epochs between two evaluations; the last step is always followed by one.
         patience: stop after this many evaluations without a lower validation loss; 0 never stops.
         batch_size: images a step, for images/s.
@@ -52,11 +52,25 @@ class Plan:
     batch_size: int
 
     def stretch(self, steps: int) -> "Plan":
-        """The plan for a part of the steps; a call takes as many as fit into them and into an epoch."""
-        common = math.gcd(steps, self.steps_per_epoch)
-        return replace(
-            self, steps=steps, steps_per_call=largest_divisor(common, self.steps_per_call)
-        )
+        """The plan for a part of the steps."""
+        return replace(self, steps=steps)
+
+    def calls(self, done: int) -> Iterator[range]:
+        """The train calls that follow `done` steps, as the steps that each one takes, counted from 0."""
+        while done < self.steps:
+            call = self.call(done)
+            yield call
+            done = call.stop
+
+    def call(self, done: int) -> range:
+        """The steps of the train call that follows `done` steps.
+
+        Wherever an interrupted epoch is resumed, its later calls are those of an uninterrupted one.
+        """
+        within = done % self.steps_per_epoch
+        epoch = done - within
+        stop = within - within % self.steps_per_call + self.steps_per_call
+        return range(done, min(epoch + min(stop, self.steps_per_epoch), self.steps))
 
 
 def in_epochs(steps: int, steps_per_epoch: int) -> float:
@@ -90,8 +104,14 @@ def make_plan(
     return Plan(
         steps=train.epochs * steps,
         steps_per_epoch=steps,
-        steps_per_call=largest_divisor(steps, 1 if on_cpu else train.steps_per_call),
+        steps_per_call=1 if on_cpu else steps_in_a_call(steps, train.steps_per_call),
         evaluate_every=evaluate_every,
         patience=train.patience,
         batch_size=train.batch_size,
     )
+
+
+def steps_in_a_call(steps_per_epoch: int, limit: int) -> int:
+    """At most `limit`; rather half as many than a shorter last call of each epoch, a second program to compile."""
+    divisor = largest_divisor(steps_per_epoch, limit)
+    return divisor if 2 * divisor >= limit else min(limit, steps_per_epoch)

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import logging
 import math
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,11 +15,14 @@ import jax
 from engine_jax.errors import UserError, reason
 from engine_jax.files import read_file, write_file
 
+_EVERY = 1.0  # seconds between two blocks of rows, at least
+
 
 class MetricsWriter:
     """Appends rows {"part": ..., "step": ..., "epoch": ..., name: value, ...} to a metrics.jsonl.
 
-    A value that is not finite, which JSON doesn't have, is written as null and read as NaN.
+    A value that is not finite, which JSON doesn't have, is written as null and read as NaN. Rows reach the disk in
+    blocks: by `flush`, and with the first row that comes a second or more after the last block.
 
     Args:
         path: the file.
@@ -35,7 +39,7 @@ class MetricsWriter:
         rows = _rows(path) if path.exists() else []
         rows = [row for row in rows if row["part"] != part or row["step"] <= step]
         write_file(path, "".join(map(_line, rows)))
-        self._path, self._file = path, path.open("a")
+        self._path, self._file, self._flushed = path, path.open("a"), time.monotonic()
         self._events = _event_writer(path.parent / "events" / part, step)
 
     def __enter__(self) -> "MetricsWriter":
@@ -53,12 +57,25 @@ class MetricsWriter:
             row = {"part": self._part, "step": step, "epoch": round(epoch, 4), **values}
             try:
                 self._file.write(_line(row))
-                self._file.flush()
             except OSError as error:
-                raise UserError(f"{self._path}: can't be written ({reason(error)})") from error
+                raise self._unwritable(error) from error
+            if time.monotonic() - self._flushed >= _EVERY:
+                self.flush()
         if self._events is not None:
             for name, value in values.items():
                 self._events.add_scalar(name, value, step)
+
+    def flush(self) -> None:
+        """Returns when all rows are in the file."""
+        if self._file is not None:
+            self._flushed = time.monotonic()
+            try:
+                self._file.flush()
+            except OSError as error:
+                raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(f"{self._path}: can't be written ({reason(error)})")
 
 
 def read_metrics(path: Path, part: str) -> list[dict[str, Any]]:

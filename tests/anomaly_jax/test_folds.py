@@ -13,7 +13,7 @@ from anomaly_jax.train import train_and_evaluate
 from anomaly_jax.train_step import train_step
 from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
-from engine_jax.order import step_indices
+from engine_jax.order import SampleOrder
 from tests.anomaly_jax.settings import tiny_config
 from tests.anomaly_jax.test_train import settings, started
 
@@ -37,8 +37,9 @@ def test_a_batch_shows_a_member_all_images_but_its_own_fold():
 def test_no_batch_is_all_of_one_fold(count, members, batch_size):
     folds = assign_folds(count, members, seed=0)
     steps = count // batch_size
+    order = SampleOrder([0], count, batch_size, folds)
     for epoch in range(50):
-        chosen = step_indices([0], epoch * steps, steps, count, batch_size, folds)
+        chosen = order(range(epoch * steps, (epoch + 1) * steps))
         assert all(len(set(folds[batch])) > 1 for batch in chosen)
 
 

@@ -1,5 +1,7 @@
+import gc
 import json
 import math
+import signal
 from dataclasses import replace
 
 import jax
@@ -10,11 +12,13 @@ import pytest
 from flax import nnx
 
 from engine_jax.errors import UserError
+from engine_jax.feed import make_train_call
+from engine_jax.interruption import Interrupted, heeded
 from engine_jax.loop import fit
 from engine_jax.phases import Phase
 from engine_jax.plan import Plan
 from engine_jax.run_folder import RunFolder
-from engine_jax.sharding import device_mesh, replicated
+from engine_jax.sharding import device_mesh, replicated, split
 from engine_jax.state import create_state
 from engine_jax.writer import read_metrics
 
@@ -56,8 +60,12 @@ def fitted(folder, losses, plan=PLAN, evaluations=None, begin=begin):
     return fit([Phase("net", plan)], begin, evaluate, RunFolder(folder / "run"), field="config.x")
 
 
+def steps_in(variables):
+    return float(variables.params["steps"][...])
+
+
 def steps_of(result):
-    return float(result.best.params["steps"][...])
+    return steps_in(result.best)
 
 
 def test_the_variables_of_the_lowest_validation_loss_are_chosen(tmp_path):
@@ -106,10 +114,11 @@ def test_a_validation_loss_that_is_never_finite_is_named(loss, tmp_path):
 def test_a_training_loss_that_is_not_finite_names_its_step(tmp_path):
     def diverging(phase):
         state, call = begin(phase)
+        diverge = jax.jit(lambda loss: loss * jnp.nan)
 
         def diverged(state, done):
             state, loss = call(state, done)
-            return state, loss if done < 4 else loss * jnp.nan
+            return state, loss if done < 4 else diverge(loss)
 
         return state, diverged
 
@@ -119,6 +128,121 @@ def test_a_training_loss_that_is_not_finite_names_its_step(tmp_path):
     rows = read_metrics(tmp_path / "run" / "metrics.jsonl", "net")
     assert [row["validation/loss"] for row in rows if "validation/loss" in row] == [3.0, 2.0]
     assert steps_of(fitted(tmp_path, [3.0, 2.0, 1.0] * 2)) == 6
+
+
+def test_a_call_is_sent_before_the_losses_of_the_one_before_are_read(tmp_path):
+    """Read, in the end, are all of them, each once, and before an evaluation all that came before it."""
+    events = []
+
+    class Losses:
+        """A call's losses, which say when they are read."""
+
+        def __init__(self, done):
+            self.done = done
+
+        def __len__(self):
+            return 1
+
+        def __array__(self, dtype=None, copy=None):
+            events.append(("read", self.done))
+            return np.ones(1, dtype)
+
+    def noted(phase):
+        state, call = begin(phase)
+
+        def train_call(state, done):
+            events.append(("sent", done))
+            return call(state, done)[0], Losses(done)
+
+        return state, train_call
+
+    def evaluate(variables):
+        events.append(("evaluated", round(steps_in(variables))))
+        return {"validation/loss": 1.0}
+
+    (tmp_path / "run").mkdir()
+    plan = replace(PLAN, steps=6, steps_per_epoch=3)
+    fit([Phase("net", plan)], noted, evaluate, RunFolder(tmp_path / "run"))
+    first = [("sent", 0), ("sent", 1), ("read", 0), ("sent", 2), ("read", 1), ("read", 2)]
+    second = [(event, done + 3) for event, done in first]
+    assert events == [*first, ("evaluated", 3), *second, ("evaluated", 6)]
+
+
+@pytest.mark.parametrize("stop", range(1, 8))
+def test_an_interrupted_call_is_finished_and_goes_on_where_it_stopped(stop, tmp_path):
+    """Told to stop while the call that begins at any step is sent: no row is lost, and none is there twice."""
+    plan = replace(PLAN, steps=8, steps_per_epoch=4)
+
+    def stopped(phase):
+        state, call = begin(phase)
+
+        def train_call(state, done):
+            if done == stop:
+                signal.raise_signal(signal.SIGTERM)
+            return call(state, done)
+
+        return state, train_call
+
+    with pytest.raises(Interrupted) as interrupted, heeded():
+        fitted(tmp_path, [2.0, 1.0], plan, begin=stopped)
+    assert interrupted.value.__notes__ == [f"net is saved at step {stop + 1} of 8"]
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    rows = [row["step"] for row in read_metrics(metrics, "net") if "train/loss" in row]
+    assert rows == list(range(1, stop + 2))
+    found = fitted(tmp_path, [2.0, 1.0], plan)
+    assert (found.steps, steps_of(found)) == (8, 8)
+    rows = [row["step"] for row in read_metrics(metrics, "net") if "train/loss" in row]
+    assert rows == list(range(1, 9))
+
+
+def test_training_moves_nothing_to_the_device_that_nobody_asked_to_move(tmp_path):
+    def moving(phase):
+        state, call = begin(phase)
+        add = jax.jit(lambda losses, value: losses + value)
+
+        def train_call(state, done):
+            state, losses = call(state, done)
+            return state, add(losses, np.float32(done))
+
+        return state, train_call
+
+    with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+        fitted(tmp_path, [2.0] * 6, begin=moving)
+
+
+def test_nothing_of_a_finished_phase_but_its_best_variables_stays_on_the_device(tmp_path):
+    """Neither the optimiser's moments nor the training set, of a phase that is trained and of one that is read."""
+
+    class Wide(nnx.Module):
+        def __init__(self, rngs):
+            self.steps = nnx.Param(jnp.zeros(1001))
+
+    optimizer = optax.adam(0.1)
+
+    def step(state, batch):
+        grads = jax.tree.map(lambda x: x + batch.mean(), state.params)
+        return state.apply_gradients(optimizer, grads, state.model_state), batch.mean()
+
+    def begin(phase):
+        mesh = device_mesh(1)
+        everywhere = replicated(mesh)
+        state = create_state(Wide, optimizer, jax.random.key(0), everywhere)
+        data = np.ones((2, 1003), np.float32)
+        place = (phase.plan, [0], everywhere, split(mesh, axis=1))
+        return state, make_train_call(step, data, "device", *place)
+
+    def sizes():
+        gc.collect()
+        return sorted(array.size for array in jax.live_arrays() if array.size > 1000)
+
+    (tmp_path / "run").mkdir()
+    phases = [Phase(name, PLAN) for name in ("frozen", "net")]
+    before = sizes()
+    for _ in range(2):
+        found = fit(phases, begin, lambda _: {"validation/loss": 1.0}, RunFolder(tmp_path / "run"))
+        assert sizes() == sorted([*before, 1001])
+        assert found.best.parameter_count == 1001
+        del found
 
 
 def test_metrics_stay_json_where_a_later_loss_is_not_finite(tmp_path):

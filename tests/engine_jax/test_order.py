@@ -2,36 +2,36 @@ import numpy as np
 import pytest
 
 from engine_jax.order import (
+    SampleOrder,
     balanced_order,
     epoch_order,
     largest_divisor,
     padded_batches,
     shuffled,
-    step_indices,
 )
 from engine_jax.stream import stream
 
 
 def test_an_epoch_visits_no_sample_twice_and_differs_from_the_next():
-    first = step_indices(entropy=[3], step=0, count=4, size=21, batch_size=5)
+    order = SampleOrder([3], size=21, batch_size=5)
+    first = order(range(4))
     assert first.shape == (4, 5)
     assert len(set(first.ravel())) == 20
-    second = step_indices(entropy=[3], step=4, count=4, size=21, batch_size=5)
-    assert not np.array_equal(first, second)
+    assert not np.array_equal(first, order(range(4, 8)))
 
 
 def test_indices_depend_on_the_step_alone():
-    whole = step_indices(entropy=[1], step=8, count=4, size=20, batch_size=5)
-    parts = [
-        step_indices(entropy=[1], step=8 + i, count=1, size=20, batch_size=5) for i in range(4)
-    ]
+    whole = SampleOrder([1], size=20, batch_size=5)(range(8, 12))
+    order = SampleOrder([1], size=20, batch_size=5)
+    order(range(4)), order(range(4, 8))
+    parts = [order(range(step, step + 1)) for step in range(8, 12)]
     np.testing.assert_array_equal(whole, np.concatenate(parts))
     np.testing.assert_array_equal(whole.ravel(), epoch_order([1], 2, 20))
 
 
 def test_a_call_stays_in_its_epoch():
     with pytest.raises(ValueError, match="beyond an epoch of 4"):
-        step_indices(entropy=[0], step=3, count=2, size=20, batch_size=5)
+        SampleOrder([0], size=20, batch_size=5)(range(3, 5))
 
 
 def test_padded_batches_hold_every_sample_once():
@@ -74,7 +74,7 @@ def test_a_stream_gathers_in_order_and_starts_anywhere():
     def indices(i):
         return np.array([[i, i + 1]])
 
-    batches = list(stream(data, indices, calls=5, first=2))
+    batches = list(stream(data, indices, calls=range(2, 5)))
     assert len(batches) == 3
     for i, batch in enumerate(batches, start=2):
         np.testing.assert_array_equal(batch["a"], [[i * 10, i * 10 + 10]])
@@ -92,5 +92,5 @@ def test_a_balanced_order_has_every_class_equally_often_and_all_of_its_samples()
     seen = {i for epoch in range(8) for i in balanced_order([1], epoch, classes)}
     assert seen == set(range(96))  # Of the largest class, other samples in each epoch.
     np.testing.assert_array_equal(order, balanced_order([1], 0, classes))
-    steps = step_indices([1], step=3, count=2, size=96, batch_size=8, balance=classes)
+    steps = SampleOrder([1], size=96, batch_size=8, balance=classes)(range(3, 5))
     np.testing.assert_array_equal(steps.ravel(), order[24:40])

@@ -127,6 +127,28 @@ def test_a_resumed_writer_drops_what_came_after_its_step(tmp_path):
     assert all(json.loads(line) for line in path.read_text().splitlines())
 
 
+def test_rows_reach_the_disk_in_blocks(tmp_path, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("engine_jax.writer.time.monotonic", lambda: now)
+    path = tmp_path / "metrics.jsonl"
+
+    def written():
+        return [row["step"] for row in read_metrics(path, "a")]
+
+    with MetricsWriter(path, "a") as writer:
+        for step in (1, 2):
+            writer.write(step, step, {"train/loss": 1.0})
+        assert written() == []
+        now = 1.0
+        writer.write(3, 3, {"train/loss": 1.0})
+        assert written() == [1, 2, 3]
+        writer.write(4, 4, {"train/loss": 1.0})
+        writer.flush()
+        assert written() == [1, 2, 3, 4]
+        writer.write(5, 5, {"train/loss": 1.0})
+    assert written() == [1, 2, 3, 4, 5]
+
+
 def test_damaged_lines_are_left_out_which_a_line_says(tmp_path, caplog):
     path = tmp_path / "metrics.jsonl"
     good = '{"part": "a", "step": 1, "epoch": 0.5, "train/loss": 2.0}\n'

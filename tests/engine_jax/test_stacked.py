@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from flax import nnx
 
 from engine_jax.sharding import device_mesh, replicated
@@ -13,7 +14,11 @@ def linear(rngs):
     return nnx.Linear(3, 2, rngs=rngs)
 
 
-def test_the_results_are_vmaps():
+@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
+def test_the_results_are_vmaps(platform, monkeypatch):
+    """In the form that each platform takes."""
+    monkeypatch.setattr("engine_jax.stacked.platform", lambda: platform)
+
     def function(tree, y):
         return {"sum": tree["x"].sum() + y, "x": tree["x"] * y}
 

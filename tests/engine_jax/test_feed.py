@@ -1,0 +1,73 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from engine_jax import sharding
+from engine_jax.feed import make_train_call
+from engine_jax.plan import Plan
+from engine_jax.state import create_state
+
+DATA = np.arange(1.0, 16.0, dtype=np.float32)  # 7 batches of 2, one sample is left over
+
+
+class Weighted(nnx.Module):
+    """Its parameter is moved by every batch, so that its value tells the order of all."""
+
+    def __init__(self, rngs):
+        self.value = nnx.Param(jnp.zeros(()))
+
+
+def step(state, batch):
+    grads = jax.tree.map(lambda value: 0.5 * value - batch.mean(), state.params)
+    return state.apply_gradients(optax.sgd(0.5), grads, state.model_state), batch.mean()
+
+
+def trained(steps_per_call, placement, starts=(0,)):
+    """The parameter and the losses after two epochs, which are resumed at the steps `starts`."""
+    plan = Plan(
+        steps=14,
+        steps_per_epoch=7,
+        steps_per_call=steps_per_call,
+        evaluate_every=1,
+        patience=0,
+        batch_size=2,
+    )
+    mesh = sharding.device_mesh(2)
+    everywhere = sharding.replicated(mesh)
+    state = create_state(Weighted, optax.sgd(0.5), jax.random.key(0), everywhere)
+    make = partial(make_train_call, step, DATA, placement, plan, [3], everywhere)
+    done, losses, lengths = 0, [], []
+    for start, stop in zip(starts, (*starts[1:], plan.steps), strict=True):
+        assert done == start
+        train_call = make(sharding.split(mesh, axis=1))
+        while done < stop:
+            state, found = train_call(state, done)
+            done += len(found)
+            losses.append(np.asarray(found))
+            lengths.append(len(found))
+    return float(state.params["value"][...]), np.concatenate(losses), lengths
+
+
+@pytest.mark.parametrize("placement", ["device", "stream"])
+def test_calls_of_any_length_take_the_same_steps(placement):
+    value, losses, _ = trained(1, "device")
+    assert len(set(losses.tolist())) > 7  # The epochs differ.
+    for steps_per_call, lengths in ((3, [3, 3, 1] * 2), (5, [5, 2] * 2), (7, [7, 7])):
+        found = trained(steps_per_call, placement)
+        assert found[2] == lengths
+        np.testing.assert_allclose(found[1], losses, rtol=1e-6)
+        assert found[0] == pytest.approx(value, rel=1e-6)
+
+
+@pytest.mark.parametrize("placement", ["device", "stream"])
+def test_a_run_resumed_within_an_epoch_takes_the_same_steps(placement):
+    value, losses, _ = trained(1, placement)
+    found = trained(3, placement, starts=(0, 6, 7, 13))
+    assert found[2] == [3, 3, 1, 3, 3, 1]
+    np.testing.assert_allclose(found[1], losses, rtol=1e-6)
+    assert found[0] == pytest.approx(value, rel=1e-6)
