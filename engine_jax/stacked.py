@@ -13,8 +13,8 @@ from engine_jax.devices import platform
 def over_stack(function: Callable[..., Any], *trees: Any) -> Any:
     """`function` of each entry of the trees' leading axis, as `jax.vmap` computes it; the results are stacked likewise.
 
-    On CPU and GPU one after the other, since the grouped convolutions that `vmap` makes of networks are slow there: on an
-    H200 fourteen AlexNets took 790 ms a step of 128 images each, one alone some 10.
+    On CPU and GPU one after the other, since the grouped convolutions that `vmap` makes of networks are slow there: on
+    an H200 fourteen AlexNets took 790 ms a step of 128 images each, one alone some 10.
     """
     if platform() == "tpu":
         return jax.vmap(function)(*trees)
