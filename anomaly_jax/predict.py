@@ -45,6 +45,7 @@ from engine_jax.run_folder import RunFolder
 from engine_jax.state import graph_defs
 
 _BATCH = 16  # images a call, at most
+_ROWS = 256  # of a picture that are drawn at once
 
 
 class AnomalyModel:
@@ -206,20 +207,26 @@ def _write_pictures(
     scale = 2 * (
         model.thresholds.pixel or 0.5
     )  # One scale for all images, with the threshold in its middle.
-    save_image(_heat(image, prediction.anomaly_map / scale), Path(f"{stem}_heat.png"))
+    save_image(_heat(image, prediction.anomaly_map, scale), Path(f"{stem}_heat.png"))
     if prediction.pred_mask is not None:
         save_image(Image.fromarray(prediction.pred_mask), Path(f"{stem}_mask.png"))
     if prediction.spread is not None and prediction.spread.any():
-        save_image(_heat(image, prediction.spread / scale), Path(f"{stem}_spread.png"))
+        save_image(_heat(image, prediction.spread, scale), Path(f"{stem}_spread.png"))
 
 
-def _heat(image: UInt8[np.ndarray, "h w 3"], values: Float[np.ndarray, "h w"]) -> Image.Image:
-    """Colours for values from 0 to 1 over the grey image, which shows through where they are low."""
-    values = values.clip(0, 1)[..., None]
-    grey = np.repeat(image.mean(-1, keepdims=True), 3, axis=-1)
-    colours = 255 * colormaps["inferno"](values[..., 0])[..., :3]
-    cover = 0.35 + 0.45 * values
-    return Image.fromarray(((1 - cover) * grey + cover * colours).round().astype(np.uint8))
+def _heat(
+    image: UInt8[np.ndarray, "h w 3"], values: Float[np.ndarray, "h w"], scale: float
+) -> Image.Image:
+    """Colours for values from 0 to `scale` over the grey image, which shows through where they are low."""
+    drawn = np.empty_like(image)
+    for start in range(0, len(image), _ROWS):  # A large photo as a whole would take gigabytes.
+        rows = slice(start, start + _ROWS)
+        shares = (values[rows] / scale).clip(0, 1)[..., None]
+        grey = np.repeat(image[rows].mean(-1, keepdims=True), 3, axis=-1)
+        colours = 255 * colormaps["inferno"](shares[..., 0])[..., :3]
+        cover = 0.35 + 0.45 * shares
+        drawn[rows] = ((1 - cover) * grey + cover * colours).round().astype(np.uint8)
+    return Image.fromarray(drawn)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,10 +1,10 @@
 """Times one training step of AlexNet on CPU, beside XLA's own forms of its layers and beside PyTorch.
 
-    python benchmarks/alexnet_step.py [--config deeppose] [--batch 32] [--turns 8] [--torch PYTHON]
+    python -m benchmarks.alexnet_step [--config deeppose] [--batch 32] [--turns 8] [--torch PYTHON] [--json FILE]
 
 A step is forward, backward and Adam in float32, on noise. The forms take turns, so that whatever
-else the machine does slows all of them. Printed for each: its least time, how that compares with
-ours, and the median over the turns of the same ratio. "plain" is the same network with XLA's own
+else the machine does slows all of them. Printed for each: its median and least time, and the
+median over the turns of its ratio to ours. "plain" is the same network with XLA's own
 gradient of max pooling, a power in the normalisation and no padding of the first layer's input.
 PYTHON is an interpreter that has PyTorch, which runs in a process of its own and waits in between.
 """
@@ -13,11 +13,11 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -144,6 +144,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=8)
     parser.add_argument("--torch", metavar="PYTHON", help="an interpreter that has PyTorch")
     parser.add_argument("--torch-job", help=argparse.SUPPRESS)
+    parser.add_argument("--json", type=Path, help="a file to write the times to")
     args = parser.parse_args()
     if args.torch_job:
         step = torch_step(**json.loads(args.torch_job))
@@ -151,6 +152,7 @@ def main() -> None:
             print(step(), flush=True)
         return
 
+    from benchmarks.table import show_times
     from convnets_jax.alexnet import CONFIGS, AlexNetConfig
 
     config = {"deeppose": AlexNetConfig.deeppose(), **CONFIGS}[args.config]
@@ -164,12 +166,10 @@ def main() -> None:
                 taken = step()
                 if turn:  # the first turn warms up
                     seconds[name].append(taken)
-    print(f"{args.config}, batch {args.batch}, {config.input_size} px, {args.turns} turns")
-    for name, times in seconds.items():
-        paired = statistics.median(a / b for a, b in zip(times, seconds["ours"], strict=True))
-        least = min(times)
-        ratio = least / min(seconds["ours"])
-        print(f"{name:6} least {least:.2f} s   / ours {ratio:.2f}   median of turns {paired:.2f}")
+    title = (
+        f"a step of {args.config}, batch {args.batch}, {config.input_size} px, {args.turns} turns"
+    )
+    show_times(title, seconds, "ours", args.json)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """Times crops of boxes, beside JAX's own ways to resample and beside PyTorch.
 
-    PYTHONPATH=. python benchmarks/crops.py [--images 4] [--joints 14] [--canvas 256] [--size 64]
-        [--box LOW HIGH] [--turns 10] [--torch PYTHON]
+    python -m benchmarks.crops [--images 4] [--joints 14] [--canvas 256] [--size 64]
+        [--box LOW HIGH] [--turns 10] [--torch PYTHON] [--json FILE]
 
 Square boxes with sides between LOW and HIGH pixels, which lie inside of the canvases, from uint8 noise. All forms
 turn the canvases to float themselves. They take turns in random order, so that whatever else the machine does slows
-all of them. Printed for each: its least time a crop, how that compares with the least time of ours (the form that
-"auto" takes; listed twice, which shows the noise), the median over the turns of the same ratio, and the standard
-deviation of all crops, which shows who filters: map_coordinates and PyTorch's grid_sample interpolate without a
+all of them. Printed for each: its median and least time for all crops, the median over the turns of its ratio to ours
+(the form that "auto" takes; listed twice, which shows the noise), and the standard deviation of all crops, which shows
+who filters: map_coordinates and PyTorch's grid_sample interpolate without a
 filter, and skip pixels of boxes larger than 2 * size. PyTorch draws noise and boxes of its own, from the same
 distributions.
 PYTHON is an interpreter that has PyTorch, which runs in a process of its own and waits in between.
@@ -17,11 +17,11 @@ import argparse
 import contextlib
 import json
 import random
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 # Makes all crops, and returns the seconds that took and the crops' standard deviation.
 Turn = Callable[[], tuple[float, float]]
@@ -110,7 +110,7 @@ def torch_turn(images: int, joints: int, canvas: int, size: int, box: list[float
 @contextlib.contextmanager
 def other_process(python: str, arguments: argparse.Namespace) -> Iterator[Turn]:
     """PyTorch's turns, in a process that waits for them."""
-    job = json.dumps({**vars(arguments), "torch": None, "torch_job": None})
+    job = json.dumps({**vars(arguments), "torch": None, "torch_job": None, "json": None})
     command = [python, "-W", "ignore", __file__, "--torch-job", job]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
@@ -140,6 +140,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--torch", metavar="PYTHON", help="an interpreter that has PyTorch")
     parser.add_argument("--torch-job", help=argparse.SUPPRESS)
+    parser.add_argument("--json", type=Path, help="a file to write the times to")
     args = parser.parse_args()
     if args.torch_job:
         job = argparse.Namespace(**json.loads(args.torch_job))
@@ -147,6 +148,8 @@ def main() -> None:
         for _ in sys.stdin:
             print(json.dumps(turn()), flush=True)
         return
+
+    from benchmarks.table import show_times
 
     with contextlib.ExitStack() as stack:
         turns = jax_turns(args.images, args.joints, args.canvas, args.size, args.box)
@@ -161,18 +164,12 @@ def main() -> None:
                 taken, deviations[name] = turns[name]()
                 if i:  # the first turn warms up
                     seconds[name].append(taken)
-    print(
+    title = (
         f"{args.images} x {args.joints} boxes of {args.box[0]:g} to {args.box[1]:g} px, "
         f"canvas {args.canvas} px, crops {args.size} px, {args.turns} turns"
     )
-    for name, times in seconds.items():
-        paired = statistics.median(a / b for a, b in zip(times, seconds["ours"], strict=True))
-        each = 1e3 * min(times) / (args.images * args.joints)
-        ratio = min(times) / min(seconds["ours"])
-        print(
-            f"{name:20} least {each:.3f} ms a crop   / ours {ratio:.2f}   "
-            f"median of turns {paired:.2f}   deviation {deviations[name]:.4f}"
-        )
+    show_times(title, seconds, "ours", args.json)
+    print("\nstandard deviations:", ", ".join(f"{k} {v:.4f}" for k, v in deviations.items()))
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ both. Printed: the least time of each, its ratio to members x one's, and the med
 """
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from anomaly_jax.config import AnomalyConfig
 from anomaly_jax.detector import Detector
 from anomaly_jax.train_step import train_step
+from benchmarks.table import show_times
 from configs.anomaly import get_config
 from engine_jax.config import from_mapping
 from engine_jax.optimizer import make_optimizer
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=4)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--json", type=Path, help="a file to write the times to")
     args = parser.parse_args()
     one = compiled_step(args.preset, 1, args.batch)
     several = compiled_step(args.preset, args.members, args.batch)
@@ -74,12 +76,9 @@ def main() -> None:
         if turn:  # The first one warms up.
             ones.append(alone)
             times.append(together)
-    ratios = [together / alone for together, alone in zip(times, ones, strict=True)]
-    print(f"{args.members} steps of one   {min(ones):.3f} s, {jax.devices()[0].device_kind}")
-    print(
-        f"one step of {args.members}   {min(times):.3f} s: {min(times) / min(ones):.2f} times, "
-        f"median of {args.turns} turns {statistics.median(ratios):.2f}"
-    )
+    alone, together = f"{args.members} steps of one", f"one step of {args.members}"
+    title = f"a step of {args.preset}, batch {args.batch}, {args.turns} turns"
+    show_times(title, {alone: ones, together: times}, alone, args.json)
 
 
 if __name__ == "__main__":

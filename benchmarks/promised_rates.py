@@ -1,6 +1,6 @@
 """How often thresholds from good images take new good images for faulty, beside what they promise.
 
-    python -m benchmarks.promised_rates --workdir FOLDER [--fresh 600] [--members 3] [--epochs N]
+    python -m benchmarks.promised_rates [--workdir FOLDER] [--fresh 600] [--members 3] [--epochs N]
 
 Trains the anomaly demo, on rendered nuts, with held-out images and by cross-fitting, and scores fresh good nuts, which
 nothing else has seen. Printed, all in percent of the fresh images:
@@ -150,7 +150,7 @@ def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         prog="python -m benchmarks.promised_rates", description=(__doc__ or "").splitlines()[0]
     )
-    command.add_argument("--workdir", required=True, help="where the two runs go")
+    command.add_argument("--workdir", default="runs/promised-rates", help="where the two runs go")
     command.add_argument("--fresh", type=int, default=600)
     command.add_argument("--members", type=int, default=3, help="0 leaves cross-fitting out")
     command.add_argument("--epochs", type=int, help="default: the demo's")

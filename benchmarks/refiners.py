@@ -5,14 +5,15 @@
 Both take forward, backward and Adam on crops of the same size; the refiners' step draws and resamples its crops as
 well. The network is the demo's AlexNet. The two take turns, so that whatever else the machine does slows both. With
 --vmap a third form takes part: the refiners under `jax.vmap`, as on an accelerator, which makes grouped convolutions.
-Printed: the least time of each, its ratio to joints x the single step's, and the median over the turns of that ratio.
+Printed: the median and the least time of each, and the median over the turns of its ratio to joints x the single
+step's.
 """
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from unittest import mock
 
 import jax
@@ -21,6 +22,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from benchmarks.table import show_times
 from configs.pose import get_config
 from deeppose_jax.boxes import whole_image
 from deeppose_jax.config import PoseConfig
@@ -126,6 +128,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--vmap", action="store_true")
+    parser.add_argument("--json", type=Path, help="a file to write the times to")
     args = parser.parse_args()
     settings = settings_of(args.input_size)
     single = one_joint(settings, args.batch)
@@ -141,13 +144,9 @@ def main() -> None:
             singles.append(fourteen)
             for name, seconds in found.items():
                 times[name].append(seconds)
-    print(f"{LSP.num_joints} single steps: {min(singles):.3f} s")
-    for name, seconds in times.items():
-        ratios = [a / b for a, b in zip(seconds, singles, strict=True)]
-        print(
-            f"{name}: {min(seconds):.3f} s, {min(seconds) / min(singles):.2f} times, "
-            f"median {statistics.median(ratios):.2f}"
-        )
+    alone = f"{LSP.num_joints} single steps"
+    title = f"a step of refiners, {args.input_size} px, batch {args.batch}, {args.turns} turns"
+    show_times(title, {alone: singles, **times}, alone, args.json)
 
 
 if __name__ == "__main__":

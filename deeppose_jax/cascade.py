@@ -74,22 +74,40 @@ class Cascade(nnx.Module):
     def predictor(self) -> Callable[..., list[StagePoses]]:
         """`predict` for many calls, which takes the variables out of the cascade once."""
         graphdef, variables = nnx.split(self)
+        leaves, tree = jax.tree.flatten(variables)
+        structure = _Structure(graphdef, tree)
 
         def predict(canvases: Any, boxes: Any = None) -> list[StagePoses]:
             canvases = jnp.asarray(canvases)
             if boxes is None:
                 n, c = canvases.shape[:2]
                 boxes = jnp.broadcast_to(jnp.array(whole_image(c, c)), (n, 4))
-            return _predict(graphdef, variables, canvases, jnp.asarray(boxes, jnp.float32))
+            return _predict(structure, leaves, canvases, jnp.asarray(boxes, jnp.float32))
 
         return predict
 
 
+class _Structure:
+    """A cascade without its arrays. Its hash, for which all of it is walked through, is computed once."""
+
+    def __init__(self, graphdef: nnx.GraphDef, tree: Any):
+        self.graphdef, self.tree = graphdef, tree
+        self._hash = hash((graphdef, tree))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if self is other or not isinstance(other, _Structure):
+            return self is other
+        return (self.graphdef, self.tree) == (other.graphdef, other.tree)
+
+
 @partial(jax.jit, static_argnums=0)
 def _predict(
-    graphdef: nnx.GraphDef, variables: nnx.State, canvases: jax.Array, boxes: jax.Array
+    structure: _Structure, leaves: list[jax.Array], canvases: jax.Array, boxes: jax.Array
 ) -> list[StagePoses]:
-    cascade = nnx.merge(graphdef, variables)
+    cascade = nnx.merge(structure.graphdef, structure.tree.unflatten(leaves))
     first, *refiners = cascade.stages
     config, skeleton = cascade.config, cascade.skeleton
     poses = [first_stage(first, canvases, boxes, config, skeleton)[0]]

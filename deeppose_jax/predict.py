@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from PIL import Image
 
 from deeppose_jax.boxes import ENLARGED, Box, input_box, whole_image
 from deeppose_jax.oks import expected_similarities, joint_sigmas
@@ -26,6 +27,8 @@ from engine_jax.plots import save
 from engine_jax.prediction import predict_files, prediction_parser
 
 FORMAT = 1  # of predictions.json
+
+_DRAWN = 2048  # pixels of a picture's longer side, at most
 
 
 @dataclass(frozen=True)
@@ -141,12 +144,15 @@ def _pose_entry(pose: StagePose) -> dict[str, Any]:
 
 
 def _overlay(image: np.ndarray, people: Sequence[Person], skeleton: Skeleton) -> Figure:
-    """The poses drawn on their image, at least 600 pixels on the longer side, with the boxes if they aren't all."""
+    """The poses drawn on their image, 600 to 2048 pixels on the longer side, with the boxes if they aren't all."""
     height, width = image.shape[:2]
-    zoom = max(1.0, 600 / max(height, width))
+    zoom = min(max(1.0, 600 / max(height, width)), _DRAWN / max(height, width))
+    if zoom < 1:  # What draws takes a hundred bytes a pixel.
+        shown = (round(width * zoom), round(height * zoom))
+        image = np.asarray(Image.fromarray(image).resize(shown, Image.Resampling.BOX))
     figure = Figure(figsize=(width * zoom / 150, height * zoom / 150))
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.imshow(image)
+    axes.imshow(image, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
     axes.axis("off")
     for person in people:
         joints = person.prediction.joints
