@@ -198,8 +198,8 @@ def paper(config: ConfigDict) -> None:
     """DeepPose whole: three stages, a refiner for each joint, LSP and LSP Extended, random crop translations and flips.
 
     Stages 2 and 3 are fourteen networks of 58 million parameters each: not to be run on a CPU, and not run whole yet.
-    Stage 1 alone scores 16.1 % strict PCP on LSP's test half after 30 epochs and 27.5 after 120, which take a minute and
-    a half on an H200; the mean pose scores 18.2.
+    Stage 1 alone scores 16.1 % strict PCP on LSP's test half after 30 epochs and 27.5 after 120, which take 90 seconds
+    on an H200; the mean pose scores 18.2.
     """
     config.stages = 3
     config.data.dataset = "lsp_and_extended"
