@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
 from PIL import Image
 
 from anomaly_jax import predict
@@ -197,3 +198,17 @@ def test_an_unfinished_run_and_other_arrays_are_refused(run, tmp_path):
         predict.load(tmp_path)
     with pytest.raises(UserError, match=r"images\[1\]: float64"):
         predict.load(run).predict([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3))])
+
+
+def test_heat_drawn_in_parts_is_what_is_drawn_at_once(monkeypatch):
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (50, 7, 3), np.uint8)
+    values = random.uniform(-0.1, 1.3, (50, 7)).astype(np.float32)
+    whole = np.asarray(predict._heat(image, values, 0.8))
+    monkeypatch.setattr(predict, "_ROWS", 16)
+    np.testing.assert_array_equal(np.asarray(predict._heat(image, values, 0.8)), whole)
+    shares = (values / 0.8).clip(0, 1)
+    inferno = colormaps["inferno"](shares)[..., :3]
+    cover = (0.35 + 0.45 * shares)[..., None]
+    expected = (1 - cover) * image.mean(-1, keepdims=True) + cover * 255 * inferno
+    np.testing.assert_allclose(whole, expected, atol=0.51)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from deeppose_jax import COCO, load, predict, save
@@ -194,3 +195,20 @@ def test_without_numbers_cocos_results_count_the_images(run, images, tmp_path, m
     assert [result["image_id"] for result in results] == [1, 2]
     # This model predicts no scales.
     assert [result["score"] for result in results] == [1, 1]
+
+
+def test_the_picture_of_a_large_photo_is_drawn_small_with_its_pose_in_place():
+    """As wide as 2048 pixels; a red square of the photo is where it was, in proportion."""
+    photo = np.zeros((1500, 3000, 3), np.uint8)
+    photo[600:900, 1200:1800] = (255, 0, 0)
+    figure = predict._overlay(photo, [], COCO)
+    assert (figure.get_size_inches() * 150).round().tolist() == [2048, 1024]
+    (shown,) = figure.axes[0].get_images()
+    assert shown.get_array().shape == (1024, 2048, 3)
+    assert shown.get_extent() == (-0.5, 2999.5, 1499.5, -0.5)
+    figure.set_dpi(150)
+    FigureCanvasAgg(figure).draw()
+    drawn = np.asarray(figure.canvas.buffer_rgba())[..., :3]
+    red = np.argwhere((drawn[..., 0] > 128) & (drawn[..., 1] < 64))
+    np.testing.assert_allclose(red.min(0), [409, 819], atol=2)
+    np.testing.assert_allclose(red.max(0), [614, 1228], atol=2)
