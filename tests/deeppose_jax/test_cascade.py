@@ -170,9 +170,8 @@ def test_prediction_is_compiled_once():
 
 def test_gradients_flow_from_the_last_stage_to_the_image():
     model = real_cascade(tiny(refiner__form="shared", stages=2), TORSO, stages=2)
-    graphdef, variables = nnx.split(model)
     canvases = jnp.asarray(images(0, 1), jnp.float32) / 255
-    predict = partial(cascade._predict, graphdef, variables, boxes=whole(1))
+    predict = partial(model.predictor(), boxes=whole(1))
     grads = jax.grad(lambda x: predict(x)[-1].joints.sum())(canvases)
     assert np.isfinite(grads).all()
     assert np.abs(grads).max() > 0

@@ -205,7 +205,7 @@ def test_the_picture_of_a_large_photo_is_drawn_small_with_its_pose_in_place():
     assert (figure.get_size_inches() * 150).round().tolist() == [2048, 1024]
     (shown,) = figure.axes[0].get_images()
     assert shown.get_array().shape == (1024, 2048, 3)
-    assert shown.get_extent() == (-0.5, 2999.5, 1499.5, -0.5)
+    assert tuple(shown.get_extent()) == (-0.5, 2999.5, 1499.5, -0.5)
     figure.set_dpi(150)
     FigureCanvasAgg(figure).draw()
     drawn = np.asarray(figure.canvas.buffer_rgba())[..., :3]
