@@ -6,8 +6,10 @@ from functools import partial
 
 import numpy as np
 import pytest
+from flax import nnx
 
 from deeppose_jax import load, save
+from deeppose_jax.cascade import Cascade
 from deeppose_jax.config import StartConfig
 from deeppose_jax.initial_weights import check_started, started_weights
 from deeppose_jax.pose_model import PoseModel
@@ -122,14 +124,16 @@ def test_kept_networks_of_a_joint_each_stay_as_they_are(tmp_path):
 
 def test_a_kept_stage_may_have_begun_with_published_weights(tmp_path):
     """A run that goes on from it names no file of weights, and isn't asked for one."""
-    source = random_cascade("shared")
-    began = replace(source.settings.model, weights="alexnet.safetensors")
-    begun = PoseModel(replace(source.settings, model=began), LSP, source.cascade)
-    save(begun, tmp_path / "model.safetensors")
     start = StartConfig(source=str(tmp_path / "model.safetensors"), keep=1)
-    taken = started_weights(settings("shared", start), LSP)
-    for name, array in arrays(source)[0].items():
-        np.testing.assert_array_equal(taken[0][name], array, err_msg=name)
+    config = settings("shared", StartConfig(), stages=1)
+    model = replace(config.model, backbone="mobilenet_v1_050", top_down=0)
+    began = replace(config, model=replace(model, weights="published.safetensors"))
+    network = stage_network(began.stage(1), LSP.num_joints, rngs=nnx.Rngs(0))
+    network.eval()
+    save(PoseModel(began, LSP, Cascade([network], began.cascade, LSP)), start.source)
+    (taken,) = started_weights(replace(config, model=model, start=start), LSP)
+    for name, array in variables_by_name(network).items():
+        np.testing.assert_array_equal(taken[name], array, err_msg=name)
 
 
 def test_what_a_run_cannot_start_from_is_said_before_training(file, tmp_path):
