@@ -58,8 +58,8 @@ def write_report(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) ->
         {
             "stage": stage.config.number,
             **training_summary(stage.fitted),
-            **score(stage.predictions["test"]),
-            "scales": _scales(stage.predictions["test"], test),
+            **score(stage.calibrated("test")),
+            "scales": _scales(stage.calibrated("test"), test),
         }
         for stage in stages
     ]

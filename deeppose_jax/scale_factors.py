@@ -1,8 +1,7 @@
 """Makes the scales that heads predict the errors that are seen: one factor for each stage and type of joint.
 
-A network's errors on images that it was trained on are smaller than on others, and a refiner learns from displacements
-that are drawn; its scales inherit both. A factor is fitted on validation images, where a stage's mean scale then equals
-its mean error.
+A network learns its scales on images that it is trained on, whose errors become smaller than those of others. A factor
+is fitted on validation images, where a stage's mean scale then equals its mean error.
 """
 
 from dataclasses import replace

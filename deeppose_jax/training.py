@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh
+from jaxtyping import Float
 
 from convnets_jax.transfer import check_blocks
 from deeppose_jax.config import PoseConfig, StageConfig
@@ -54,15 +56,21 @@ class TrainedStage:
     Attributes:
         config: of the stage.
         fitted: result of training.
-        predictions: of its best variables, by the names of `evaluated_sets`; with scales that `scale_factors` made the
-            validation images' errors.
+        predictions: of its best variables, by the names of `evaluated_sets`, which the next stage goes on from.
+        factors: what their scales are to be multiplied by, see `scale_factors`; None without scales.
         measured: its poses whose errors the next stage is trained on; None for the last stage.
     """
 
     config: StageConfig
     fitted: Fit
     predictions: Mapping[str, Predictions]
+    factors: Float[np.ndarray, " k"] | None
     measured: MeasuredPoses | None
+
+    def calibrated(self, name: str) -> Predictions:
+        """The predictions for a set, with scales that are the errors to be expected."""
+        found = self.predictions[name]
+        return replace(found, stage=calibrated(found.stage, self.factors))
 
 
 def train_stage(
@@ -151,12 +159,8 @@ def train_stage(
         )
     found = predictions(fitted.best)
     factors = scale_factors(found["validation"].stage, sets["validation"], skeleton)
-    if factors is not None:
-        found = {
-            key: replace(each, stage=calibrated(each.stage, factors)) for key, each in found.items()
-        }
-        if jax.process_index() == 0:
-            write_factors(run.folder.checkpoints / stage.name, factors)
+    if factors is not None and jax.process_index() == 0:
+        write_factors(run.folder.checkpoints / stage.name, factors)
     measured = None
     if needs_training_poses(settings.refiner, number, settings.stages):
         train = parts.train.poses
@@ -169,7 +173,7 @@ def train_stage(
         measured = MeasuredPoses("training", on_train, train)
     elif number < settings.stages:
         measured = MeasuredPoses("validation", found["validation"].stage, sets["validation"])
-    return TrainedStage(stage, fitted, found, measured)
+    return TrainedStage(stage, fitted, found, factors, measured)
 
 
 def _step(

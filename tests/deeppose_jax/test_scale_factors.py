@@ -10,7 +10,9 @@ import deeppose_jax
 from deeppose_jax.cascade import StagePoses
 from deeppose_jax.data.load import load_parts
 from deeppose_jax.data.pose_set import PoseSet
+from deeppose_jax.evaluate import load_predictions
 from deeppose_jax.pose_model import PoseModel
+from deeppose_jax.predictor import to_image_pixels
 from deeppose_jax.scale_factors import (
     NAME,
     calibrated,
@@ -117,12 +119,16 @@ def test_damaged_factors_are_named(tmp_path, stored):
 
 
 def test_a_runs_factors_are_fitted_on_its_validation_images(tmp_path):
-    """In the model that is loaded from the run, too, and results say what they are worth on test images."""
+    """In the model that is loaded from the run, too, and results say what they are worth on test images.
+
+    The mean of both stages is by the scales as the heads predict them, in the run and in the model.
+    """
     done = launch(
         *("--config.stages=2", "--config.data.train=32", "--config.data.validation=8"),
         *("--config.data.test=8", "--config.data.canvas=48", "--config.refiner.train.epochs=1"),
         *("--config.train.epochs=1", "--config.evaluation.every=1"),
         *("--config.evaluation.bootstrap=1", f"--workdir={tmp_path}"),
+        "--config.refiner.combine=weighted",
         *(f"--config.{network}.{value}" for network in NETWORKS for value in SMALL_NETWORK),
         preset="demo",
     )
@@ -133,6 +139,9 @@ def test_a_runs_factors_are_fitted_on_its_validation_images(tmp_path):
     stages = json.loads((tmp_path / "results.json").read_text())["stages"]
     raw = model.cascade.predict(parts.validation.poses.canvases, parts.validation.poses.boxes)
     on_test = model.cascade.predict(parts.test.poses.canvases, parts.test.poses.boxes)
+    joints = load_predictions(tmp_path / "predictions" / "stage_2.mat", slice(0, 8), 8)
+    expected = to_image_pixels(on_test[1].joints, parts.test.poses)
+    np.testing.assert_allclose(joints, expected, atol=1e-3)
     for poses, tested, factors, stage in zip(
         raw, on_test, model.scale_factors, stages, strict=True
     ):
