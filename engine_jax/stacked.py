@@ -21,7 +21,8 @@ def over_stack(function: Callable[..., Any], *trees: Any) -> Any:
     if platform() != "cpu":  # One program for all; on CPU convolutions are slow inside of a loop.
         return jax.lax.map(lambda each: function(*each), trees)
     count = jax.tree.leaves(trees)[0].shape[0]
-    results = [function(*jax.tree.map(lambda x, i=i: x[i], trees)) for i in range(count)]
+    once = jax.jit(function)  # Traced and lowered once, instead of once for each entry.
+    results = [once(*jax.tree.map(lambda x, i=i: x[i], trees)) for i in range(count)]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
 

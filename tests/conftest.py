@@ -17,8 +17,28 @@ os.environ.setdefault(
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
+# Files of a few long tests, the longest first: begun at the end they would leave all workers but one idle.
+LONG = (
+    "test_train.py",
+    "test_stage_training.py",
+    "test_wheel.py",
+    "test_soak_interruptions.py",
+    "test_own_data.py",
+    "test_stages.py",
+    "test_warm_start.py",
+    "test_presets.py",
+    "test_framing.py",
+    "test_pretrained.py",
+)
+
 PACKAGES = ("anomaly_jax", "classify_jax", "convnets_jax", "deeppose_jax", "engine_jax")
 jaxtyping.install_import_hook(PACKAGES, f"{array_types.__name__}.checked")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the files that take longest first; each keeps its order."""
+    order = {name: i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.name, len(LONG)))
 
 
 @pytest.fixture(scope="session")

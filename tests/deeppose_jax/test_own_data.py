@@ -76,12 +76,12 @@ def test_a_set_trains_resumes_evaluates_and_predicts(skeleton, tmp_path):
         assert "pdj.png" not in drawn
         assert {"stages.png", "stage_2_crops.png", "stage_2_displacements.png"} <= drawn
 
-    # Half of the second stage lost, it is trained again to the same end.
-    (workdir / "results.json").unlink()
-    shutil.rmtree(workdir / "checkpoints" / "stage_2")
-    again = train_and_evaluate(to_mapping(config), workdir, pictures=False)
-    for found, expected in zip(again["stages"], results["stages"], strict=True):
-        assert found["oks"] == expected["oks"]
+    if not drawing:  # The second stage lost, it is trained again to the same end.
+        (workdir / "results.json").unlink()
+        shutil.rmtree(workdir / "checkpoints" / "stage_2")
+        again = train_and_evaluate(to_mapping(config), workdir, pictures=False)
+        for found, expected in zip(again["stages"], results["stages"], strict=True):
+            assert found["oks"] == expected["oks"]
 
     # The model, applied to the boxes of the file, gives what was scored.
     model = load(workdir)
@@ -158,7 +158,7 @@ def test_a_program_trains_on_its_own_arrays(tmp_path):
     assert results["dataset"] == "given"
     (stage,) = results["stages"]
     assert [stage[name] for name in (*SCORES, "oks")] == [None] * 6
-    assert train(parts, CROSS, config, tmp_path / "run") == results
+    assert train(parts, CROSS, config, tmp_path / "run", pictures=False) == results
     model = load(tmp_path / "run")
     assert to_json(model.skeleton) == to_json(CROSS)
     assert model.predict([np.zeros((30, 40, 3), np.uint8)])[0].joints.shape == (4, 2)

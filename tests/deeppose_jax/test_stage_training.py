@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from configs.pose import get_config
-from deeppose_jax import Regressor, load
+from deeppose_jax import Regressor, load, make_skeleton
 from deeppose_jax.config import SCHEMA
 from deeppose_jax.data.load import load_parts
 from deeppose_jax.previous_stage import MeasuredPoses
@@ -22,9 +22,12 @@ from engine_jax.randomness import key_for
 from engine_jax.run_folder import RunFolder
 from engine_jax.sharding import device_mesh
 from engine_jax.state import variables_by_name
+from tests.deeppose_jax.coco_files import coco_set
 from tests.deeppose_jax.lsp_folder import tiny_lsp
 from tests.deeppose_jax.runs import REFINERS, TINY, launch
 from tests.deeppose_jax.test_train import last_arrays, losses
+
+SIZES = {"train": 20, "test": 4}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,12 @@ def arguments(tmp_path_factory):
     return (*TINY, *REFINERS, f"--config.data.dir={data.path}")
 
 
-def test_four_devices_divide_joints_and_images_and_train_as_one(arguments, tmp_path):
+def test_four_devices_divide_joints_and_images_and_train_as_one(tmp_path):
+    """Four joints, since each has a network that must be compiled."""
+    few = make_skeleton(("head_top", "right_elbow", "neck", "left_elbow"), [(0, 2)])
+    parts = {name: coco_set(tmp_path, name, count, few) for name, count in SIZES.items()}
+    data = [f"--config.data.coco.{name}={path}" for name, path in parts.items()]
+    arguments = (*TINY, *REFINERS, "--config.data.dataset=coco", *data)
     runs = []
     for devices, joints in ((1, 1), (4, 2)):
         runs.append(tmp_path / str(devices))

@@ -22,6 +22,8 @@ from tests.soak.presets import all_presets, small_data
 
 DEVICES = (1, 2, 3, 4, 8)
 LIMIT = 1800  # seconds a run
+# Compiling is most of what a start takes, and LLVM's optimisations are most of that.
+QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 
 def run(
@@ -55,7 +57,7 @@ def _started(name: str, preset: str, count: int) -> str | None:
             process = subprocess.Popen(
                 command(*arguments, preset=preset, config=f"configs/{name}.py"),
                 cwd=ROOT,
-                env=environment(count),
+                env=environment(count) | QUICK,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
