@@ -24,7 +24,7 @@ from deeppose_jax.refiner_boxes import to_frame
 from deeppose_jax.scale_factors import expected_and_seen
 from deeppose_jax.skeleton import Skeleton
 from deeppose_jax.training import TrainedStage
-from engine_jax.experiment import Run, log_report, provenance, training_summary, write_results
+from engine_jax.experiment import Run, log_report, provenance, training_summary
 from engine_jax.files import make_folder, write_file
 from engine_jax.phases import history
 from engine_jax.pictures import drawing
@@ -80,7 +80,7 @@ def write_report(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) ->
     }
     if jax.process_index() == 0:  # Every process predicts; one of them draws and writes.
         _write_predictions(folder, stages, floor.joints)
-        write_results(folder, results)
+        folder.write_results(results)
         if run.pictures:
             _write_scores(run, results)
             _write_pdj(run, stages, floor.joints)
