@@ -132,6 +132,7 @@ class Autoencoder(nnx.Module):
         gain = 2 / (1 + config.slope**2)
         hidden, linear = fan_in_normal(gain), fan_in_normal(1)
         use_bias = config.norm == "none"
+        shared = {"dtype": dtype, "rngs": rngs}
         self.encoder, self.decoder = nnx.List([]), nnx.List([])
         self.encoder_activations, self.decoder_activations = nnx.List([]), nnx.List([])
 
@@ -144,29 +145,17 @@ class Autoencoder(nnx.Module):
                 strides=stride,
                 use_bias=use_bias,
                 kernel_init=hidden,
-                dtype=dtype,
-                rngs=rngs,
+                **shared,
             )
             self.encoder.append(down)
-            self.encoder_activations.append(
-                Activation(widths[i + 1], config, dtype=dtype, rngs=rngs)
-            )
+            self.encoder_activations.append(Activation(widths[i + 1], config, **shared))
         features = prod(config.code_map)
-        self.to_code = nnx.Linear(
-            features, config.bottleneck, kernel_init=linear, dtype=dtype, rngs=rngs
-        )
+        self.to_code = nnx.Linear(features, config.bottleneck, kernel_init=linear, **shared)
         self.from_code = nnx.Linear(
-            config.bottleneck,
-            features,
-            use_bias=use_bias,
-            kernel_init=hidden,
-            dtype=dtype,
-            rngs=rngs,
+            config.bottleneck, features, use_bias=use_bias, kernel_init=hidden, **shared
         )
         for i, (kernel, stride, _) in reversed([*enumerate(config.layers)]):
-            self.decoder_activations.append(
-                Activation(widths[i + 1], config, dtype=dtype, rngs=rngs)
-            )
+            self.decoder_activations.append(Activation(widths[i + 1], config, **shared))
             up = nnx.ConvTranspose(
                 widths[i + 1],
                 widths[i],
@@ -175,8 +164,7 @@ class Autoencoder(nnx.Module):
                 use_bias=use_bias or i == 0,
                 # Each output pixel is a sum over only one in stride^2 of the kernel's weights.
                 kernel_init=fan_in_normal((gain if i else 1) * stride**2),
-                dtype=dtype,
-                rngs=rngs,
+                **shared,
             )
             self.decoder.append(up)
 

@@ -10,7 +10,8 @@ are counted together. Good pixels, usually the great majority, only need to be s
 common thresholds add up to those of all the images, which makes resampling images a matrix product.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -49,6 +50,13 @@ class ThresholdCounts:
     good: Int[np.ndarray, "*b t"] | Float[np.ndarray, "*b t"]
     faulty: Int[np.ndarray, "*b t"] | Float[np.ndarray, "*b t"]
     regions: Float[np.ndarray, "*b t"] | None = None
+
+    def each(self, function: Callable[[np.ndarray], np.ndarray]) -> "ThresholdCounts":
+        """A function of the counts of good and of faulty pixels and of the regions' sums, at the same thresholds."""
+        regions = None if self.regions is None else function(self.regions)
+        return replace(
+            self, good=function(self.good), faulty=function(self.faulty), regions=regions
+        )
 
 
 def finite_scores(name: str, scores: np.ndarray) -> Float[np.ndarray, "..."]:
@@ -136,23 +144,17 @@ def at_thresholds(counts: ThresholdCounts, thresholds: Float[np.ndarray, " t"]) 
     at = np.searchsorted(-counts.thresholds, -wanted).clip(max=len(counts.thresholds) - 1)
     if missing := wanted[counts.thresholds[at] != wanted].tolist():
         raise ValueError(f"pixels weren't counted at the thresholds {missing}")
-    regions = None if counts.regions is None else counts.regions[..., at]
-    return ThresholdCounts(wanted, counts.good[..., at], counts.faulty[..., at], regions)
+    return replace(counts.each(lambda count: count[..., at]), thresholds=wanted)
 
 
 def of_images(by_image: ThresholdCounts, chosen: Bool[np.ndarray, " n"]) -> ThresholdCounts:
     """The counts of some of the images."""
-    regions = None if by_image.regions is None else by_image.regions[chosen]
-    return ThresholdCounts(
-        by_image.thresholds, by_image.good[chosen], by_image.faulty[chosen], regions
-    )
+    return by_image.each(lambda count: count[chosen])
 
 
 def pooled(by_image: ThresholdCounts, repeats: Float[np.ndarray, "*r n"]) -> ThresholdCounts:
     """The counts [*r, t] over sets of images in which image i occurs `repeats[..., i]` times."""
-    regions = None if by_image.regions is None else repeats @ by_image.regions
-    good, faulty = repeats @ by_image.good, repeats @ by_image.faulty
-    return ThresholdCounts(by_image.thresholds, good, faulty, regions)
+    return by_image.each(lambda count: repeats @ count)
 
 
 def thinned(exact: ThresholdCounts, points: int = 1000) -> ThresholdCounts:
@@ -167,8 +169,7 @@ def thinned(exact: ThresholdCounts, points: int = 1000) -> ThresholdCounts:
     shares = [c / c[-1] for c in (exact.good, exact.faulty) if c[-1] > 0]
     kept = [np.searchsorted(share, steps) for share in shares]
     kept = np.unique(np.concatenate([*kept, [0, len(exact.thresholds) - 1]]))
-    regions = None if exact.regions is None else exact.regions[kept]
-    return ThresholdCounts(exact.thresholds[kept], exact.good[kept], exact.faulty[kept], regions)
+    return replace(exact.each(lambda count: count[kept]), thresholds=exact.thresholds[kept])
 
 
 def roc_curve(

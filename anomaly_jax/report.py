@@ -17,7 +17,7 @@ from anomaly_jax.predictor import Detections
 from anomaly_jax.scores_file import write_scores
 from anomaly_jax.thresholds import GOOD_ONLY
 from anomaly_jax.training import NAME, TrainedDetector
-from engine_jax.experiment import Run, log_report, provenance, training_summary, write_results
+from engine_jax.experiment import Run, log_report, provenance, training_summary
 from engine_jax.pictures import drawing
 from engine_jax.plots import loss_curves, save
 from engine_jax.run_folder import RunFolder
@@ -66,7 +66,7 @@ def write_report(run: Run[AnomalyConfig, Parts], trained: TrainedDetector) -> di
         "not_tested": tables.untested(score),
     }
     if jax.process_index() == 0:  # Every process predicts; one of them draws and writes.
-        write_results(folder, results)
+        folder.write_results(results)
         write_scores(folder.path / "scores.csv", parts.test, maps, found.scores, trained.good_only)
         if run.pictures:
             if not settings.by_features and not settings.start:

@@ -46,9 +46,7 @@ def train_and_evaluate(
         make(size)
     cross_fit = settings.thresholds.calibration == "cross_fit"
     parts = load_parts(settings.data, settings.model.input_size, settings.seed, cross_fit)
-    if settings.by_features:
-        with experiment.started(settings.data.name, parts, mesh) as run:
-            return write_report(run, fit_detector(run))
-    plan = make(parts.train.square_count)
+    plan = None if settings.by_features else make(parts.train.square_count)
     with experiment.started(settings.data.name, parts, mesh) as run:
-        return write_report(run, train_detector(run, plan))
+        trained = fit_detector(run) if plan is None else train_detector(run, plan)
+        return write_report(run, trained)

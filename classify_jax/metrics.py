@@ -38,6 +38,13 @@ def top_error(
     return float((ranks(probabilities, labels) >= top).mean())
 
 
+def top_errors(
+    probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]
+) -> dict[str, float | None]:
+    """`top_error` of the most probable class and of the five most probable ones, by name."""
+    return {f"top{k}_error": top_error(probabilities, labels, k) for k in (1, 5)}
+
+
 def interval(error: float, count: int, resamples: int, seed: int) -> list[float] | None:
     """95 % percentile bootstrap interval (Efron 1979) of an error over `count` images.
 
@@ -71,7 +78,7 @@ def score(
         `top1_error`, `top5_error` (None for five classes or fewer), `intervals` of both, `per_class`: the images and
         the accuracy of each class (None without images), `mean_class_accuracy` over those with images, `confusion`.
     """
-    errors = {f"top{k}_error": top_error(probabilities, labels, k) for k in (1, 5)}
+    errors = top_errors(probabilities, labels)
     matrix = confusion(probabilities, labels)
     counts = matrix.sum(1)
     accuracies = [number(accuracy) for accuracy in divide(matrix.diagonal(), counts)]

@@ -14,7 +14,7 @@ from classify_jax.data.load import Parts
 from classify_jax.predictor import Outputs
 from classify_jax.training import NAME, TrainedClassifier
 from classify_jax.views import views
-from engine_jax.experiment import Run, log_report, provenance, training_summary, write_results
+from engine_jax.experiment import Run, log_report, provenance, training_summary
 from engine_jax.phases import history
 from engine_jax.pictures import drawing
 from engine_jax.plots import loss_curves, save
@@ -31,6 +31,7 @@ def write_report(
     settings, parts, folder = run.settings, run.parts, run.folder
     test, found, fitted = parts.test, trained.test, trained.fitted
     evaluation, size = settings.evaluation, settings.model.input_size
+    floor = np.tile(parts.train.counts / len(parts.train), (len(test), 1))
     score = metrics.score(
         found.probabilities,
         test.labels,
@@ -48,11 +49,11 @@ def write_report(
         **training_summary(fitted),
         **score,
         "views": len(views(settings.data.size, size, evaluation.crops, evaluation.mirror)),
-        "single_view": _errors(trained.single.probabilities, test),
-        "floor": _errors(np.tile(parts.train.counts / len(parts.train), (len(test), 1)), test),
+        "single_view": metrics.top_errors(trained.single.probabilities, test.labels),
+        "floor": metrics.top_errors(floor, test.labels),
     }
     if jax.process_index() == 0:  # Every process predicts; one of them draws and writes.
-        write_results(folder, results)
+        folder.write_results(results)
         if run.pictures:
             _write_history(folder, settings, fitted.best_epoch)
             _write_examples(folder, test, found)
@@ -81,10 +82,6 @@ def first_kernel(variables: Variables) -> Float[np.ndarray, "k k 3 o"] | None:
         if leaf.ndim == 4 and leaf.shape[2] == 3 and leaf.shape[0] > 1:
             return np.asarray(leaf)
     return None
-
-
-def _errors(probabilities: np.ndarray, part: ImageSet) -> Mapping[str, float | None]:
-    return {f"top{k}_error": metrics.top_error(probabilities, part.labels, k) for k in (1, 5)}
 
 
 def _write_history(folder: RunFolder, settings: ClassificationConfig, best_epoch: float) -> None:

@@ -124,7 +124,5 @@ def train_classifier(run: Run[ClassificationConfig, Parts], plan: Plan) -> Train
 
 def _errors(part: str, found: Outputs, labels: np.ndarray) -> dict[str, float]:
     """Top-1 and, of more than five classes, top-5 error."""
-    errors = {
-        f"{part}/top{k}_error": metrics.top_error(found.probabilities, labels, k) for k in (1, 5)
-    }
-    return {name: value for name, value in errors.items() if value is not None}
+    errors = metrics.top_errors(found.probabilities, labels)
+    return {f"{part}/{name}": value for name, value in errors.items() if value is not None}

@@ -8,11 +8,6 @@ Every preset runs on synthetic nuts; on a category of MVTec AD, or own images in
 
 from ml_collections import ConfigDict
 
-PRESETS = (
-    *("demo", "base", "batchnorm", "large", "augmented", "ssim", "discriminative"),
-    *("padim", "patchcore"),
-)
-
 # Kernel, stride, channels of Bergmann et al. 2019, from 128 px to a map of 8 x 8.
 LAYERS = (
     (4, 2, 32),
@@ -35,17 +30,7 @@ def get_config(preset: str = "demo") -> ConfigDict:
         raise ValueError(f"unknown preset {preset!r}; accepted: {', '.join(PRESETS)}")
     config = base()
     config.preset = preset
-    {
-        "demo": demo,
-        "base": lambda config: None,
-        "batchnorm": batchnorm,
-        "large": large,
-        "augmented": augmented,
-        "ssim": ssim,
-        "discriminative": discriminative,
-        "padim": padim,
-        "patchcore": patchcore,
-    }[preset](config)
+    PRESETS[preset](config)
     return config
 
 
@@ -274,3 +259,17 @@ def by_features(config: ConfigDict) -> None:
     config.scoring.sigma = 4.0
     config.scoring.image = "max"
     config.evaluation.batch_size = 20
+
+
+# What changes the base to a preset, by the preset's name.
+PRESETS = {
+    "demo": demo,
+    "base": lambda config: None,
+    "batchnorm": batchnorm,
+    "large": large,
+    "augmented": augmented,
+    "ssim": ssim,
+    "discriminative": discriminative,
+    "padim": padim,
+    "patchcore": patchcore,
+}

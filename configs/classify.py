@@ -10,8 +10,6 @@ Every preset runs on rendered shapes; on one's own images, a folder for each cla
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-PRESETS = ("demo", "alexnet", "transfer")
-
 
 def get_config(preset: str = "demo") -> ConfigDict:
     """The values of a preset; what they mean stands in classify_jax/config.py."""
@@ -19,7 +17,7 @@ def get_config(preset: str = "demo") -> ConfigDict:
         raise ValueError(f"unknown preset {preset!r}; accepted: {', '.join(PRESETS)}")
     config = alexnet()
     config.preset = preset
-    {"demo": demo, "alexnet": lambda config: None, "transfer": transfer}[preset](config)
+    PRESETS[preset](config)
     return config
 
 
@@ -128,3 +126,7 @@ def transfer(config: ConfigDict) -> None:
     config.train.batch_size = 32
     config.loss.class_weights = "median_frequency"
     config.evaluation.batch_size = 32
+
+
+# What changes AlexNet's recipe to a preset, by the preset's name.
+PRESETS = {"demo": demo, "alexnet": lambda config: None, "transfer": transfer}

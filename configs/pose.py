@@ -8,8 +8,6 @@ from typing import Any
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-PRESETS = ("demo", "report", "augmented", "paper", "small", "modern")
-
 
 def get_config(preset: str = "demo") -> ConfigDict:
     """The values of a preset; what they mean stands in deeppose_jax/config.py."""
@@ -17,15 +15,7 @@ def get_config(preset: str = "demo") -> ConfigDict:
         raise ValueError(f"unknown preset {preset!r}; accepted: {', '.join(PRESETS)}")
     config = base()
     config.preset = preset
-    presets = {
-        "demo": demo,
-        "report": report,
-        "augmented": augmented,
-        "paper": paper,
-        "small": small,
-        "modern": modern,
-    }
-    presets[preset](config)
+    PRESETS[preset](config)
     return config
 
 
@@ -284,3 +274,14 @@ def cascade_on_cpu(config: ConfigDict) -> None:
     config.refiner.initial_weights = "previous"
     config.refiner.joints_per_image = 4
     config.evaluation.every = 3
+
+
+# What changes the base to a preset, by the preset's name.
+PRESETS = {
+    "demo": demo,
+    "report": report,
+    "augmented": augmented,
+    "paper": paper,
+    "small": small,
+    "modern": modern,
+}

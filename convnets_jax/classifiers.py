@@ -40,19 +40,12 @@ def hidden_layers(
         rngs: draws the parameters.
     """
     hidden, norms = nnx.List([]), nnx.List([])
+    shared = {"dtype": dtype, "rngs": rngs}
+    inits = {"kernel_init": kernel_init, "bias_init": bias_init}
     for fan_out in widths:
-        hidden.append(
-            nnx.Linear(
-                width,
-                fan_out,
-                dtype=dtype,
-                kernel_init=kernel_init,
-                bias_init=bias_init,
-                rngs=rngs,
-            )
-        )
+        hidden.append(nnx.Linear(width, fan_out, **inits, **shared))
         if normalised:
-            norms.append(batch_norm(fan_out, dtype=dtype, rngs=rngs))
+            norms.append(batch_norm(fan_out, **shared))
         width = fan_out
     return hidden, norms
 
@@ -83,12 +76,9 @@ class FullyConnectedClassifier(nnx.Module):
 
     Args:
         features: the convolutions, whose config has `input_size`, `hidden`, `dropout` and `num_classes`.
-        normalised: whether batch normalisation follows the hidden layers.
-        kernel_init: of the hidden layers.
-        bias_init: of the hidden layers.
         logits_init: of the last layer's weights.
-        dtype: of the activations.
         rngs: draws the parameters.
+        options: of `hidden_layers`: its normalised, kernel_init and bias_init, and the activations' dtype.
 
     Attributes:
         config: what it was built from.
@@ -102,25 +92,14 @@ class FullyConnectedClassifier(nnx.Module):
         self,
         features: Features,
         *,
-        normalised: bool = False,
-        kernel_init: nnx.Initializer = _HE,
-        bias_init: nnx.Initializer = _ZEROS,
         logits_init: nnx.Initializer,
-        dtype: DTypeLike,
         rngs: nnx.Rngs,
+        **options: Any,
     ):
         self.config: Any = features.config
         self.features: Any = features
         width = prod(features.output_shape(self.config.input_size))
-        self.hidden, self.norms = hidden_layers(
-            width,
-            self.config.hidden,
-            normalised=normalised,
-            kernel_init=kernel_init,
-            bias_init=bias_init,
-            dtype=dtype,
-            rngs=rngs,
-        )
+        self.hidden, self.norms = hidden_layers(width, self.config.hidden, rngs=rngs, **options)
         self.dropout = nnx.Dropout(self.config.dropout)
         last = (width, *self.config.hidden)[-1]
         self.logits = nnx.Linear(last, self.config.num_classes, kernel_init=logits_init, rngs=rngs)

@@ -112,22 +112,16 @@ class DenseNetFeatures(Features):
 
     def __init__(self, config: DenseNetConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs):
         self.config = config
+        shared = {"dtype": dtype, "rngs": rngs}
         channels = config.first_width
-        self.conv = conv(3, channels, 7, stride=2, dtype=dtype, rngs=rngs)
-        self.norm = batch_norm(channels, dtype=dtype, rngs=rngs)
+        self.conv = conv(3, channels, 7, stride=2, **shared)
+        self.norm = batch_norm(channels, **shared)
         self.stages = nnx.List([])
         for i, num_layers in enumerate(config.blocks):
-            stage = Stage(
-                channels,
-                num_layers,
-                config.growth_rate,
-                transition=i > 0,
-                dtype=dtype,
-                rngs=rngs,
-            )
+            stage = Stage(channels, num_layers, config.growth_rate, transition=i > 0, **shared)
             self.stages.append(stage)
             channels = stage.out_channels
-        self.last_norm = batch_norm(channels, dtype=dtype, rngs=rngs)
+        self.last_norm = batch_norm(channels, **shared)
         self.out_channels = channels
 
     def windows(self) -> list[Window]:

@@ -181,21 +181,12 @@ class AuxiliaryHead(nnx.Module):
     def __init__(
         self, in_channels: int, config: GoogLeNetConfig, *, dtype: DTypeLike, rngs: nnx.Rngs
     ):
-        self.conv = ConvNorm(in_channels, AUXILIARY_SHAPE[-1], 1, dtype=dtype, rngs=rngs)
-        self.hidden = nnx.Linear(
-            prod(AUXILIARY_SHAPE),
-            _AUXILIARY_HIDDEN,
-            dtype=dtype,
-            kernel_init=initializers.he_normal(),
-            rngs=rngs,
-        )
+        shared = {"dtype": dtype, "rngs": rngs}
+        width, he, lecun = _AUXILIARY_HIDDEN, initializers.he_normal(), initializers.lecun_normal()
+        self.conv = ConvNorm(in_channels, AUXILIARY_SHAPE[-1], 1, **shared)
+        self.hidden = nnx.Linear(prod(AUXILIARY_SHAPE), width, kernel_init=he, **shared)
         self.dropout = nnx.Dropout(config.auxiliary_dropout)
-        self.logits = nnx.Linear(
-            _AUXILIARY_HIDDEN,
-            config.num_classes,
-            kernel_init=initializers.lecun_normal(),
-            rngs=rngs,
-        )
+        self.logits = nnx.Linear(width, config.num_classes, kernel_init=lecun, rngs=rngs)
 
     def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         x = self.conv(pooling.adaptive_avg_pool(x, AUXILIARY_SHAPE[:2]))  # [b, 4, 4, 128]

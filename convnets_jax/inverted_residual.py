@@ -30,11 +30,9 @@ class SqueezeExcitation(nnx.Module):
     """
 
     def __init__(self, channels: int, squeezed: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        init = initializers.he_normal()
-        self.squeeze = nnx.Conv(
-            channels, squeezed, (1, 1), kernel_init=init, dtype=dtype, rngs=rngs
-        )
-        self.excite = nnx.Conv(squeezed, channels, (1, 1), kernel_init=init, dtype=dtype, rngs=rngs)
+        shared = {"kernel_init": initializers.he_normal(), "dtype": dtype, "rngs": rngs}
+        self.squeeze = nnx.Conv(channels, squeezed, (1, 1), **shared)
+        self.excite = nnx.Conv(squeezed, channels, (1, 1), **shared)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         mean = x.mean((1, 2), keepdims=True)  # [b, 1, 1, c]
@@ -83,15 +81,13 @@ class InvertedResidual(nnx.Module):
         self.in_channels = in_channels
         self.stride = stride
         self.residual = stride == 1 and in_channels == channels
-        active = {"activation": activation, "dtype": dtype, "rngs": rngs}
+        shared = {"dtype": dtype, "rngs": rngs}
+        active = {"activation": activation, **shared}
         self.expand = conv_norm(in_channels, inside, 1, **active) if inside != in_channels else None
         self.depthwise = conv_norm(inside, inside, kernel, stride, groups=inside, **active)
-        self.squeeze = (
-            SqueezeExcitation(inside, divisible(inside // 4), dtype=dtype, rngs=rngs)
-            if squeeze
-            else None
-        )
-        self.project = conv_norm(inside, channels, 1, activation=None, dtype=dtype, rngs=rngs)
+        squeezed = divisible(inside // 4)
+        self.squeeze = SqueezeExcitation(inside, squeezed, **shared) if squeeze else None
+        self.project = conv_norm(inside, channels, 1, activation=None, **shared)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         y = x if self.expand is None else self.expand(x)

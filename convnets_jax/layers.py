@@ -33,10 +33,11 @@ def conv(
     *,
     padding: Padding | None = None,
     groups: int = 1,
+    bias: bool = False,
     dtype: DTypeLike,
     rngs: nnx.Rngs,
 ) -> nnx.Conv:
-    """A convolution that stands beside a batch norm, so a bias would have no effect, with He's initial weights.
+    """A convolution with He's initial weights, by default without a bias, which has no effect beside a batch norm.
 
     Padding is half the kernel on every side, as torch has it, if none is given; SAME would differ at stride 2.
     """
@@ -47,7 +48,7 @@ def conv(
         strides=stride,
         padding=kernel // 2 if padding is None else padding,
         feature_group_count=groups,
-        use_bias=False,
+        use_bias=bias,
         dtype=dtype,
         kernel_init=initializers.he_normal(),
         rngs=rngs,

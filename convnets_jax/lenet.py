@@ -61,19 +61,11 @@ class LeNetFeatures(Features):
         self.config = config
         self.out_channels = config.widths[-1]
         self.convs = nnx.List([])
+        shared = {"kernel_init": _kernel_init(config.form), "dtype": dtype, "rngs": rngs}
         channels = config.in_channels
         for width in config.widths:
-            self.convs.append(
-                nnx.Conv(
-                    channels,
-                    width,
-                    (_KERNEL, _KERNEL),
-                    padding="VALID",
-                    dtype=dtype,
-                    kernel_init=_kernel_init(config.form),
-                    rngs=rngs,
-                )
-            )
+            conv = nnx.Conv(channels, width, (_KERNEL, _KERNEL), padding="VALID", **shared)
+            self.convs.append(conv)
             channels = width
 
     def windows(self) -> list[Window]:

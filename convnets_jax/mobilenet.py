@@ -68,14 +68,10 @@ class Separable(nnx.Module):
     def __init__(
         self, in_channels: int, channels: int, stride: int, *, dtype: DTypeLike, rngs: nnx.Rngs
     ):
-        self.depthwise = ConvNorm(
-            *(in_channels, in_channels, 3, stride),
-            padding="SAME",
-            groups=in_channels,
-            dtype=dtype,
-            rngs=rngs,
-        )
-        self.pointwise = ConvNorm(in_channels, channels, 1, dtype=dtype, rngs=rngs)
+        shared = {"dtype": dtype, "rngs": rngs}
+        grouped = {"padding": "SAME", "groups": in_channels, **shared}
+        self.depthwise = ConvNorm(in_channels, in_channels, 3, stride, **grouped)
+        self.pointwise = ConvNorm(in_channels, channels, 1, **shared)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.pointwise(self.depthwise(x))

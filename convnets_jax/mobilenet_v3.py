@@ -148,13 +148,8 @@ class MobileNetV3(PooledClassifier):
         features = MobileNetV3Features(config, dtype=dtype, rngs=rngs)
         width = config.channels(config.hidden)
         super().__init__(features, width=width, dropout=config.dropout, rngs=rngs)
-        self.hidden = nnx.Linear(
-            features.out_channels,
-            width,
-            kernel_init=initializers.he_normal(),
-            dtype=dtype,
-            rngs=rngs,
-        )
+        shared = {"kernel_init": initializers.he_normal(), "dtype": dtype, "rngs": rngs}
+        self.hidden = nnx.Linear(features.out_channels, width, **shared)
 
     def classify(self, features: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Logits [b, num_classes] of features [b, h', w', c]."""

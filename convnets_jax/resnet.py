@@ -59,11 +59,14 @@ class ResNetConfig:
             raise field_error(self, "groups", "a divisor of all widths times widening")
 
     @property
-    def map_channels(self) -> tuple[int, int, int, int]:
+    def map_channels(self) -> tuple[int, ...]:
         """Channels of the outputs of the four stages."""
-        first, second, third, fourth = self.widths
-        times = _BOTTLENECK if self.bottleneck else 1
-        return first * times, second * times, third * times, fourth * times
+        return tuple(self.expansion * width for width in self.widths)
+
+    @property
+    def expansion(self) -> int:
+        """How many times as wide as its 3x3 convolution a block's output is."""
+        return _BOTTLENECK if self.bottleneck else 1
 
 
 _RESNETS = {
@@ -103,29 +106,23 @@ class Block(nnx.Module):
         in_channels: int,
         width: int,
         stride: int,
+        config: ResNetConfig,
         *,
-        bottleneck: bool,
-        widening: int,
-        groups: int,
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
-        out_channels = _BOTTLENECK * width if bottleneck else width
-        inside = widening * width
+        shared = {"dtype": dtype, "rngs": rngs}
+        inside, out_channels = config.widening * width, config.expansion * width
+        changed = stride > 1 or in_channels != out_channels
+        bottleneck = config.bottleneck
         kernel, strides = (1, (1, stride)) if bottleneck else (3, (stride, 1))
-        self.conv1 = conv(in_channels, inside, kernel, strides[0], dtype=dtype, rngs=rngs)
-        self.norm1 = batch_norm(inside, dtype=dtype, rngs=rngs)
-        self.conv2 = conv(inside, inside, 3, strides[1], groups=groups, dtype=dtype, rngs=rngs)
-        self.norm2 = batch_norm(inside, dtype=dtype, rngs=rngs)
-        self.conv3 = (
-            conv(inside, out_channels, 1, 1, dtype=dtype, rngs=rngs) if bottleneck else None
-        )
-        self.norm3 = batch_norm(out_channels, dtype=dtype, rngs=rngs) if bottleneck else None
-        self.shortcut = (
-            Shortcut(in_channels, out_channels, stride, dtype=dtype, rngs=rngs)
-            if stride > 1 or in_channels != out_channels
-            else None
-        )
+        self.conv1 = conv(in_channels, inside, kernel, strides[0], **shared)
+        self.norm1 = batch_norm(inside, **shared)
+        self.conv2 = conv(inside, inside, 3, strides[1], groups=config.groups, **shared)
+        self.norm2 = batch_norm(inside, **shared)
+        self.conv3 = conv(inside, out_channels, 1, **shared) if bottleneck else None
+        self.norm3 = batch_norm(out_channels, **shared) if bottleneck else None
+        self.shortcut = Shortcut(in_channels, out_channels, stride, **shared) if changed else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         y = nnx.relu(self.norm1(self.conv1(x)))
@@ -147,30 +144,24 @@ class PreActivationBlock(nnx.Module):
         in_channels: int,
         width: int,
         stride: int,
+        config: ResNetConfig,
         *,
-        bottleneck: bool,
-        widening: int,
-        groups: int,
         first: bool,
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
-        out_channels = _BOTTLENECK * width if bottleneck else width
-        inside = widening * width
+        shared = {"dtype": dtype, "rngs": rngs}
+        inside, out_channels = config.widening * width, config.expansion * width
+        changed = stride > 1 or in_channels != out_channels
+        bottleneck = config.bottleneck
         kernel, strides = (1, (1, stride)) if bottleneck else (3, (stride, 1))
-        self.norm1 = None if first else batch_norm(in_channels, dtype=dtype, rngs=rngs)
-        self.conv1 = conv(in_channels, inside, kernel, strides[0], dtype=dtype, rngs=rngs)
-        self.norm2 = batch_norm(inside, dtype=dtype, rngs=rngs)
-        self.conv2 = conv(inside, inside, 3, strides[1], groups=groups, dtype=dtype, rngs=rngs)
-        self.norm3 = batch_norm(inside, dtype=dtype, rngs=rngs) if bottleneck else None
-        self.conv3 = (
-            conv(inside, out_channels, 1, 1, dtype=dtype, rngs=rngs) if bottleneck else None
-        )
-        self.shortcut = (
-            conv(in_channels, out_channels, 1, stride, dtype=dtype, rngs=rngs)
-            if stride > 1 or in_channels != out_channels
-            else None
-        )
+        self.norm1 = None if first else batch_norm(in_channels, **shared)
+        self.conv1 = conv(in_channels, inside, kernel, strides[0], **shared)
+        self.norm2 = batch_norm(inside, **shared)
+        self.conv2 = conv(inside, inside, 3, strides[1], groups=config.groups, **shared)
+        self.norm3 = batch_norm(inside, **shared) if bottleneck else None
+        self.conv3 = conv(inside, out_channels, 1, **shared) if bottleneck else None
+        self.shortcut = conv(in_channels, out_channels, 1, stride, **shared) if changed else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         activated = x if self.norm1 is None else nnx.relu(self.norm1(x))
@@ -210,27 +201,16 @@ class ResNetFeatures(Features):
         self.conv = conv(3, channels, 7, 2, dtype=dtype, rngs=rngs)
         self.norm = batch_norm(channels, dtype=dtype, rngs=rngs)
         self.stages = nnx.List([])
-        for i, (width, out_channels) in enumerate(
-            zip(config.widths, self.map_channels, strict=True)
-        ):
+        for i, (width, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
             blocks = []
-            for j in range(config.blocks[i]):
-                stride = _STRIDES[i] if j == 0 else 1
-                shared = {
-                    "bottleneck": config.bottleneck,
-                    "widening": config.widening,
-                    "groups": config.groups,
-                    "dtype": dtype,
-                    "rngs": rngs,
-                }
+            for j in range(count):
+                args = (channels, width, _STRIDES[i] if j == 0 else 1, config)
                 if config.pre_activation:
                     first = i == j == 0
-                    blocks.append(
-                        PreActivationBlock(channels, width, stride, first=first, **shared)
-                    )
+                    blocks.append(PreActivationBlock(*args, first=first, dtype=dtype, rngs=rngs))
                 else:
-                    blocks.append(Block(channels, width, stride, **shared))
-                channels = out_channels
+                    blocks.append(Block(*args, dtype=dtype, rngs=rngs))
+                channels = config.expansion * width
             self.stages.append(Stage(blocks))
         self.last_norm = (
             batch_norm(channels, dtype=dtype, rngs=rngs) if config.pre_activation else None

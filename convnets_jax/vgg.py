@@ -93,16 +93,8 @@ class Stage(nnx.Module):
         self.convs = nnx.List([])
         self.norms = nnx.List([])
         for kernel in kernels:
-            self.convs.append(
-                nnx.Conv(
-                    in_channels,
-                    channels,
-                    (kernel, kernel),
-                    dtype=dtype,
-                    kernel_init=initializers.he_normal(),
-                    rngs=rngs,
-                )
-            )
+            conv = layers.conv(in_channels, channels, kernel, bias=True, dtype=dtype, rngs=rngs)
+            self.convs.append(conv)
             if norm == "batch":
                 self.norms.append(layers.batch_norm(channels, dtype=dtype, rngs=rngs))
             in_channels = channels

@@ -62,19 +62,10 @@ class ZFNetFeatures(Features):
         self.out_channels = config.widths[-1]
         self.convs = nnx.List([])
         channels = 3
-        for width, window in zip(config.widths, _CONVS, strict=True):
-            self.convs.append(
-                nnx.Conv(
-                    channels,
-                    width,
-                    (window.size, window.size),
-                    strides=window.stride,
-                    padding=window.padding,
-                    dtype=dtype,
-                    kernel_init=initializers.he_normal(),
-                    rngs=rngs,
-                )
-            )
+        shared = {"bias": True, "dtype": dtype, "rngs": rngs}
+        for width, (size, stride, padding) in zip(config.widths, _CONVS, strict=True):
+            conv = layers.conv(channels, width, size, stride, padding=padding, **shared)
+            self.convs.append(conv)
             channels = width
 
     def windows(self) -> list[Window]:

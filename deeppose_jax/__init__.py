@@ -5,8 +5,8 @@ from deeppose_jax.config import CascadeConfig
 from deeppose_jax.heads import Estimate
 from deeppose_jax.model_config import ModelConfig
 from deeppose_jax.regressor import Regressor
-from deeppose_jax.skeleton import LSP, Skeleton
-from deeppose_jax.skeletons import COCO, FLIC, MPII, make_skeleton
+from deeppose_jax.skeleton import LSP, Skeleton, make_skeleton
+from deeppose_jax.skeletons import COCO, FLIC, MPII
 
 __all__ = [
     "COCO",

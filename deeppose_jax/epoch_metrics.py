@@ -3,51 +3,39 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from deeppose_jax import metrics
 from deeppose_jax.config import PoseConfig
-from deeppose_jax.data.parts import Parts
+from deeppose_jax.data.parts import Part, Parts
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.oks import People, expected_similarities, joint_sigmas, oks_scores
 from deeppose_jax.predictor import Predictions, to_image_pixels
 from deeppose_jax.skeleton import Skeleton
 
 
-def evaluated_sets(parts: Parts, settings: PoseConfig) -> dict[str, PoseSet]:
+def evaluated_parts(parts: Parts, settings: PoseConfig) -> dict[str, Part]:
     """The validation and test parts, and the first images of the training part."""
-    first = jax.tree.map(lambda array: array[: settings.evaluation.train_images], parts.train.poses)
-    return {"train": first, "validation": parts.validation.poses, "test": parts.test.poses}
-
-
-def evaluated_people(parts: Parts, settings: PoseConfig) -> dict[str, People | None]:
-    """The people of `evaluated_sets`."""
-    first = parts.train.people
-    if first is not None:
-        first = first.rows(slice(settings.evaluation.train_images))
-    return {"train": first, "validation": parts.validation.people, "test": parts.test.people}
+    first = parts.train.first(settings.evaluation.train_images)
+    return {"train": first, "validation": parts.validation, "test": parts.test}
 
 
 def epoch_metrics(
-    found: Mapping[str, Predictions],
-    sets: Mapping[str, PoseSet],
-    skeleton: Skeleton,
-    people: Mapping[str, People | None],
+    found: Mapping[str, Predictions], parts: Mapping[str, Part], skeleton: Skeleton
 ) -> dict[str, float]:
-    """The losses and main scores of all sets, as "SET/METRIC"; "validation/loss" alone where that is not finite.
+    """The losses and main scores of all parts, as "PART/METRIC"; "validation/loss" alone where that is not finite.
 
     What can't be measured, as the loss of a part without labels, is left out.
     """
     values = {
         f"{name}/loss": float(found[name].losses.mean())
-        for name, poses in sets.items()
-        if name == "validation" or (name == "test" and np.any(poses.labelled))
+        for name, part in parts.items()
+        if name == "validation" or (name == "test" and np.any(part.poses.labelled))
     }
     if not np.isfinite(values["validation/loss"]):
         return {"validation/loss": values["validation/loss"]}
-    for name, poses in sets.items():
-        scores = part_scores(found[name], poses, people[name], skeleton, resamples=0)
+    for name, part in parts.items():
+        scores = part_scores(found[name], part.poses, part.people, skeleton, resamples=0)
         shown = metrics.main_scores(scores, skeleton)
         values |= {f"{name}/{key}": value for key, value in shown.items()}
     return values

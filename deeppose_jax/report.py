@@ -24,7 +24,7 @@ from deeppose_jax.refiner_boxes import to_frame
 from deeppose_jax.scale_factors import expected_and_seen
 from deeppose_jax.skeleton import Skeleton
 from deeppose_jax.training import TrainedStage
-from engine_jax.experiment import Run, log_report, provenance, training_summary, write_results
+from engine_jax.experiment import Run, log_report, provenance, training_summary
 from engine_jax.files import make_folder, write_file
 from engine_jax.phases import history
 from engine_jax.pictures import drawing
@@ -80,12 +80,13 @@ def write_report(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) ->
     }
     if jax.process_index() == 0:  # Every process predicts; one of them draws and writes.
         _write_predictions(folder, stages, floor.joints)
-        write_results(folder, results)
+        folder.write_results(results)
         if run.pictures:
             _write_scores(run, results)
             _write_pdj(run, stages, floor.joints)
+            shown = parts.train.first(settings.evaluation.train_images)
             _write_poses(folder, "test", parts.test, stages[-1], skeleton)
-            _write_poses(folder, "train", _first(parts.train, settings), stages[-1], skeleton)
+            _write_poses(folder, "train", shown, stages[-1], skeleton)
             _write_cascade(run, stages)
         last = tables.score_table(entries[-1], results["mean_pose"])
         by_stage = tables.stages_table(entries, results["mean_pose"], skeleton.limb_parts)
@@ -106,12 +107,6 @@ def _scales(found: Predictions, poses: PoseSet) -> dict[str, list[float | None]]
         name: [None if np.isnan(x) else round(float(x), 4) for x in values]
         for name, values in pairs.items()
     }
-
-
-def _first(train: Part, settings: PoseConfig) -> Part:
-    """The first training images, those that the stages' predictions are of."""
-    count = settings.evaluation.train_images
-    return Part(jax.tree.map(lambda array: array[:count], train.poses), train.names[:count])
 
 
 def _write_predictions(

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from convnets_jax.transfer import check_blocks
 from deeppose_jax.config import PoseConfig, StageConfig
 from deeppose_jax.data.parts import Parts
-from deeppose_jax.epoch_metrics import epoch_metrics, evaluated_people, evaluated_sets
+from deeppose_jax.epoch_metrics import epoch_metrics, evaluated_parts
 from deeppose_jax.initial_weights import (
     check_started,
     previous_weights,
@@ -56,7 +56,7 @@ class TrainedStage:
     Attributes:
         config: of the stage.
         fitted: result of training.
-        predictions: of its best variables, by the names of `evaluated_sets`, which the next stage goes on from.
+        predictions: of its best variables, by the names of `evaluated_parts`, which the next stage goes on from.
         factors: what their scales are to be multiplied by, see `scale_factors`; None without scales.
         measured: its poses whose errors the next stage is trained on; None for the last stage.
     """
@@ -121,19 +121,20 @@ def train_stage(
         return state
 
     predictor = Predictor(graph_defs(build).evaluate, stage, settings, skeleton, run.mesh)
-    sets, people = evaluated_sets(parts, settings), evaluated_people(parts, settings)
+    evaluated = evaluated_parts(parts, settings)
     batches = {
-        key: predictor.batches(poses, before[-1].predictions[key].stage if before else None)
-        for key, poses in sets.items()
+        key: predictor.batches(part.poses, before[-1].predictions[key].stage if before else None)
+        for key, part in evaluated.items()
     }
 
     def predictions(variables: Variables) -> dict[str, Predictions]:
         return {
-            key: predictor(variables, poses, batches=batches[key]) for key, poses in sets.items()
+            key: predictor(variables, part.poses, batches=batches[key])
+            for key, part in evaluated.items()
         }
 
     def evaluate(variables: Variables) -> dict[str, float]:
-        return epoch_metrics(predictions(variables), sets, skeleton, people)
+        return epoch_metrics(predictions(variables), evaluated, skeleton)
 
     def kept() -> Variables:
         key = key_for(seed, stage.name, "parameters")
@@ -157,8 +158,8 @@ def train_stage(
             initialise=initialise,
             after_evaluation=partial(update_plateau, stage.optimizer),
         )
-    found = predictions(fitted.best)
-    factors = scale_factors(found["validation"].stage, sets["validation"], skeleton)
+    found, held_out = predictions(fitted.best), parts.validation.poses
+    factors = scale_factors(found["validation"].stage, held_out, skeleton)
     if factors is not None and jax.process_index() == 0:
         write_factors(run.folder.checkpoints / stage.name, factors)
     measured = None
@@ -172,7 +173,7 @@ def train_stage(
         )
         measured = MeasuredPoses("training", on_train, train)
     elif number < settings.stages:
-        measured = MeasuredPoses("validation", found["validation"].stage, sets["validation"])
+        measured = MeasuredPoses("validation", found["validation"].stage, held_out)
     return TrainedStage(stage, fitted, found, factors, measured)
 
 

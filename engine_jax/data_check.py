@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from engine_jax.errors import UserError, listed
+from engine_jax.image_files import read_each, read_rgb
 
 Line = tuple[str, str]  # a title and a text
 
@@ -21,6 +22,11 @@ def parser(package: str, description: str, path: str) -> argparse.ArgumentParser
     command = argparse.ArgumentParser(prog=f"python -m {package}.data", description=description)
     command.add_argument("path", metavar="DIR", help=path)
     return command
+
+
+def image_sizes(records: Sequence[Any]) -> list[tuple[int, int] | UserError]:
+    """(width, height) of each record's image, which its `read` gives, or the error of reading it."""
+    return read_each(lambda i: read_rgb(records[i].read, records[i].name).size, len(records))
 
 
 def counted(names: Sequence[str]) -> str:

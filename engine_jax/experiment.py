@@ -128,12 +128,6 @@ def open_experiment(
     return Experiment(schema, settings, folder, results, pictures)
 
 
-def write_results(folder: RunFolder, results: Mapping[str, Any]) -> None:
-    """Writes results.json, unless it is there: pictures that are drawn again don't change what was measured."""
-    if not folder.finished:
-        folder.write_results(results)
-
-
 def provenance(run: Run[Any, Any]) -> dict[str, Any]:
     """The part of results.json on what produced it: configuration, seed, device and versions."""
     settings = run.settings

@@ -107,7 +107,7 @@ def loss_curves(history: Sequence[Row]) -> Figure:
     _plot_split(per_epoch, "validation", *validation)
     if np.isfinite(validation[1]).any():
         best = int(np.nanargmin(validation[1]))
-        _mark_epoch(per_epoch, validation[0][best], "lowest validation loss")
+        mark_epoch(per_epoch, validation[0][best], "lowest validation loss")
     per_epoch.legend(**LEGEND)
     for ax, values in ((per_step, losses), (per_epoch, np.append(epochs[1], validation[1]))):
         _logarithmic_if_wide(ax, values)
@@ -158,7 +158,7 @@ def metric_curves(
                 look = {"color": INK, "linestyle": ":", "linewidth": 1.3}
                 ax.axhline(dotted, label=baseline_name, **look)
             if best_epoch is not None:
-                _mark_epoch(ax, best_epoch, "chosen")
+                mark_epoch(ax, best_epoch, "chosen")
             ax.set_ylim(0, min(104, 1.12 * top))
             handles |= {str(line.get_label()): line for line in ax.lines}
     place = {"loc": "center", "frameon": False, "labelspacing": 0.8}
@@ -197,9 +197,10 @@ def _plot_split(ax: Axes, split: str, epochs: np.ndarray, values: np.ndarray) ->
         ax.set_xlim(0, max(1.03 * epochs[-1], ax.get_xlim()[1]))
 
 
-def _mark_epoch(ax: Axes, epoch: float, label: str) -> None:
+def mark_epoch(ax: Axes, epoch: float, label: str, colour: str = INK) -> None:
+    """Draws a dashed line at an epoch."""
     label = f"{label}, epoch {epoch:g}"
-    ax.axvline(epoch, color=INK, linestyle=(0, (4, 3)), linewidth=1.0, label=label, zorder=1)
+    ax.axvline(epoch, color=colour, linestyle=(0, (4, 3)), linewidth=1.0, label=label, zorder=1)
 
 
 def _logarithmic_if_wide(ax: Axes, values: np.ndarray) -> None:

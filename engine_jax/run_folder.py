@@ -210,7 +210,9 @@ class RunFolder:
         return results
 
     def write_results(self, results: Mapping[str, Any]) -> None:
-        write_json(self.path / "results.json", results)
+        """Writes results.json, unless it is there: pictures that are drawn again don't change what was measured."""
+        if not self.finished:
+            write_json(self.path / "results.json", results)
 
 
 class _LogFile(logging.FileHandler):

@@ -192,14 +192,7 @@ def create_state(
         return params, model_state, optimizer.init(params)
 
     def first(key: jax.Array) -> TrainState:
-        function, keys = _stacked(init, key, stack)
-        return TrainState(jnp.zeros((), jnp.int32), *function(keys))
+        found = init(key) if stack is None else jax.vmap(init)(jax.random.split(key, stack))
+        return TrainState(jnp.zeros((), jnp.int32), *found)
 
     return jax.jit(first, out_shardings=sharding)(key)
-
-
-def _stacked(
-    init: Callable[[jax.Array], Any], key: jax.Array, stack: int | None
-) -> tuple[Callable[[jax.Array], Any], jax.Array]:
-    """`init` of one model or of several, and its argument."""
-    return (init, key) if stack is None else (jax.vmap(init), jax.random.split(key, stack))

@@ -20,7 +20,7 @@ Split = TypeVar("Split", bound=str)
 class SourceBuilder(tfds.core.GeneratorBasedBuilder, Generic[Record], skip_registration=True):
     """A data set that is prepared from files which the user has, not from a download.
 
-    Subclasses define `open_source`, `identity` and `features`, and what every TFDS builder does.
+    Subclasses define `open_source`, `splits`, `identity`, `features` and `example`.
 
     Attributes:
         IDENTITY: what `identity` looks at, as messages and the prepared set's metadata call it.
@@ -47,12 +47,20 @@ class SourceBuilder(tfds.core.GeneratorBasedBuilder, Generic[Record], skip_regis
         """The records of the published archive or folder at `path`."""
         raise NotImplementedError
 
+    def splits(self, records: Sequence[Record]) -> dict[str, Sequence[Record]]:
+        """The records of each split."""
+        raise NotImplementedError
+
     def identity(self, record: Record) -> Iterator[bytes]:
         """What tells a record from another data set's."""
         raise NotImplementedError
 
     def features(self) -> dict[str, Any]:
         """What is stored of each record, as TFDS's features."""
+        raise NotImplementedError
+
+    def example(self, record: Record) -> dict[str, Any]:
+        """What is stored of one record."""
         raise NotImplementedError
 
     def in_manual_dir(self, folder: Path) -> Path:
@@ -76,7 +84,14 @@ class SourceBuilder(tfds.core.GeneratorBasedBuilder, Generic[Record], skip_regis
                 "delete that folder to prepare it again, or choose another data_dir"
             )
 
-    def published(self, dl_manager: tfds.download.DownloadManager) -> list[Record]:
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        splits = self.splits(self._published(dl_manager))
+        return {split: self._generate_examples(records) for split, records in splits.items()}
+
+    def _generate_examples(self, records: Sequence[Record]) -> Iterator[tuple[int, dict[str, Any]]]:
+        return enumerate(map(self.example, records))
+
+    def _published(self, dl_manager: tfds.download.DownloadManager) -> list[Record]:
         """The records of `source`, or of what is in the manual directory.
 
         Raises:

@@ -19,7 +19,7 @@ def named() -> dict[str, Path]:
 
 def presets(path: Path) -> tuple[str, ...]:
     """The presets of one of the project's own config files; the first is the default."""
-    return runpy.run_path(str(path))["PRESETS"]
+    return tuple(runpy.run_path(str(path))["PRESETS"])
 
 
 def read(value: str) -> tuple[str, ConfigDict]:

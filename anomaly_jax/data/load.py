@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import jax
 import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
@@ -19,8 +20,6 @@ from anomaly_jax.data.splits import splits
 from anomaly_jax.framing import Framing
 from engine_jax import parts as of_data
 from engine_jax.image_files import read_rgb
-
-_ARRAYS = ("images", "masks", "labelled", "defects", "sizes")
 
 
 @dataclass(frozen=True)
@@ -66,10 +65,8 @@ class Part:
 
     def chosen(self, indices: Int[np.ndarray, " m"]) -> "Part":
         """Some of the images."""
-        images = self.images
-        arrays = {name: getattr(images, name)[indices] for name in _ARRAYS}
         return Part(
-            ImageSet(**arrays, defect_names=images.defect_names),
+            jax.tree.map(lambda array: array[indices], self.images),
             [self.names[i] for i in indices],
             Masks(self.masks.packed[i] for i in indices),
             self.framing,
@@ -173,11 +170,8 @@ def _nuts(config: DataConfig, size: int, seed: int) -> Parts:
 
 def _joined(parts: Sequence[Part]) -> Part:
     """The images of several parts, of the same defects, in one."""
-    arrays = {
-        field: np.concatenate([getattr(part.images, field) for part in parts]) for field in _ARRAYS
-    }
     return Part(
-        ImageSet(**arrays, defect_names=parts[0].images.defect_names),
+        jax.tree.map(lambda *arrays: np.concatenate(arrays), *(part.images for part in parts)),
         [name for part in parts for name in part.names],
         Masks(packed for part in parts for packed in part.masks.packed),
         parts[0].framing,

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 from jaxtyping import Bool
 from PIL import Image
@@ -97,16 +98,11 @@ def prepare(
             "--config.data.white=4095 reads files of 16 bits from a camera of 12",
             *(len(kept), highest),
         )
-    arrays = {
-        "images": images,
-        "masks": masks,
-        "labelled": np.array([record.labelled for record in records]),
-        "defects": np.array([defect_names.index(record.defect) for record in records], np.int32),
-        "sizes": sizes,
-    }
+    labelled = np.array([record.labelled for record in records])
+    defects = np.array([defect_names.index(record.defect) for record in records], np.int32)
+    read = ImageSet(images, masks, labelled, defects, sizes, defect_names)
     if len(kept) < n:
-        arrays = {name: array[kept] for name, array in arrays.items()}
-    read = ImageSet(**arrays, defect_names=defect_names)
+        read = jax.tree.map(lambda array: array[kept], read)
     return read, [names[i] for i in kept], Masks(own[i] for i in kept)
 
 

@@ -82,30 +82,22 @@ class MvtecAd(SourceBuilder[Record], skip_registration=True):
                 return folder / name
         raise UserError(f"{folder}: found none of {', '.join(names)}")
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        records = self.published(dl_manager)
-        return {
-            split: self._generate_examples([record for record in records if record.split == split])
-            for split in _SPLITS
-        }
+    def splits(self, records: Sequence[Record]) -> dict[str, Sequence[Record]]:
+        return {split: [record for record in records if record.split == split] for split in _SPLITS}
 
-    def _generate_examples(self, records: Sequence[Record]) -> Iterator[tuple[int, dict[str, Any]]]:
-        for index, record in enumerate(records):
-            image = read_bytes(record.read, record.name)
-            if record.read_mask is not None:
-                mask = read_bytes(record.read_mask, f"mask of {record.name}")
-            else:
-                mask = _empty_mask(decode_rgb(image, record.name).size)
-            yield (
-                index,
-                {
-                    "image": image,
-                    "mask": mask,
-                    "labelled": record.labelled,
-                    "defect": record.defect,
-                    "name": record.name,
-                },
-            )
+    def example(self, record: Record) -> dict[str, Any]:
+        image = read_bytes(record.read, record.name)
+        if record.read_mask is not None:
+            mask = read_bytes(record.read_mask, f"mask of {record.name}")
+        else:
+            mask = _empty_mask(decode_rgb(image, record.name).size)
+        return {
+            "image": image,
+            "mask": mask,
+            "labelled": record.labelled,
+            "defect": record.defect,
+            "name": record.name,
+        }
 
 
 def prepared_records(builder: MvtecAd) -> list[Record]:

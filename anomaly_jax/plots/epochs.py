@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from anomaly_jax.plots.names import display_name, line_styles
 from engine_jax.errors import UserError
-from engine_jax.plots import FAINT, INK, WIDTH, style_axes
+from engine_jax.plots import FAINT, INK, WIDTH, mark_epoch, style_axes
 
 Row = Mapping[str, float | None]
 
@@ -57,9 +57,7 @@ def accuracies_by_epoch(
         for (name, look), line in zip(line_styles(thresholds).items(), lines, strict=True):
             ax.plot(epochs, line, label=display_name(name), linewidth=1.5, **_dots(line), **look)
         if best_epoch is not None:
-            label = f"chosen, epoch {best_epoch:g}"
-            look = {"color": FAINT, "linestyle": (0, (4, 3)), "linewidth": 1.0, "zorder": 1}
-            ax.axvline(best_epoch, label=label, **look)
+            mark_epoch(ax, best_epoch, "chosen", FAINT)
         if not np.isfinite(lines).any():
             look = {"color": FAINT, "fontsize": 8.5, "ha": "center", "va": "center"}
             ax.text(0.5, 0.5, "undefined", transform=ax.transAxes, **look)

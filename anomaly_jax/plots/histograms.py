@@ -29,7 +29,6 @@ def score_histograms(
     faulty: Scores,
     thresholds: Mapping[str, float],
     level: Literal["image", "pixel"],
-    title: str = "",
 ) -> Figure:
     """A histogram for each group of scores on a common axis, in percent of the group, with the thresholds as lines.
 
@@ -72,7 +71,6 @@ def score_histograms(
     rows[-1].set_xlim(edges[0], edges[-1])
     rows[-1].set_xlabel(f"{level} score", fontsize=9, color=INK)
     _draw_thresholds(figure, rows, thresholds)
-    figure.text(0.06 / WIDTH, 1 - 0.2 / page, title, fontsize=11, color=INK, va="center")
     middle = (FOOT + ROW * len(groups) / 2) / page
     look = {"fontsize": 9, "color": INK, "rotation": 90, "va": "center", "ha": "center"}
     figure.text(0.12 / WIDTH, middle, "% of the row", **look)

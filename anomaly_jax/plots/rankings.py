@@ -60,7 +60,7 @@ _PRECISION = _Panel(
 )
 
 
-def ranking_curves(counts: Mapping[str, ThresholdCounts], title: str = "") -> Figure:
+def ranking_curves(counts: Mapping[str, ThresholdCounts]) -> Figure:
     """ROC, per-region overlap up to a false positive rate of 0.3, and precision-recall, with the areas under them.
 
     The areas are computed from the full counts, as fractions; AUPRO is divided by 0.3. Chance is dotted; its precision,
@@ -79,10 +79,7 @@ def ranking_curves(counts: Mapping[str, ThresholdCounts], title: str = "") -> Fi
     regions = any(group.regions is not None for group in counts.values())
     panels = [_ROC, _OVERLAP, _PRECISION] if regions else [_ROC, _PRECISION]
     side, legend = 0.9 * WIDTH / len(panels), 0.3 + 0.17 * (len(counts) + 1)  # inches
-    size = (WIDTH, side + legend + (0.3 if title else 0))
-    figure = Figure(figsize=size, layout="constrained")
-    if title:
-        figure.suptitle(title, fontsize=11, color=INK, x=0.012, ha="left")
+    figure = Figure(figsize=(WIDTH, side + legend), layout="constrained")
     grid = figure.subplots(2, len(panels), squeeze=False, height_ratios=(side, legend))
     for ax, below, panel in zip(*grid, panels, strict=True):
         style_axes(ax, panel.title, panel.xlabel, panel.ylabel)

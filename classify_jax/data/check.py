@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from classify_jax.data.folder import SPLITS, Record, open_folder
 from engine_jax import data_check
-from engine_jax.data_check import Line, image_lines
+from engine_jax.data_check import Line, image_lines, image_sizes
 from engine_jax.errors import UserError
-from engine_jax.image_files import read_each, read_rgb
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,7 +25,7 @@ def main(args: argparse.Namespace) -> None:
         UserError: the data set can't be opened, or an image in it can't be read.
     """
     records = open_folder(args.path)
-    sizes = read_each(lambda i: read_rgb(records[i].read, records[i].name).size, len(records))
+    sizes = image_sizes(records)
     data_check.print_report("Images by class", args.path, report(records, sizes), sizes)
 
 

@@ -8,8 +8,9 @@ border shows no strong edge there.
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float64, UInt8
 from PIL import Image
@@ -92,16 +93,10 @@ def prepare(
 
     names = [record.name for record in records]
     kept = read_all(fill, names, skip_unreadable=skip_unreadable)
-    arrays: dict[str, Any] = {
-        "canvases": canvases,
-        "joints": joints,
-        "labelled": labelled,
-        "boxes": boxes,
-        "to_image": to_image,
-    }
+    poses = PoseSet(canvases, joints, labelled, boxes, to_image)
     if len(kept) < n:
-        arrays = {name: array[kept] for name, array in arrays.items()}
-    return PoseSet(**arrays), [names[i] for i in kept]
+        poses = jax.tree.map(lambda array: array[kept], poses)
+    return poses, [names[i] for i in kept]
 
 
 def place(

@@ -14,9 +14,8 @@ from deeppose_jax.data.lsp import TITLES, open_folder
 from deeppose_jax.data.record import Record
 from deeppose_jax.skeleton import LSP, Skeleton, Stick
 from engine_jax import data_check
-from engine_jax.data_check import Line, counted, image_lines
+from engine_jax.data_check import Line, counted, image_lines, image_sizes
 from engine_jax.errors import UserError
-from engine_jax.image_files import read_each, read_rgb
 
 Size = tuple[int, int]  # (width, height)
 
@@ -49,7 +48,7 @@ def main(args: argparse.Namespace) -> None:
         check_coco(args.path, args.images)
         return
     kind, records = open_folder(args.path, args.labels)
-    sizes = read_sizes(records)
+    sizes = image_sizes(records)
     title = f"{TITLES[kind]}, {args.labels} labels"
     inside = labelled_inside(records, sizes)
     lines = report(records, sizes) + label_lines(inside, halves=kind == "lsp")
@@ -76,19 +75,10 @@ def check_coco(path: str, images: str) -> None:
         ("left out", left_out or "0"),
         ("left / right", counted(pairs)),
     ]
-    sizes = read_sizes(found.records)
+    sizes = image_sizes(found.records)
     if found.records:
         lines += report(found.records, sizes, skeleton, of="people")
     data_check.print_report("COCO key points", path, lines, sizes)
-
-
-def read_sizes(records: Sequence[Record]) -> list[Size | UserError]:
-    """Decodes every image: its (width, height), or the error where it can't be read."""
-
-    def size(i: int) -> Size:
-        return read_rgb(records[i].read, records[i].name).size
-
-    return read_each(size, len(records))
 
 
 def labelled_inside(

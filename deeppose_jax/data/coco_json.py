@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from deeppose_jax.skeleton import Skeleton
-from deeppose_jax.skeletons import make_skeleton
+from deeppose_jax.skeleton import Skeleton, make_skeleton
 from engine_jax.errors import UserError, listed, reason
 from engine_jax.files import read_file
 

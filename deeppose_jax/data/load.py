@@ -1,8 +1,8 @@
 """From a data configuration to the three parts of a run: training, validation and test."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 
+import jax
 import numpy as np
 
 from deeppose_jax import synthetic
@@ -11,7 +11,6 @@ from deeppose_jax.data.coco_parts import coco_parts
 from deeppose_jax.data.labels import check_usable, checked_labels
 from deeppose_jax.data.lsp import open_lsp, open_lsp_extended
 from deeppose_jax.data.parts import Part, Parts, prepare_part
-from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.data.record import Record
 from deeppose_jax.data.splits import splits
 from deeppose_jax.skeleton import LSP
@@ -86,10 +85,5 @@ def _extended_records(config: DataConfig) -> Sequence[Record]:
 
 
 def _join(first: Part, second: Part) -> Part:
-    arrays = {
-        field.name: np.concatenate(
-            [getattr(first.poses, field.name), getattr(second.poses, field.name)]
-        )
-        for field in fields(PoseSet)
-    }
-    return Part(PoseSet(**arrays), first.names + second.names)
+    poses = jax.tree.map(lambda *arrays: np.concatenate(arrays), first.poses, second.poses)
+    return Part(poses, first.names + second.names)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import jax
 import numpy as np
 
 from deeppose_jax.config import DataConfig
@@ -33,6 +34,12 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def first(self, count: int) -> "Part":
+        """The first images of the part."""
+        poses = jax.tree.map(lambda array: array[:count], self.poses)
+        people = None if self.people is None else self.people.rows(slice(count))
+        return Part(poses, self.names[:count], people)
 
 
 @dataclass(frozen=True)

@@ -73,17 +73,16 @@ class _Published(SourceBuilder[Record], skip_registration=True):
     def features(self) -> dict[str, Any]:
         return _features(occluded=self.KIND == "lsp")
 
-    def _generate_examples(self, records: Sequence[Record]) -> Iterator[tuple[int, dict[str, Any]]]:
-        for index, record in enumerate(records):
-            example = {
-                "image": read_bytes(record.read, record.name),
-                "name": record.name,
-                "joints": record.joints,
-                "labelled": record.labelled,
-            }
-            if record.occluded is not None:
-                example["occluded"] = record.occluded
-            yield index, example
+    def example(self, record: Record) -> dict[str, Any]:
+        example = {
+            "image": read_bytes(record.read, record.name),
+            "name": record.name,
+            "joints": record.joints,
+            "labelled": record.labelled,
+        }
+        if record.occluded is not None:
+            example["occluded"] = record.occluded
+        return example
 
 
 class Lsp(_Published):
@@ -101,13 +100,9 @@ class Lsp(_Published):
         url="https://sam.johnson.io/research/lsp_dataset.zip",
     )
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        records = self.published(dl_manager)
+    def splits(self, records: Sequence[Record]) -> dict[str, Sequence[Record]]:
         half = len(records) // 2
-        return {
-            "train": self._generate_examples(records[:half]),
-            "test": self._generate_examples(records[half:]),
-        }
+        return {"train": records[:half], "test": records[half:]}
 
 
 class LspExtended(_Published):
@@ -121,9 +116,8 @@ class LspExtended(_Published):
         url="https://sam.johnson.io/research/lspet_dataset.zip",
     )
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        records = self.published(dl_manager)
-        return {"train": self._generate_examples(records)}
+    def splits(self, records: Sequence[Record]) -> dict[str, Sequence[Record]]:
+        return {"train": records}
 
 
 def prepared_records(builder: Lsp | LspExtended) -> list[Record]:

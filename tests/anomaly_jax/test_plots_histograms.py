@@ -40,7 +40,7 @@ def row_names(figure: Figure) -> list[tuple[str, str]]:
 
 
 def test_each_group_is_a_row_of_parts_over_one_axis():
-    figure = plots.score_histograms(GOOD, FAULTY, THRESHOLDS, "image", "Scores of images")
+    figure = plots.score_histograms(GOOD, FAULTY, THRESHOLDS, "image")
     groups = [*GOOD.values(), *FAULTY.values()]
     for ax, scores, good in zip(figure.axes, groups, (True, True, False, False), strict=True):
         filled, *outline = bars(ax)
@@ -68,7 +68,7 @@ def test_each_group_is_a_row_of_parts_over_one_axis():
 
 
 def test_thresholds_are_named_lines_through_all_rows():
-    figure = plots.score_histograms(GOOD, FAULTY, THRESHOLDS, "image", "Scores")
+    figure = plots.score_histograms(GOOD, FAULTY, THRESHOLDS, "image")
     lines = threshold_lines(figure)
     assert {n: line.get_xdata()[0] for n, line in lines.items()} == THRESHOLDS
     assert [name for name, line in lines.items() if line.is_dashed()] == ["oracle"]
@@ -118,7 +118,7 @@ def test_parts_of_pixels_are_logarithmic_down_to_a_single_one():
 )
 def test_histograms_bear_groups_that_are_empty_alone_constant_or_many(level, good, faulty):
     thresholds = {"a_threshold_of_a_very_long_name": 0.4, "oracle": 0.4}
-    figure = plots.score_histograms(good, faulty, thresholds, level, "Title")
+    figure = plots.score_histograms(good, faulty, thresholds, level)
     for ax, scores in zip(figure.axes, [*good.values(), *faulty.values()], strict=True):
         said = [text.get_text() for text in ax.texts]
         assert ("none" in said) == (len(scores) == 0)
@@ -142,9 +142,7 @@ def test_histograms_refuse_what_they_cannot_draw():
 
 
 def test_histograms_are_drawn_alike_each_time(tmp_path):
-    assert_drawn_alike(
-        lambda: plots.score_histograms(GOOD, FAULTY, THRESHOLDS, "image", "Scores"), tmp_path
-    )
+    assert_drawn_alike(lambda: plots.score_histograms(GOOD, FAULTY, THRESHOLDS, "image"), tmp_path)
 
 
 def test_scores_far_below_a_threshold_have_as_many_bins():

@@ -30,7 +30,7 @@ def area_under(line: Line2D, right: float = 1.0) -> float:
 
 def test_curves_have_the_areas_that_stand_beneath():
     tables = {"crack": some_table(shift=2), "all": some_table()}
-    figure = plots.ranking_curves(tables, "Pixels")
+    figure = plots.ranking_curves(tables)
     panels, below = figure.axes[:3], figure.axes[3:]
     titles = [ax.get_title("left") for ax in panels]
     assert titles == ["ROC", "Per-region overlap", "Precision-recall"]
@@ -95,4 +95,4 @@ def test_no_counts_are_a_users_error():
 
 def test_curves_are_drawn_alike_each_time(tmp_path):
     tables = dict.fromkeys(["all", *MANY], some_table())
-    assert_drawn_alike(lambda: plots.ranking_curves(tables, "Pixels"), tmp_path)
+    assert_drawn_alike(lambda: plots.ranking_curves(tables), tmp_path)

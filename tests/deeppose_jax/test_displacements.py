@@ -9,8 +9,7 @@ import pytest
 from deeppose_jax import displacements as dp
 from deeppose_jax import refiner_boxes as rb
 from deeppose_jax.boxes import centre_and_size
-from deeppose_jax.skeleton import LSP
-from deeppose_jax.skeletons import make_skeleton
+from deeppose_jax.skeleton import LSP, make_skeleton
 
 simulate = jax.jit(partial(dp.simulate, skeleton=LSP))
 SWAP = np.array(LSP.swap)

@@ -7,8 +7,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from deeppose_jax.plots import skeletons
-from deeppose_jax.skeleton import LSP
-from deeppose_jax.skeletons import make_skeleton
+from deeppose_jax.skeleton import LSP, make_skeleton
 from tests.deeppose_jax.poses import limbs, some_poses
 
 RIGHT_KNEE = 1

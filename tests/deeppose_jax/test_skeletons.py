@@ -7,6 +7,7 @@ import pytest
 
 from deeppose_jax import COCO, FLIC, LSP, MPII, load, make_skeleton, save
 from deeppose_jax.joint_names import side_and_part, swap_by_name
+from deeppose_jax.skeleton import Stick
 from deeppose_jax.skeleton_file import (
     check_skeleton,
     from_json,
@@ -38,9 +39,36 @@ def test_a_name_tells_side_and_part(name, expected):
     assert side_and_part(name) == expected
 
 
-def test_lsps_names_alone_give_its_skeleton():
-    made = make_skeleton(LSP.joints, [limb[:2] for limb in LSP.limbs])
-    assert to_json(made) == to_json(LSP)
+def test_lsps_skeleton_follows_from_its_joints_names():
+    assert LSP.sticks == (
+        Stick("lower_leg", (0,), (1,)),
+        Stick("upper_leg", (1,), (2,)),
+        Stick("upper_leg", (3,), (4,)),
+        Stick("lower_leg", (4,), (5,)),
+        Stick("lower_arm", (6,), (7,)),
+        Stick("upper_arm", (7,), (8,)),
+        Stick("upper_arm", (9,), (10,)),
+        Stick("lower_arm", (10,), (11,)),
+        Stick("head", (12,), (13,)),
+        Stick("torso", (2, 3), (8, 9)),
+    )
+    assert LSP.swap == (5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, 12, 13)
+    assert (LSP.torso, LSP.head, LSP.sigmas) == ((9, 2), (12, 13), None)
+    assert [side for *_, side in LSP.limbs] == 6 * ["right"] + 6 * ["left"] + ["centre"]
+    assert list(LSP.joint_groups.items()) == [
+        ("head", (12, 13)),
+        ("shoulder", (8, 9)),
+        ("elbow", (7, 10)),
+        ("wrist", (6, 11)),
+        ("hip", (2, 3)),
+        ("knee", (1, 4)),
+        ("ankle", (0, 5)),
+    ]
+    assert list(LSP.part_groups.items()) == [
+        ("six_parts", ("torso", "upper_leg", "lower_leg", "upper_arm", "lower_arm", "head")),
+        ("four_limbs", ("upper_leg", "lower_leg", "upper_arm", "lower_arm")),
+    ]
+    assert LSP.stick_groups == {"ten_sticks": tuple(range(10))}
 
 
 @pytest.mark.parametrize(

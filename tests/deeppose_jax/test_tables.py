@@ -1,8 +1,8 @@
 import numpy as np
 
 from deeppose_jax import metrics
-from deeppose_jax.skeleton import LSP
-from deeppose_jax.skeletons import FLIC, make_skeleton
+from deeppose_jax.skeleton import LSP, make_skeleton
+from deeppose_jax.skeletons import FLIC
 from deeppose_jax.tables import score_table, stages_table
 
 

@@ -119,7 +119,8 @@ def _run(settings: Any, parts: Any, mesh: Mesh) -> Run[Any, Any]:
 
 def _trained(settings: Any, parts: Any, number: int) -> TrainedStage:
     """A stage whose poses are the true ones, a few pixels away."""
-    sets = deeppose_jax.training.evaluated_sets(parts, settings)
+    evaluated = deeppose_jax.training.evaluated_parts(parts, settings)
+    sets = {name: part.poses for name, part in evaluated.items()}
     rng = np.random.default_rng(number)
     predictions = {}
     for name, poses in sets.items():
@@ -128,7 +129,7 @@ def _trained(settings: Any, parts: Any, number: int) -> TrainedStage:
         found = StagePoses(joints, scales, poses.boxes[:, None])
         predictions[name] = Predictions(joints, np.zeros(len(joints)), found)
     measured = MeasuredPoses("validation", predictions["validation"].stage, sets["validation"])
-    return TrainedStage(settings.stage(number), mock.Mock(), predictions, measured)
+    return TrainedStage(settings.stage(number), mock.Mock(), predictions, None, measured)
 
 
 @contextmanager
