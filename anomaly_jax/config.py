@@ -22,6 +22,7 @@ from engine_jax.optimizer import OptimizerConfig
 from engine_jax.plan import TrainConfig
 from engine_jax.randomness import Seed
 from engine_jax.run_folder import Schema
+from engine_jax.statistics import Resamples
 
 Size = Annotated[int, AtLeastOne]
 
@@ -106,7 +107,7 @@ class EvaluationConfig:
 
     every: Size
     batch_size: Size
-    bootstrap: Size
+    bootstrap: Resamples
 
 
 @dataclass(frozen=True)
