@@ -10,7 +10,7 @@ from engine_jax.blur import check_blur
 from engine_jax.config import AtLeastOne, AtLeastZero, Fraction, Location, Octaves, Positive, Range
 from engine_jax.errors import UserError
 from engine_jax.optimizer import OptimizerConfig
-from engine_jax.plan import TrainConfig
+from engine_jax.plan import BatchSize, TrainConfig
 from engine_jax.randomness import Seed
 from engine_jax.run_folder import Schema
 from engine_jax.statistics import Resamples
@@ -177,7 +177,7 @@ class EvaluationConfig:
     """
 
     every: Size
-    batch_size: Size
+    batch_size: BatchSize
     train_images: Size
     thresholds: tuple[Annotated[float, Positive], ...]
     flip_test: bool

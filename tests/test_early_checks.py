@@ -50,6 +50,19 @@ CASES = [
     ("pose", "augment.contrast=11.0", "config.augment.contrast: 11.0 is out of range; accepted"),
     ("pose", "augment.translation=1e30", "config.augment.translation: 1e+30 is out of range"),
     *(
+        (config, "train.epochs=2000000000", "config.train.epochs: 2000000000 of ")
+        for config in ("pose", "anomaly", "classify")
+    ),
+    (
+        "pose",
+        "refiner.train.epochs=2000000000",
+        "config.refiner.train.epochs: 2000000000 of ",
+    ),
+    *(
+        (config, "evaluation.batch_size=100001", "config.evaluation.batch_size: 100001 is out of")
+        for config in ("pose", "anomaly", "classify")
+    ),
+    *(
         (config, "evaluation.bootstrap=100001", "config.evaluation.bootstrap: 100001 is out of")
         for config in ("pose", "anomaly", "classify")
     ),
