@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from engine_jax.config import AtLeastZero, Fraction, Range
+from engine_jax.config import Fraction, Octaves, Range
 from engine_jax.warp import input_maps, warp
 
 
@@ -29,7 +29,7 @@ class AugmentConfig:
     """
 
     rotation: Annotated[float, Range(0, 180)] = 0.0
-    scale: Annotated[float, AtLeastZero] = 0.0
+    scale: Annotated[float, Octaves] = 0.0
     shift: Annotated[float, Fraction] = 0.0
     flip_horizontal: bool = False
     flip_vertical: bool = False

@@ -19,9 +19,10 @@ from anomaly_jax.segmenter import SegmenterConfig
 from engine_jax.config import AtLeastOne, AtLeastZero, Fraction, Location, Range
 from engine_jax.errors import UserError
 from engine_jax.optimizer import OptimizerConfig
-from engine_jax.plan import TrainConfig
+from engine_jax.plan import BatchSize, TrainConfig
 from engine_jax.randomness import Seed
 from engine_jax.run_folder import Schema
+from engine_jax.statistics import Resamples
 
 Size = Annotated[int, AtLeastOne]
 
@@ -105,8 +106,8 @@ class EvaluationConfig:
     """
 
     every: Size
-    batch_size: Size
-    bootstrap: Size
+    batch_size: BatchSize
+    bootstrap: Resamples
 
 
 @dataclass(frozen=True)

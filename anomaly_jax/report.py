@@ -66,8 +66,9 @@ def write_report(run: Run[AnomalyConfig, Parts], trained: TrainedDetector) -> di
         "not_tested": tables.untested(score),
     }
     if jax.process_index() == 0:  # Every process predicts; one of them draws and writes.
-        folder.write_results(results)
+        # results.json says that the run is finished, so it comes last.
         write_scores(folder.path / "scores.csv", parts.test, maps, found.scores, trained.good_only)
+        folder.write_results(results)
         if run.pictures:
             if not settings.by_features and not settings.start:
                 defects = [*grouped.defects_with_masks]

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, UInt8
 
 from classify_jax.views import as_values, crop
 from engine_jax.blur import gaussian_blur
-from engine_jax.config import AtLeastZero, Range
+from engine_jax.config import AtLeastZero, Octaves, Range
 from engine_jax.warp import input_maps, warp
 
 _IMAGES = 2000  # to compute principal components from, at most
@@ -36,7 +36,7 @@ class AugmentConfig:
     colour: Annotated[float, AtLeastZero]
     flip_vertical: bool = False
     rotation: Annotated[float, Range(0, 180)] = 0.0
-    scale: Annotated[float, AtLeastZero] = 0.0
+    scale: Annotated[float, Octaves] = 0.0
     blur: Annotated[float, AtLeastZero] = 0.0
 
 

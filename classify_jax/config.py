@@ -9,12 +9,14 @@ from classify_jax.losses import ClassWeights
 from classify_jax.networks import ModelConfig
 from classify_jax.views import Crops
 from convnets_jax.transfer import TransferConfig, without_frozen_counts
+from engine_jax.blur import check_blur
 from engine_jax.config import AtLeastOne, Location, Range
 from engine_jax.errors import UserError
 from engine_jax.optimizer import OptimizerConfig
-from engine_jax.plan import TrainConfig
+from engine_jax.plan import BatchSize, TrainConfig
 from engine_jax.randomness import Seed
 from engine_jax.run_folder import Schema
+from engine_jax.statistics import Resamples
 
 Size = Annotated[int, AtLeastOne]
 Share = Annotated[float, Range(0, 1, open_low=True, open_high=True)]
@@ -80,10 +82,10 @@ class EvaluationConfig:
     """
 
     every: Size
-    batch_size: Size
+    batch_size: BatchSize
     crops: Crops
     mirror: bool
-    bootstrap: Size
+    bootstrap: Resamples
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ class ClassificationConfig:
                 f"kept at; accepted: at most config.data.size"
             )
         self.transfer.check(self.train.epochs)
+        check_blur(self.augment.blur, self.model.input_size, "config.augment.blur")
         if data.validation + data.test >= 1:
             raise UserError(
                 f"config.data.test: {data.test} and {data.validation} for validation leave nothing to train on; "

@@ -21,12 +21,13 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from engine_jax.errors import UserError
+from engine_jax.errors import UserError, listed
 from engine_jax.files import user_path
 
 # Where training programs keep the state dict among other things, and what wrappers put before its names.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
-_PREFIXES = ("module.", "model.", "state_dict.", "backbone.")
+_BACKBONE = "backbone."
+_PREFIXES = ("module.", "model.", "state_dict.", _BACKBONE)
 _SAFETENSORS_TYPES = (
     "F64",
     "F32",
@@ -136,10 +137,18 @@ def _is_state_dict(value: object) -> bool:
 
 
 def _without_prefix(tensors: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
-    """The tensors without what all of their names begin with because of the module that held the network."""
+    """The tensors without what all of their names begin with because of the module that held the network.
+
+    Of a network and its heads, whose names begin otherwise, the network's are taken.
+    """
     found = ""
     while tensors and (prefix := _prefix_after(found, tensors)):
         found += prefix
+    others = [name for name in tensors if not name.startswith(found + _BACKBONE)]
+    if 0 < len(others) < len(tensors):
+        found += _BACKBONE
+        tensors = {name: tensor for name, tensor in tensors.items() if name.startswith(found)}
+        logging.info("%s: beside %r are %s, which are left out", path, found, listed(others))
     if found:
         logging.info("%s: names begin with %r, which is left out", path, found)
     return {name.removeprefix(found): tensor for name, tensor in tensors.items()}

@@ -6,12 +6,14 @@ from typing import Annotated, Any, Literal
 from convnets_jax.transfer import TransferConfig, without_frozen_counts
 from deeppose_jax.crops import Border
 from deeppose_jax.model_config import ModelConfig
-from engine_jax.config import AtLeastOne, AtLeastZero, Fraction, Location, Positive, Range
+from engine_jax.blur import check_blur
+from engine_jax.config import AtLeastOne, AtLeastZero, Fraction, Location, Octaves, Positive, Range
 from engine_jax.errors import UserError
 from engine_jax.optimizer import OptimizerConfig
-from engine_jax.plan import TrainConfig
+from engine_jax.plan import BatchSize, TrainConfig
 from engine_jax.randomness import Seed
 from engine_jax.run_folder import Schema
+from engine_jax.statistics import Resamples
 
 Count = Annotated[int, AtLeastZero]
 Size = Annotated[int, AtLeastOne]
@@ -99,11 +101,11 @@ class AugmentConfig:
     """
 
     rotation: Annotated[float, Range(0, 180)]
-    scale: Annotated[float, AtLeastZero]
-    translation: Annotated[float, AtLeastZero]
+    scale: Annotated[float, Octaves]
+    translation: Annotated[float, Range(0, 10)]
     flip: bool
     brightness: Annotated[float, Fraction]
-    contrast: Annotated[float, AtLeastZero]
+    contrast: Annotated[float, Octaves]
     noise: Annotated[float, Fraction]
     blur: Annotated[float, AtLeastZero]
 
@@ -175,11 +177,11 @@ class EvaluationConfig:
     """
 
     every: Size
-    batch_size: Size
+    batch_size: BatchSize
     train_images: Size
     thresholds: tuple[Annotated[float, Positive], ...]
     flip_test: bool
-    bootstrap: Size
+    bootstrap: Resamples
 
 
 @dataclass(frozen=True)
@@ -290,6 +292,7 @@ class PoseConfig:
     def __post_init__(self):
         self.model.check("config.model")
         self.transfer.check(self.train.epochs)
+        check_blur(self.augment.blur, self.model.input_size, "config.augment.blur")
         if self.data.dataset == "lsp_and_extended" and self.data.labels == "OC":
             raise UserError(
                 "config.data.labels: 'OC', but LSP Extended is labelled person-centric, so that left would mean two "
@@ -300,6 +303,7 @@ class PoseConfig:
             return
         refiner = self.refiner
         refiner.model.check("config.refiner.model")
+        check_blur(self.augment.blur, refiner.model.input_size, "config.augment.blur")
         if refiner.model.weights and refiner.initial_weights == "previous":
             raise UserError(
                 f"config.refiner.model.weights: {refiner.model.weights!r}, but config.refiner.initial_weights is "

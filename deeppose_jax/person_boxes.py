@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from deeppose_jax.boxes import Box
@@ -14,6 +14,12 @@ from engine_jax.errors import UserError, reason
 from engine_jax.files import read_file
 
 _COLUMNS = ("file", "x0", "y0", "x1", "y1")
+
+# What reading a file that holds anything else raises.
+_WRONG = (
+    *(AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError),
+    csv.Error,
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,8 @@ class PersonBoxes:
     """The boxes of a file.
 
     Attributes:
-        by_image: by the image that they are in: its name, with or without its ending, or its number.
+        by_image: by the image that they are in: its name or the end of its path, with or without its ending, or its
+            number.
         numbers: the images' numbers, `image_id`, where the file is COCO's.
     """
 
@@ -51,7 +58,10 @@ class PersonBoxes:
 
 
 def _names(image: Path) -> list[str]:
-    names = {image.name, image.stem}
+    """What a file of boxes may call an image: of a/b.jpg, "b.jpg", "b", "a/b.jpg" and "a/b"."""
+    parts = image.absolute().parts
+    names = {str(PurePath(*parts[i:])) for i in range(len(parts))}
+    names |= {str(PurePath(name).with_suffix("")) for name in names}
     if image.stem.isdecimal():  # COCO's 000000000139.jpg is its image 139.
         names.add(str(int(image.stem)))
     return sorted(names)
@@ -79,19 +89,19 @@ def read_boxes(path: Path) -> PersonBoxes:
             pairs, numbers = _from_json(text)
         else:
             pairs = _from_csv(text)
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except _WRONG as error:
         said = f"no {error}" if isinstance(error, KeyError) else reason(error)
         raise UserError(
             f"{path}: {said}; accepted: COCO JSON, or CSV with the columns {', '.join(_COLUMNS)}"
         ) from error
     by_image: dict[str, list[PersonBox]] = {}
     for image, box in pairs:
-        by_image.setdefault(image, []).append(box)
-    return PersonBoxes(by_image, numbers)
+        by_image.setdefault(str(PurePath(image)), []).append(box)
+    return PersonBoxes(by_image, {str(PurePath(image)): i for image, i in numbers.items()})
 
 
 def _from_csv(text: str) -> list[tuple[str, PersonBox]]:
-    rows = csv.DictReader(io.StringIO(text))
+    rows = csv.DictReader(io.StringIO(text, newline=None))
     if missing := [name for name in _COLUMNS if name not in (rows.fieldnames or ())]:
         raise ValueError(f"no column {missing[0]}")
     return [
@@ -105,7 +115,7 @@ def _from_json(text: str) -> tuple[list[tuple[str, PersonBox]], dict[str, int]]:
     held = json.loads(text)
     names: dict[Any, str] = {}
     if isinstance(held, dict):
-        names = {image["id"]: image["file_name"] for image in held["images"]}
+        names = {image["id"]: str(image["file_name"]) for image in held["images"]}
         held = held["annotations"]
     found, numbers = [], {}
     for entry in held:

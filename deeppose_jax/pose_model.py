@@ -154,9 +154,12 @@ class PoseModel:
 
 
 def check_box(box: Box, image: np.ndarray, name: str) -> None:
-    """Raises a UserError if a box is empty, shows nothing of its image, or is far larger than it."""
+    """Raises a UserError if a box is no four numbers, is empty, shows nothing of its image, or is far larger."""
     height, width = image.shape[:2]
-    x0, y0, x1, y1 = box
+    try:
+        x0, y0, x1, y1 = map(float, box)
+    except (TypeError, ValueError, OverflowError):
+        raise UserError(f"{name}: {box!r}; accepted: (x0, y0, x1, y1) in pixels") from None
     most = _LARGEST_BOX * max(width, height)
     if not (x1 > x0 and y1 > y0):
         raise UserError(f"{name}: {box}; accepted: (x0, y0, x1, y1) with x0 < x1 and y0 < y1")

@@ -4,6 +4,7 @@ python -m deeppose_jax.predict [--workdir RUN_OR_FILE] IMAGE_OR_FOLDER... --out 
 """
 
 import argparse
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from deeppose_jax.plots import draw_skeleton
 from deeppose_jax.pose_model import PoseModel, Prediction, StagePose, check_box, load
 from deeppose_jax.skeleton import Skeleton
 from engine_jax import cli
+from engine_jax.errors import listed
 from engine_jax.files import user_path
 from engine_jax.plots import save
 from engine_jax.prediction import predict_files, prediction_parser
@@ -72,6 +74,12 @@ def main(args: argparse.Namespace) -> None:
 
     entries = predict_files(args, load, predict, write, header, document)
     poses = sum(len(entry["people"]) for entry in entries)
+    if boxes is not None and not poses:
+        logging.warning(
+            "%s: has no box in any of the images; it names %s",
+            args.boxes,
+            listed(list(boxes.by_image)) or "none",
+        )
     print(
         f"{poses} poses in {len(entries)} images: {Path(args.out) / 'predictions.json'}, with one picture each"
     )

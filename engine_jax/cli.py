@@ -18,18 +18,19 @@ def guard(program: Callable[[], None], *, debug: bool) -> None:
         debug: let the error through with its traceback instead.
 
     Raises:
-        SystemExit: with status 1 after a UserError or what the system refused, such as a file on a full disk; with
-            130 after Ctrl-C and 143 after SIGTERM.
+        SystemExit: with status 1 after a UserError or what the system refused, such as memory or a file on a full disk;
+            with 130 after Ctrl-C and 143 after SIGTERM.
     """
     try:
         with heeded():
             program()
-    except (UserError, OSError) as error:
+    except (UserError, OSError, MemoryError) as error:
         # What the system refuses is no defect: each has a number.
         if debug or (isinstance(error, OSError) and error.errno is None):
             raise
         where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
         said = f"{where}{reason(error)}" if isinstance(error, OSError) else str(error)
+        said = f"not enough memory: {said}" if isinstance(error, MemoryError) else said
         print(f"error: {' '.join(said.split())}", file=sys.stderr)
         raise SystemExit(1) from None
     except Interrupted as interrupted:

@@ -54,6 +54,7 @@ Positive = Range(low=0, open_low=True)
 AtLeastZero = Range(low=0)
 AtLeastOne = Range(low=1)
 Fraction = Range(low=0, high=1)
+Octaves = Range(low=0, high=10)  # log2 of a factor; of 1024 times the size nothing is left to see
 
 
 def from_mapping(cls: type[T], values: Mapping[str, Any], path: str = "config") -> T:

@@ -23,11 +23,13 @@ class Interrupted(BaseException):
 
     Attributes:
         signal: that told so.
+        together: whether all processes that train together stop at the same step; else this one alone does.
     """
 
-    def __init__(self, number: int):
+    def __init__(self, number: int, together: bool = False):
         super().__init__(signal.Signals(number).name)
         self.signal = number
+        self.together = together
 
     @property
     def status(self) -> int:

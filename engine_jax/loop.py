@@ -1,6 +1,7 @@
 """The loop that calls a train step: epochs, evaluation, early stopping, checkpoints and resumption."""
 
 import logging
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,10 +20,12 @@ from engine_jax.errors import UserError
 from engine_jax.interruption import Interrupted, postponed
 from engine_jax.late_losses import LateLosses
 from engine_jax.phases import Phase
-from engine_jax.plan import Plan, in_epochs
+from engine_jax.plan import in_epochs
+from engine_jax.preemption import all_stop
 from engine_jax.progress import Progress
 from engine_jax.run_folder import RunFolder
 from engine_jax.state import TrainState, Variables, abstract_variables
+from engine_jax.training_progress import after, first_progress, is_finished, judged
 from engine_jax.writer import MetricsWriter, read_metrics
 
 # Takes the state, which is donated, and the host's step count; returns the state some steps later and the losses of
@@ -161,10 +164,10 @@ def _fit_phase(
     ):
         losses = LateLosses(partial(_log_losses, phase=phase, field=field, writer=writer, bar=bar))
         if step:
-            verb = "finished" if _finished(progress, plan) else "resuming"
+            verb = "finished" if is_finished(progress, plan) else "resuming"
             bar.line(f"{name}: {verb} at epoch {epochs(step):g}")
         try:
-            while not _finished(progress, plan):
+            while not is_finished(progress, plan):
                 start = time.monotonic()
                 # A run that was interrupted between two evaluations goes on to the next of them.
                 every = plan.evaluate_every * plan.steps_per_epoch
@@ -178,7 +181,9 @@ def _fit_phase(
                             losses.read()
                         took = time.monotonic() - start
                         start += took
-                        progress = _after(progress, train_seconds=took, seconds=took)
+                        progress = after(progress, train_seconds=took, seconds=took)
+                    if all_stop():
+                        raise Interrupted(signal.SIGTERM, together=True)
                 metrics = evaluate(state.variables)
                 loss = metrics[MONITORED]
                 # After a finite one there are best variables, which another leaves as they are.
@@ -191,20 +196,22 @@ def _fit_phase(
                     bar.line(
                         f"{name}, epoch {epochs(step):g}/{epochs(plan.steps):g}: {_validation(metrics)}"
                     )
-                    progress = _after(progress, seconds=time.monotonic() - start)
-                    progress, improved = _judged(progress, step, loss)
+                    progress = after(progress, seconds=time.monotonic() - start)
+                    progress, improved = judged(progress, step, loss)
                     if improved:
                         best.save(step, state.variables)
                         best.wait()  # What `last` calls the best is there.
                     writer.flush()
                     last.save(step, {"state": state, "progress": progress})
         except Interrupted as interrupted:
-            if jax.process_count() == 1:  # Several hosts would have to stop at the same step.
+            saved = int(progress["evaluated_step"])
+            if interrupted.together or jax.process_count() == 1:
                 losses.read()
                 writer.flush()
                 last.save(step, {"state": state, "progress": progress})
                 last.wait()
-                interrupted.add_note(f"{name} is saved at step {step} of {plan.steps}")
+                saved = step
+            interrupted.add_note(f"{name} is saved at step {saved} of {plan.steps}")
             raise
     chosen = checkpoint.restore(part / "best", state.variables, int(progress["best_step"]))
     return Fit(
@@ -220,7 +227,7 @@ def _fit_phase(
 def _resumed(folder: RunFolder, part: Path, first: TrainState) -> tuple[TrainState, dict[str, Any]]:
     """The state and the progress to go on with: those of the last checkpoint, or the first ones."""
     # An older checkpoint lacks the step of the last evaluation, after which it was always written.
-    like = {"state": first, "progress": _first_progress() | {"evaluated_step": np.asarray(-1)}}
+    like = {"state": first, "progress": first_progress() | {"evaluated_step": np.asarray(-1)}}
     optional = {"progress.evaluated_step"}
     restored = checkpoint.newest(
         part / "last", lambda step: checkpoint.restore(part / "last", like, step, optional)
@@ -228,9 +235,16 @@ def _resumed(folder: RunFolder, part: Path, first: TrainState) -> tuple[TrainSta
     if restored is None:
         if folder.finished:
             raise UserError(f"{part / 'last'}: no complete checkpoint here")
-        if folder.metrics.exists() and read_metrics(folder.metrics, part.name):
+        rows = read_metrics(folder.metrics, part.name) if folder.metrics.exists() else []
+        # The third evaluation is written when the first checkpoint is complete.
+        if part.exists() and sum(MONITORED in row for row in rows) > 2:
+            raise UserError(
+                f"{part / 'last'}: no complete checkpoint here, where some were; to train this part of the run anew, "
+                f"delete {part}"
+            )
+        if rows:
             logging.info("%s: was stopped before its first checkpoint; starts again", part.name)
-        return first, _first_progress()
+        return first, first_progress()
     state, progress = restored["state"], restored["progress"]
     if progress["evaluated_step"] < 0:
         progress = progress | {"evaluated_step": np.asarray(state.step, np.int64)}
@@ -283,45 +297,11 @@ def best_variables(
                 raise
 
 
-def _first_progress() -> dict[str, Any]:
-    """What the loop keeps over a restart beside the state; arrays, since both are saved together."""
-    return {
-        "best_loss": np.asarray(np.inf),
-        "best_step": np.asarray(0, np.int64),
-        "stale": np.asarray(0, np.int64),
-        "evaluated_step": np.asarray(0, np.int64),
-        "train_seconds": np.asarray(0.0),
-        "seconds": np.asarray(0.0),
-    }
-
-
-def _after(progress: Mapping[str, Any], **seconds: float) -> dict[str, Any]:
-    """The progress some seconds later."""
-    return {**progress, **{name: progress[name] + value for name, value in seconds.items()}}
-
-
-def _judged(progress: Mapping[str, Any], step: int, loss: float) -> tuple[dict[str, Any], bool]:
-    """The progress after an evaluation, and whether that was the best one so far."""
-    improved = bool(np.isfinite(loss) and loss < progress["best_loss"])
-    changed: dict[str, Any] = {"evaluated_step": np.asarray(step, np.int64)}
-    if improved:
-        changed["best_loss"] = np.asarray(loss, np.float64)
-        changed["best_step"] = np.asarray(step, np.int64)
-    changed["stale"] = np.asarray(0 if improved else progress["stale"] + 1, np.int64)
-    return {**progress, **changed}, improved
-
-
 def _validation(metrics: Mapping[str, float]) -> str:
     """The validation metrics in one line; the other parts' are not shown, so that nobody chooses by them."""
     part = MONITORED.partition("/")[0]
     shown = [f"{name} {value:.4g}" for name, value in metrics.items() if name.startswith(part)]
     return ", ".join(shown).replace("/", " ", 1).replace(f"{part}/", "")
-
-
-def _finished(progress: Mapping[str, Any], plan: Plan) -> bool:
-    stopped = plan.patience and progress["stale"] >= plan.patience
-    # A run that was told to stop may have taken its last step without the evaluation that follows.
-    return stopped or progress["evaluated_step"] >= plan.steps
 
 
 def _log_losses(

@@ -6,11 +6,15 @@ from typing import Annotated
 
 from jax.sharding import Mesh
 
-from engine_jax.config import AtLeastOne, AtLeastZero
+from engine_jax.config import AtLeastOne, AtLeastZero, Range
 from engine_jax.errors import UserError
 from engine_jax.order import largest_divisor
 
 Size = Annotated[int, AtLeastOne]
+# Images of an evaluation's batch; each is padded to this size, and more would fill memory after training.
+BatchSize = Annotated[int, Range(1, 100_000)]
+
+_MOST_STEPS = 2**31 - 1  # which the state counts in 32 bits
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ def make_plan(
         field: where the configuration holds `train`.
 
     Raises:
-        UserError: when the training part is less than a batch.
+        UserError: when the training part is less than a batch, or the steps are more than can be counted.
     """
     if train.batch_size > size:
         raise UserError(
@@ -100,6 +104,10 @@ def make_plan(
             f"accepted: at most {size}"
         )
     steps = size // train.batch_size
+    if train.epochs * steps > _MOST_STEPS:
+        raise UserError(
+            f"{field}.train.epochs: {train.epochs} of {steps} steps; accepted: at most {_MOST_STEPS // steps}"
+        )
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     return Plan(
         steps=train.epochs * steps,

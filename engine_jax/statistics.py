@@ -1,11 +1,16 @@
 """Rates with bootstrap intervals, ready for JSON. Plain NumPy in float64 on the host."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
+
+from engine_jax.config import Range
+
+# Bootstrap resamples, as a configuration gives them; `bootstrap_weights` of more would fill memory after training.
+Resamples = Annotated[int, Range(1, 100_000)]
 
 INTERVAL = (2.5, 97.5)  # percentiles: 95 % intervals
 

@@ -11,6 +11,8 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, UInt8
 from engine_jax.errors import UserError
 from engine_jax.randomness import root_key
 
+_MOST = 2**31 - 1  # items of a series, whose numbers have 32 bits
+
 
 def chunk_keys(key: PRNGKeyArray, first: Array, chunk: int) -> Key[Array, " chunk"]:
     """The random keys [chunk] of items `first`, `first` + 1, ... of the series of a key."""
@@ -37,7 +39,7 @@ def render_series(
         seed, count, size, start: the series, the number of items, their side in pixels, the first item's index.
 
     Raises:
-        UserError: a count below 1, a size below 8, or a negative start or seed.
+        UserError: a count below 1, a size below 8, a negative start or seed, or more items than can be numbered.
     """
     for field, value, least in (
         ("seed", seed, 0),
@@ -47,6 +49,8 @@ def render_series(
     ):
         if value < least:
             raise UserError(f"{name}: {field} is {value}, must be at least {least}")
+    if start + count > _MOST:
+        raise UserError(f"{name}: {count} from {start} on, must be at most {_MOST} in all")
     key, result = root_key(seed), None
     for first in range(start - start % chunk, start + count, chunk):
         rendered = jax.device_get(render(key, first, size))

@@ -41,6 +41,33 @@ CASES = [
     ),
     ("classify", "train.batch_size=18001", "config.train.batch_size: 18001 is more than"),
     ("classify", "model.name=resnet19", "config.model.name: 'resnet19'; accepted: "),
+    ("pose", "augment.blur=26.0", "config.augment.blur: 26; accepted: at most 25.6, with which"),
+    (
+        "classify",
+        "augment.blur=26.0",
+        "config.augment.blur: 26; accepted: at most 22.4, with which",
+    ),
+    ("pose", "augment.contrast=11.0", "config.augment.contrast: 11.0 is out of range; accepted"),
+    ("pose", "augment.translation=1e30", "config.augment.translation: 1e+30 is out of range"),
+    *(
+        (config, "train.epochs=2000000000", "config.train.epochs: 2000000000 of ")
+        for config in ("pose", "anomaly", "classify")
+    ),
+    (
+        "pose",
+        "refiner.train.epochs=2000000000",
+        "config.refiner.train.epochs: 2000000000 of ",
+    ),
+    *(
+        (config, "evaluation.batch_size=100001", "config.evaluation.batch_size: 100001 is out of")
+        for config in ("pose", "anomaly", "classify")
+    ),
+    *(
+        (config, "evaluation.bootstrap=100001", "config.evaluation.bootstrap: 100001 is out of")
+        for config in ("pose", "anomaly", "classify")
+    ),
+    ("anomaly", "augment.scale=11.0", "config.augment.scale: 11.0 is out of range; accepted"),
+    ("classify", "augment.scale=11.0", "config.augment.scale: 11.0 is out of range; accepted"),
     ("classify", "augment.scale=1e999", "config.augment.scale: inf; accepted: a finite number"),
 ]
 

@@ -83,6 +83,32 @@ def test_a_set_of_tfds_is_read_with_its_parts(tmp_path):
     assert found == expected
 
 
+def test_a_run_takes_a_set_that_was_prepared_before(tmp_path):
+    """By its name and its folder, in a program that doesn't know how it was made."""
+    folder = image_folder(
+        tmp_path / "pets", {"train/cat": 5, "train/dog": 5, "test/cat": 2, "test/dog": 1}
+    )
+    found, stderr = through_tfds("pets", folder, tmp_path / "tfds")
+    assert found is not None, stderr
+    program = (
+        "import sys; from tests.classify_jax.settings import tiny_config; "
+        "from classify_jax.config import SCHEMA; from classify_jax.data.load import load_parts; "
+        "from engine_jax.config import from_mapping; "
+        "config = tiny_config(data__dataset='tfds', data__name='pets', data__dir=sys.argv[1]); "
+        "parts = load_parts(from_mapping(SCHEMA.config, config).data, 0); "
+        "print(parts.sizes(), parts.class_names, parts.test.labels.tolist())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "tfds")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    sizes = {"train": 8, "validation": 2, "test": 3}
+    assert done.stdout.strip() == f"{sizes} ('cat', 'dog') [0, 0, 1]"
+
+
 @pytest.mark.parametrize(
     ("name", "label", "message"),
     [

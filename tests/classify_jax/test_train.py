@@ -5,24 +5,17 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import jax
 import numpy as np
-import optax
 import pytest
 import safetensors.numpy
-from flax import nnx
 from PIL import Image
 
-from classify_jax import load, networks, predict, training
+from classify_jax import load, networks, predict, report, training
 from classify_jax.config import ClassificationConfig
 from classify_jax.data import fit
 from classify_jax.data.load import load_parts
 from classify_jax.networks import ModelConfig, build
-from classify_jax.predictor import Predictor
-from classify_jax.report import first_kernel
 from classify_jax.train import train_and_evaluate
-from classify_jax.train_step import Batch, train_step
-from classify_jax.views import views
 from engine_jax import checkpoint, cli, sharding
 from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
@@ -30,7 +23,7 @@ from engine_jax.loop import best_variables
 from engine_jax.phases import history
 from engine_jax.plan import make_plan
 from engine_jax.run_folder import RunFolder
-from engine_jax.state import abstract_model, create_state, graph_defs, variables_by_name
+from engine_jax.state import abstract_model, variables_by_name
 from engine_jax.writer import read_metrics
 from tests.classify_jax.image_folder import image_folder
 from tests.classify_jax.settings import shrink, tiny_config
@@ -89,6 +82,19 @@ def test_a_killed_run_ends_as_one_that_was_never_killed(finished, tmp_path, monk
     assert {k: v for k, v in resumed.items() if "second" not in k} == {
         k: v for k, v in finished[1].items() if "second" not in k
     }
+
+
+def test_results_are_there_before_anything_is_drawn(finished, tmp_path, monkeypatch):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    (workdir / "results.json").unlink()
+
+    def killed(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(report, "drawing", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_and_evaluate(tiny_config(), workdir)
+    assert json.loads((workdir / "results.json").read_text()) == finished[1]
 
 
 def test_pictures_are_drawn_again_and_results_stay(finished, tmp_path, caplog):
@@ -191,11 +197,19 @@ def test_predictions_of_files(finished, tmp_path, monkeypatch, capsys):
     assert "not a run's folder" in capsys.readouterr().err
 
 
-def test_a_folder_of_two_classes_with_class_weights(tmp_path):
+def test_a_folder_of_two_classes_balanced_and_with_class_weights(tmp_path, monkeypatch):
+    balanced, make_train_call = [], training.make_train_call
+
+    def noted(*arguments, balance, **named):
+        balanced.append(np.bincount(balance).tolist())
+        return make_train_call(*arguments, balance=balance, **named)
+
+    monkeypatch.setattr(training, "make_train_call", noted)
     folder = image_folder(tmp_path / "pets", {"cat": 12, "dog": 6})
     config = tiny_config(
         data__dataset="folder",
         data__dir=str(folder),
+        data__balanced=True,
         loss__class_weights="median_frequency",
         train__epochs=1,
         train__batch_size=4,
@@ -208,6 +222,8 @@ def test_a_folder_of_two_classes_with_class_weights(tmp_path):
     assert results["views"] == 1
     assert results["single_view"]["top1_error"] == results["top1_error"]
     assert results["floor"]["top1_error"] == pytest.approx(2 / 6)  # always a cat
+    # By the classes of the training images: of 12 cats 2 and 4 are held out, of 6 dogs 1 and 2.
+    assert balanced == [[6, 3]]
 
 
 def ones_file(path):
@@ -290,59 +306,6 @@ def test_thawed_features_start_from_what_was_trained(field, value, evaluated, tm
     assert [row["epoch"] for row in rows if "validation/loss" in row] == evaluated
     steps = [row["step"] for row in rows if "train/loss" in row]
     assert steps == [1, 2, 3, 4]
-
-
-def started(settings):
-    network = partial(build, settings.model, 10)
-    optimizer = optax.adam(1e-2)
-    everywhere = sharding.replicated(sharding.device_mesh())
-    state = create_state(network, optimizer, jax.random.key(0), everywhere)
-    return state, graph_defs(network), optimizer
-
-
-def test_steps_learn_and_views_are_averaged():
-    settings = from_mapping(ClassificationConfig, tiny_config())
-    state, graphs, optimizer = started(settings)
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (8, 40, 40, 3), np.uint8)
-    batch = Batch(images, np.arange(8, dtype=np.int32))
-    step = jax.jit(
-        partial(
-            train_step,
-            graphdef=graphs.train,
-            optimizer=optimizer,
-            trained=nnx.Param,
-            settings=settings,
-            weights=np.ones(10, np.float32),
-            components=np.zeros((3, 3), np.float32),
-            key=jax.random.key(1),
-        )
-    )
-    losses = []
-    for _ in range(12):
-        state, loss = step(state, batch)
-        losses.append(float(loss))
-    assert np.mean(losses[-3:]) < 0.8 * losses[0]
-    kernel = first_kernel(state.variables)
-    assert kernel is not None
-    assert kernel.shape == (7, 7, 3, 4)
-
-    weights = np.ones(10, np.float32)
-    predictor = Predictor(graphs.evaluate, 36, weights, sharding.device_mesh())
-    variables = state.variables
-    chosen = views(40, 36, "five", mirror=True)
-    found = predictor(variables, *batch, chosen, 4)
-    single = [predictor(variables, *batch, [view], 4).probabilities for view in chosen]
-    np.testing.assert_allclose(found.probabilities, np.mean(single, 0), atol=1e-6)
-    assert np.abs(single[0] - single[1]).max() > 1e-6
-    # By hand: the second corner, mirrored.
-    view = chosen[7]
-    cut = images[:, view.top : view.top + 36, view.left : view.left + 36][:, :, ::-1]
-    centre = views(36, 36, "centre", mirror=False)
-    by_hand = predictor(variables, cut, batch.labels, centre, 4)
-    np.testing.assert_allclose(single[7], by_hand.probabilities, atol=1e-6)
-    true = np.take_along_axis(by_hand.probabilities, batch.labels[:, None], 1)[:, 0]
-    np.testing.assert_allclose(by_hand.losses, -np.log(true), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

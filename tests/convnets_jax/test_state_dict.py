@@ -274,6 +274,18 @@ def test_checkpoints_of_training_programs_are_looked_into(prefix, key, tmp_path,
     assert (f"the state dict is its {key!r}" in caplog.text) == (key is not None)
 
 
+def test_of_a_backbone_and_its_heads_the_backbone_is_taken(tmp_path, caplog):
+    heads = {"module.head.weight": np.zeros(2, np.float32), "module.neck": np.zeros(1, np.float32)}
+    backbone = {f"module.backbone.{name}": array for name, array in TENSORS.items()}
+    described, numbers = _as_torch(backbone | heads)
+    with caplog.at_level("INFO"):
+        found = state_dict.read(_zip(tmp_path / "w.pth", {"state_dict": described}, numbers))
+    assert found.keys() == TENSORS.keys()
+    for name, expected in TENSORS.items():
+        np.testing.assert_array_equal(found[name], expected)
+    assert "beside 'module.backbone.' are module.head.weight, module.neck, which are" in caplog.text
+
+
 def test_a_prefix_of_some_names_stays(tmp_path):
     tensors = {"module.a": np.ones(1, np.float32), "b": np.ones(1, np.float32)}
     safetensors.numpy.save_file(tensors, tmp_path / "w")

@@ -21,6 +21,21 @@ def test_csv_is_in_this_packages_coordinates(tmp_path):
     assert boxes.of(Path("c.png")) == []
 
 
+def test_images_may_be_named_by_their_paths(tmp_path, monkeypatch):
+    """The whole path or its end; of two images of one name the one in the named folder is meant."""
+    monkeypatch.chdir(tmp_path)
+    lines = ("cats/1.jpg,0,0,1,1", "./dogs/1,0,0,2,2", f"{tmp_path}/dogs/2.jpg,0,0,3,3")
+    boxes = read_boxes(written(tmp_path, "\r".join(("file,x0,y0,x1,y1", *lines))))
+    for name, expected in (
+        ("cats/1.jpg", [1.0]),
+        ("/any/dogs/1.png", [2.0]),
+        ("dogs/2.jpg", [3.0]),
+        ("1.jpg", []),
+        ("ucats/1.jpg", []),
+    ):
+        assert [person.box[2] for person in boxes.of(Path(name))] == expected
+
+
 @pytest.mark.parametrize("form", ["data set", "results"])
 def test_coco_boxes_start_at_the_corner_of_the_first_pixel(form, tmp_path):
     entries = [
@@ -49,6 +64,8 @@ def test_coco_boxes_start_at_the_corner_of_the_first_pixel(form, tmp_path):
         ('[{"image_id": 1}]', "no 'bbox'"),
         ('[{"image_id": 1, "bbox": [1, 2, 3]}]', "not enough values"),
         ("[7]", "accepted: COCO JSON, or CSV"),
+        (f"file,x0,y0,x1,y1\n{'a' * 200_000},1,2,3,4\n", "field larger than field limit"),
+        (f'[{{"image_id": 1, "bbox": [1{"0" * 400}, 2, 3, 4]}}]', "too large to convert to float"),
     ],
 )
 def test_anything_else_is_one_line_that_names_the_file(text, message, tmp_path):

@@ -91,6 +91,16 @@ def test_a_file_of_boxes_says_who_is_where(run, images, tmp_path, monkeypatch):
     assert len(list((tmp_path / "out").glob("*.png"))) == 2
 
 
+def test_a_file_of_other_images_boxes_is_said(run, images, tmp_path, monkeypatch, caplog):
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("file,x0,y0,x1,y1\nphotos/im0001.jpg,1,2,30,40\n")
+    arguments = ("--workdir", run, "--out", tmp_path / "out", "--boxes", boxes)
+    assert call(monkeypatch, images / "im0001.jpg", *arguments) == 0
+    assert caplog.messages == [
+        f"{boxes}: has no box in any of the images; it names photos/im0001.jpg"
+    ]
+
+
 def test_folders_in_a_folder_are_looked_into_where_asked(
     run, images, tmp_path, monkeypatch, capsys
 ):

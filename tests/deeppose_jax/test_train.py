@@ -31,7 +31,7 @@ from engine_jax.state import create_state, graph_defs
 from engine_jax.writer import read_metrics
 from tests.deeppose_jax.lsp_folder import tiny_lsp
 from tests.deeppose_jax.runs import ROOT, TINY, command, environment, launch
-from tests.soak.processes import killed_and_resumed
+from tests.soak.processes import resumed, stopped
 
 EPOCHS = 4
 
@@ -120,16 +120,29 @@ def test_batch_norm_sees_the_whole_batch_on_four_devices(arguments, tmp_path):
     np.testing.assert_allclose(losses(runs[0]), losses(runs[1]), rtol=1e-4)
 
 
-def test_two_processes_of_which_one_is_killed_resume_and_train_as_one_device(
+def test_two_processes_train_as_one_device_and_stop_together(finished, arguments, tmp_path):
+    """One of them is told to; the short form of `python -m tests.soak processes`."""
+    longer = (*arguments, "--config.train.epochs=1000")
+    found = stopped(longer, tmp_path, process=1, rows=20, number=signal.SIGTERM)
+    assert found.failure is None
+    assert found.seconds < 30
+    alone = losses(finished)
+    np.testing.assert_allclose(losses(tmp_path / "run")[: len(alone)], alone, rtol=1e-5)
+    (step, *_) = steps(tmp_path / "run/checkpoints/stage_1/last")
+    assert len(losses(tmp_path / "run")) == step
+
+
+def test_where_one_of_two_processes_is_killed_the_other_ends_and_both_resume(
     finished, arguments, tmp_path
 ):
-    """The other one ends as well. It is the short form of `python -m tests.soak processes`."""
-    found = killed_and_resumed(arguments, tmp_path, killed=0, rows=7)
+    """The short form of `python -m tests.soak processes`."""
+    found = stopped(arguments, tmp_path, process=0, rows=7, number=signal.SIGKILL)
     assert found.failure is None
     assert found.seconds < 120
+    assert resumed(arguments, tmp_path) is None
+    np.testing.assert_allclose(losses(tmp_path / "run"), losses(finished), rtol=1e-5)
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["device"].startswith("2 x")
-    np.testing.assert_allclose(losses(tmp_path / "run"), losses(finished), rtol=1e-5)
 
 
 def test_batches_streamed_from_the_host_train_as_those_on_the_device(finished, arguments, tmp_path):

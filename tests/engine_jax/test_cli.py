@@ -2,6 +2,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from engine_jax import cli
@@ -31,6 +32,17 @@ def test_numbers_that_are_not_finite_are_refused(monkeypatch, capsys, text):
     with pytest.raises(SystemExit):
         values(monkeypatch, "--threshold", text)
     assert f"--threshold: {text!r}; accepted: a finite number" in capsys.readouterr().err
+
+
+def test_what_memory_does_not_hold_is_one_line(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.guard(lambda: np.zeros((2**40, 2**10)), debug=False)  # pyright: ignore[reportArgumentType]
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "error: not enough memory: Unable to allocate 8.00 PiB for an array with"
+    )
+    assert said.count("\n") == 1
 
 
 def test_a_tilde_is_the_home_folder(monkeypatch):

@@ -27,7 +27,7 @@ def step(state, batch):
     return state.apply_gradients(optax.sgd(0.5), grads, state.model_state), batch.mean()
 
 
-def trained(steps_per_call, placement, starts=(0,)):
+def trained(steps_per_call, placement, starts=(0,), balance=None):
     """The parameter and the losses after two epochs, which are resumed at the steps `starts`."""
     plan = Plan(
         steps=14,
@@ -44,7 +44,7 @@ def trained(steps_per_call, placement, starts=(0,)):
     done, losses, lengths = 0, [], []
     for start, stop in zip(starts, (*starts[1:], plan.steps), strict=True):
         assert done == start
-        train_call = make(sharding.split(mesh, axis=1))
+        train_call = make(sharding.split(mesh, axis=1), balance=balance)
         while done < stop:
             state, found = train_call(state, done)
             done += len(found)
@@ -71,3 +71,14 @@ def test_a_run_resumed_within_an_epoch_takes_the_same_steps(placement):
     assert found[2] == [3, 3, 1, 3, 3, 1]
     np.testing.assert_allclose(found[1], losses, rtol=1e-6)
     assert found[0] == pytest.approx(value, rel=1e-6)
+
+
+@pytest.mark.parametrize("placement", ["device", "stream"])
+def test_balanced_batches_hold_every_class_equally_often(placement):
+    few = np.arange(15) < 3  # The numbers 1, 2 and 3.
+    _, losses, _ = trained(3, placement, balance=few.astype(int))
+    sums = 2 * losses  # of one number of each class
+    assert len(sums) == 14
+    assert all(1 + 4 <= total <= 3 + 15 for total in sums)
+    # The mean of a number of each class, 2 and 9.5, and not that of all numbers, 8.
+    assert np.mean(sums) == pytest.approx(11.5, abs=2)

@@ -1,6 +1,7 @@
 import gc
 import json
 import math
+import shutil
 import signal
 from dataclasses import replace
 
@@ -99,6 +100,28 @@ def test_patience_counts_through_a_restart(tmp_path):
     assert (found.epochs, found.best_epoch, steps_of(found)) == (4, 2, 4)
     assert fitted(tmp_path, losses, plan, evaluated).best_step == 4
     assert evaluated == [4]
+
+
+def test_a_run_whose_checkpoints_were_lost_does_not_start_from_scratch(tmp_path):
+    losses = [5.0, 4.0, 3.0, 2.0, 1.0, 0.5]
+    part = tmp_path / "run" / "checkpoints" / "net"
+    for evaluations, starts in ((1, True), (3, False)):
+        with pytest.raises(IndexError):
+            fitted(tmp_path, losses[:evaluations])
+        shutil.rmtree(part / "last")
+        evaluated = []
+        if starts:  # The first checkpoint may not have been complete yet.
+            fitted(tmp_path, losses, evaluations=evaluated)
+            assert evaluated == [1, 2, 3, 4, 5, 6]
+            shutil.rmtree(tmp_path / "run")
+            continue
+        with pytest.raises(
+            UserError, match="no complete checkpoint here, where some were; to train"
+        ):
+            fitted(tmp_path, losses, evaluations=evaluated)
+        assert evaluated == []
+    shutil.rmtree(part)  # As the message says.
+    assert fitted(tmp_path, losses).steps == 12
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])

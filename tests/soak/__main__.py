@@ -15,8 +15,8 @@ CASES = {
     "full_disk": "a run's disk is full at many moments, and has room again; 8 minutes",
     "fuzz": "100,000 mutated files are read: joints, masks, images, weights, configurations; 5 minutes",
     "long_run": "20,000 steps: memory, open files and rate; 4 minutes",
-    "processes": "one of two processes that train together is killed, and both are started again; 19 minutes beside "
-    "other programs",
+    "processes": "one of two processes that train together is killed or told to stop, and both are started again; "
+    "30 minutes beside other programs",
     "card": "the packaged pose model has the scores of its card on LSP's test half in REAL_DATA; 5 minutes",
     "devices": "every preset starts on 1, 2, 3, 4 and 8 devices; 90 minutes",
 }
