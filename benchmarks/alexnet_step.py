@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -22,13 +23,13 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from benchmarks.other_process import Step, torch_steps
+from benchmarks.other_process import torch_steps
 from benchmarks.table import in_turns, show_times
 from convnets_jax import alexnet, layers, pooling
 from convnets_jax.alexnet import CONFIGS, AlexNetConfig
 
 
-def jax_step(config: Any, batch: int, plain: bool) -> Step:
+def jax_step(config: Any, batch: int, plain: bool) -> Callable[[], float]:
     def plain_pool(x, window, stride, padding):
         del padding  # it is 0 in AlexNet
         return nnx.max_pool(x, (window, window), (stride, stride), "VALID")
@@ -88,7 +89,7 @@ def main() -> None:
             job = {"network": "alexnet", "batch": args.batch, "size": config.input_size}
             job |= {"optimizer": "Adam", "options": dataclasses.asdict(config)}
             _, theirs = stack.enter_context(torch_steps(args.torch, job))
-            steps |= theirs
+            steps |= {name: lambda step=step: step().wall for name, step in theirs.items()}
         seconds = in_turns(steps, args.turns)
     title = (
         f"a step of {args.config}, batch {args.batch}, {config.input_size} px, {args.turns} turns"

@@ -4,18 +4,21 @@ import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 
+T = TypeVar("T")
 
-def in_turns(steps: Mapping[str, Callable[[], float]], turns: int) -> dict[str, list[float]]:
-    """The seconds of each step, one for each turn; before these, all take a turn to warm up.
+
+def in_turns(steps: Mapping[str, Callable[[], T]], turns: int) -> dict[str, list[T]]:
+    """What each step took, once for each turn; before these, all take a turn to warm up.
 
     Args:
         steps: functions that take a step and return its seconds.
         turns: how often each is called.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    seconds: dict[str, list[T]] = {name: [] for name in steps}
     for turn in range(turns + 1):
         for name, step in steps.items():
             taken = step()
