@@ -63,7 +63,8 @@ def augment(
         zooms = jnp.exp2(either_side(3, config.scale))
         shifts = either_side(4, config.shift * images.shape[1], (n, 2))
         maps = input_maps(angles, zooms, shifts, images.shape[1])
-        images = warp(images, maps, images.shape[1], border="edge")
+        diagonal = 2 ** (0.5 + config.scale)
+        images = warp(images, maps, images.shape[1], diagonal=diagonal, border="edge")
     if config.brightness:
         images = images + either_side(5, config.brightness, (n, 1, 1, 1))
     if config.noise:

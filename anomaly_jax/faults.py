@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from engine_jax.config import AtLeastZero, Fraction, Range
 from engine_jax.errors import UserError
-from engine_jax.warp import bilinear
+from engine_jax.warp import bilinear, by_products
 
 _TEXTURE, _PATCH, _DISPLACED, _STROKE = range(4)
 _DRAWS = 48  # uniform numbers for each image, besides those of the noise
@@ -206,6 +206,12 @@ def moved(images: Float[Array, "n s s 3"], i, mirrored, angle, shift) -> Float[A
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     column, row = cos * x + sin * y, cos * y - sin * x + centre
     column = jnp.where(mirrored, -column, column) + centre
+    forms = {"tpu": _read_by_products, "default": _read_by_gather}
+    return jax.lax.platform_dependent(images, i, row, column, **forms)
+
+
+def _read_by_gather(images, i, row, column) -> Float[Array, "s s 3"]:
+    size = images.shape[1]
     # Read from the whole batch: under vmap, images[i] would copy an image for every i.
     pixels = images.reshape(-1, 3)
 
@@ -215,3 +221,16 @@ def moved(images: Float[Array, "n s s 3"], i, mirrored, angle, shift) -> Float[A
         return pixels[(i * size + row) * size + column]
 
     return bilinear(mirrored_at_borders, row, column)
+
+
+def _read_by_products(images, i, row, column) -> Float[Array, "s s 3"]:
+    size = images.shape[1]
+
+    def mirrored_at_borders(place):
+        place = place - 2 * size * jnp.floor((place + 0.5) / (2 * size))
+        place = jnp.where(place > size - 0.5, 2 * size - 1 - place, place)
+        # Within half a pixel of the border both neighbours are the outermost pixel.
+        return jnp.clip(place, 0, size - 1)
+
+    row, column = mirrored_at_borders(row), mirrored_at_borders(column)
+    return by_products(images[i], row, column, 2**0.5)

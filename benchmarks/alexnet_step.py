@@ -12,26 +12,24 @@ PYTHON is an interpreter that has PyTorch, which runs in a process of its own an
 import argparse
 import contextlib
 import dataclasses
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-Step = Callable[[], float]  # takes one step and returns its seconds
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from benchmarks.other_process import torch_steps
+from benchmarks.table import in_turns, show_times
+from convnets_jax import alexnet, layers, pooling
+from convnets_jax.alexnet import CONFIGS, AlexNetConfig
 
 
-def jax_step(config: Any, batch: int, plain: bool) -> Step:
-    import jax
-    import jax.numpy as jnp
-    import optax
-    from flax import nnx
-
-    from convnets_jax import alexnet, layers, pooling
-
+def jax_step(config: Any, batch: int, plain: bool) -> Callable[[], float]:
     def plain_pool(x, window, stride, padding):
         del padding  # it is 0 in AlexNet
         return nnx.max_pool(x, (window, window), (stride, stride), "VALID")
@@ -76,96 +74,23 @@ def jax_step(config: Any, batch: int, plain: bool) -> Step:
     return step
 
 
-def torch_step(config: dict[str, Any], batch: int) -> Step:
-    import torch  # pyright: ignore[reportMissingImports]
-    from torch import nn  # pyright: ignore[reportMissingImports]
-
-    size, kernel, stride = (config[k] for k in ("input_size", "first_kernel", "first_stride"))
-    blocks, channels = [], 3
-    if config["first_padding"] == "SAME":
-        total = (-(-size // stride) - 1) * stride + kernel - size
-        low, high = total // 2, total - total // 2
-        blocks.append(nn.ZeroPad2d((low, high, low, high)))
-    kernels = (kernel, 5, 3, 3, 3)
-    for i, (width, kernel) in enumerate(zip(config["widths"], kernels, strict=True)):
-        # The first layer's padding is above.
-        strides, padding = (1, kernel // 2) if i else (stride, 0)
-        blocks += [nn.Conv2d(channels, width, kernel, strides, padding), nn.ReLU(inplace=True)]
-        if config["norm"] == "lrn" and i < 2:
-            blocks.append(nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0))  # it divides alpha by 5
-        if i in (0, 1, 4):
-            blocks.append(nn.MaxPool2d(3, 2))
-        channels = width
-    blocks.append(nn.Flatten())
-    images = torch.randn(batch, 3, size, size)
-    with torch.no_grad():
-        channels = nn.Sequential(*blocks)(images[:1]).shape[1]
-    for width in config["hidden"]:
-        blocks += [nn.Linear(channels, width), nn.ReLU(inplace=True), nn.Dropout(config["dropout"])]
-        channels = width
-    model = nn.Sequential(*blocks, nn.Linear(channels, config["num_classes"]))
-    optimizer = torch.optim.Adam(model.parameters(), 1e-4)
-    labels = torch.zeros(batch, dtype=torch.long)
-
-    def step() -> float:
-        start = time.perf_counter()
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(model(images), labels).backward()
-        optimizer.step()
-        return time.perf_counter() - start
-
-    return step
-
-
-@contextlib.contextmanager
-def other_process(python: str, config: Any, batch: int):
-    """A step of PyTorch in a process that waits for its turn."""
-    job = json.dumps({"config": dataclasses.asdict(config), "batch": batch})
-    command = [python, "-W", "ignore", __file__, "--torch-job", job]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
-        stdin, stdout = process.stdin, process.stdout
-        if stdin is None or stdout is None:
-            raise RuntimeError("the process of PyTorch has no pipes")
-
-        def step() -> float:
-            stdin.write("step\n")
-            stdin.flush()
-            return float(stdout.readline())
-
-        yield step
-        stdin.close()  # ends its loop
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Times a training step of AlexNet.")
     parser.add_argument("--config", default="deeppose", choices=("deeppose", "alexnet_lrn"))
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--turns", type=int, default=8)
     parser.add_argument("--torch", metavar="PYTHON", help="an interpreter that has PyTorch")
-    parser.add_argument("--torch-job", help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, help="a file to write the times to")
     args = parser.parse_args()
-    if args.torch_job:
-        step = torch_step(**json.loads(args.torch_job))
-        for _ in sys.stdin:
-            print(step(), flush=True)
-        return
-
-    from benchmarks.table import show_times
-    from convnets_jax.alexnet import CONFIGS, AlexNetConfig
-
     config = {"deeppose": AlexNetConfig.deeppose(), **CONFIGS}[args.config]
     with contextlib.ExitStack() as stack:
         steps = {name: jax_step(config, args.batch, name == "plain") for name in ("ours", "plain")}
         if args.torch:
-            steps["torch"] = stack.enter_context(other_process(args.torch, config, args.batch))
-        seconds = {name: [] for name in steps}
-        for turn in range(args.turns + 1):
-            for name, step in steps.items():
-                taken = step()
-                if turn:  # the first turn warms up
-                    seconds[name].append(taken)
+            job = {"network": "alexnet", "batch": args.batch, "size": config.input_size}
+            job |= {"optimizer": "Adam", "options": dataclasses.asdict(config)}
+            _, theirs = stack.enter_context(torch_steps(args.torch, job))
+            steps |= {name: lambda step=step: step().wall for name, step in theirs.items()}
+        seconds = in_turns(steps, args.turns)
     title = (
         f"a step of {args.config}, batch {args.batch}, {config.input_size} px, {args.turns} turns"
     )

@@ -1,6 +1,7 @@
 """Memory and time of training and prediction on large images in tiles.
 
     python -m benchmarks.large_images --folder FOLDER [--width 4000] [--height 3000] [--train 6] [--epochs 1]
+        [--json FILE]
 
 Makes grey images with noise, a part of them with a spot, trains the demo's networks on tiles of them, and predicts one
 in a process of its own. Printed: the peak of the resident memory of either process, and the seconds.
@@ -11,6 +12,7 @@ import multiprocessing
 import resource
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from anomaly_jax.predict import load
 from anomaly_jax.train import train_and_evaluate
 from configs.anomaly import get_config
 from engine_jax import cli
+from engine_jax.run_folder import write_json
 
 _SPOT = 60  # side, in pixels
 
@@ -36,8 +39,13 @@ def main(args: argparse.Namespace) -> None:
     config.data.dataset, config.data.dir, config.data.fit = "mvtec", str(folder), "tiles"
     config.thresholds.grid = ()
     title = f"{args.width} x {args.height} px, {args.train} good images"
-    _measured(f"training, {title}", _train, config.to_dict(), run)
-    _measured("prediction of one", _predict, run, spot / "0.png")
+    rows = {
+        "training": _measured(f"training, {title}", _train, config.to_dict(), run),
+        "prediction": _measured("prediction of one", _predict, run, spot / "0.png"),
+    }
+    if args.json:
+        size = {"width": args.width, "height": args.height, "train": args.train}
+        write_json(args.json, {**size, "epochs": args.epochs, **rows})
 
 
 def _make(path: Path, height: int, width: int, seed: int, spot: bool) -> None:
@@ -60,23 +68,19 @@ def _predict(run: Path, image: Path) -> None:
     print(f"map of {found.anomaly_map.shape[::-1]} px, highest at {column}, {row}")
 
 
-def _measured(title: str, function: Callable, *args: object) -> None:
-    """Runs a function in a process of its own."""
-    process = multiprocessing.get_context("spawn").Process(
-        target=_reported, args=(title, function, *args)
-    )
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise SystemExit(process.exitcode)
+def _measured(title: str, function: Callable, *args: object) -> dict[str, float]:
+    """Runs a function in a process of its own; the GiB that this took at most, and the seconds."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        row = process.submit(_resources, function, *args).result()
+    print(f"{title}: {row['gib']:.2f} GiB at most, {row['seconds']:.0f} s")
+    return row
 
 
-def _reported(title: str, function: Callable, *args: object) -> None:
+def _resources(function: Callable, *args: object) -> dict[str, float]:
     start = time.monotonic()
     function(*args)
     seconds = time.monotonic() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{title}: {peak:.2f} GiB at most, {seconds:.0f} s")
+    return {"gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, "seconds": seconds}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -88,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--height", type=int, default=3000)
     command.add_argument("--train", type=int, default=6, help="good images to train on")
     command.add_argument("--epochs", type=int, default=1)
+    command.add_argument("--json", type=Path, help="a file to write the numbers to")
     return command
 
 

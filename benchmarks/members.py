@@ -1,6 +1,6 @@
 """Times a training step of several members side by side beside as many steps of one.
 
-    python -m benchmarks.members [--preset base] [--members 4] [--batch 8] [--turns 5]
+    python -m benchmarks.members [--preset base] [--members 4] [--batch 8] [--turns 5] [--json FILE]
 
 Both take augmentation, forward, backward and Adam. The two take turns, so that whatever else the machine does slows
 both. Printed: the least time of each, its ratio to members x one's, and the median over the turns of that ratio.
@@ -17,6 +17,7 @@ import numpy as np
 
 from anomaly_jax.config import AnomalyConfig
 from anomaly_jax.detector import Detector
+from anomaly_jax.folds import Batch
 from anomaly_jax.train_step import train_step
 from benchmarks.table import show_times
 from configs.anomaly import get_config
@@ -35,7 +36,7 @@ def compiled_step(preset: str, members: int, batch: int) -> Step:
     size = settings.model.input_size
     images = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
     optimizer = make_optimizer(settings.optimizer, 1000)
-    build = partial(Detector, settings)
+    build = partial(Detector, settings.detector)
     state = create_state(
         build, optimizer, jax.random.key(0), replicated(device_mesh()), stack=members
     )
@@ -46,13 +47,13 @@ def compiled_step(preset: str, members: int, batch: int) -> Step:
         settings=settings,
         key=jax.random.key(1),
     )
-    compiled = jax.jit(step, donate_argnums=0).lower(state, images).compile()
-    images = jax.device_put(images)
+    samples = jax.device_put(Batch(images))
+    compiled = jax.jit(step, donate_argnums=0).lower(state, samples).compile()
 
     def timed() -> float:
         nonlocal state
         start = time.perf_counter()
-        state, _ = jax.block_until_ready(compiled(state, images))
+        state, _ = jax.block_until_ready(compiled(state, samples))
         return time.perf_counter() - start
 
     return timed

@@ -1,6 +1,6 @@
 """How often thresholds from good images take new good images for faulty, beside what they promise.
 
-    python -m benchmarks.promised_rates [--workdir FOLDER] [--fresh 600] [--members 3] [--epochs N]
+    python -m benchmarks.promised_rates [--workdir FOLDER] [--fresh 600] [--members 3] [--epochs N] [--json FILE]
 
 Trains the anomaly demo, on rendered nuts, with held-out images and by cross-fitting, and scores fresh good nuts, which
 nothing else has seen. Printed, all in percent of the fresh images:
@@ -30,7 +30,7 @@ from anomaly_jax.train import train_and_evaluate
 from configs.anomaly import get_config
 from engine_jax import cli
 from engine_jax.loop import best_variables
-from engine_jax.run_folder import RunFolder, read_json
+from engine_jax.run_folder import RunFolder, read_json, write_json
 from engine_jax.sharding import device_mesh
 from engine_jax.state import graph_defs
 
@@ -42,26 +42,31 @@ def main(args: argparse.Namespace) -> None:
     fresh = synthetic.nuts(_SEED, args.fresh, get_config("demo").model.input_size, None, 0)[0]
     losses, scores = _held_out_run(args, fresh)
     np.savez(Path(args.workdir) / "fresh.npz", losses=losses, scores=scores)
-    last = scores[-1]
+    rows: dict[str, dict[str, object]] = {}
     print(f"thresholds for {_RATE:.0%} of good images; {args.fresh} fresh ones, {_DRAWS} draws")
     for count in (21, 40):
         for name, rule in (("rank", image_threshold), ("share", _by_share)):
             rates = _drawn_rates(lambda draw: len(scores) - 1, count, scores, rule)
-            print(f"{count} drawn, {name}: {_summary(rates)}")
+            rows[f"{count} drawn, {name}"] = _summary(rates)
         rates = _drawn_rates(
             lambda draw: int(losses[:, draw].mean(1).argmin()), count, scores, image_threshold
         )
         chosen = f"{len(losses)} checkpoints, one chosen by the draw's loss"
-        print(f"{count} drawn, rank, {chosen}: {_summary(rates)}")
-    _print_run("held out", Path(args.workdir) / "held_out", last)
+        rows[f"{count} drawn, rank, {chosen}"] = _summary(rates)
+    rows["held out"] = _of_run(Path(args.workdir) / "held_out", scores[-1])
     if args.members:
         workdir = Path(args.workdir) / "cross_fit"
         config = _config(args)
         config.members, config.thresholds.calibration = args.members, "cross_fit"
         train_and_evaluate(config.to_dict(), workdir, pictures=False)
         found = [float(p.pred_score) for p in load(workdir).predict(list(fresh))]
-        _print_run(f"cross-fitting, {args.members} members", workdir, np.array(found))
-        _print_members(workdir, fresh)
+        rows[f"cross-fitting, {args.members} members"] = _of_run(workdir, np.array(found))
+        rows["its members, each alone"] = _of_members(workdir, fresh)
+    for name, row in rows.items():
+        print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in row.items()))
+    if args.json:
+        about = {"rate": 100 * _RATE, "fresh": args.fresh, "draws": _DRAWS, "rows": rows}
+        write_json(args.json, about)
 
 
 def _config(args: argparse.Namespace):
@@ -115,22 +120,27 @@ def _drawn_rates(
     return np.array(rates)
 
 
-def _summary(rates: np.ndarray) -> str:
-    return f"mean {100 * rates.mean():.1f}, 95th percentile {100 * np.percentile(rates, 95):.1f}"
+def _percent(rate: float) -> float:
+    return round(100 * float(rate), 1)
 
 
-def _print_run(title: str, workdir: Path, scores: np.ndarray) -> None:
+def _summary(rates: np.ndarray) -> dict[str, object]:
+    return {"mean": _percent(rates.mean()), "95th percentile": _percent(np.percentile(rates, 95))}
+
+
+def _of_run(workdir: Path, scores: np.ndarray) -> dict[str, object]:
+    """What a run's threshold promises, its band, and what came out."""
     stored = read_json(workdir / "results.json")["thresholds"]
     promise, threshold = stored["promise"], stored["good_only"]["image"]
-    low, high = (100 * end for end in promise["band"])
-    rate = 100 * (scores >= np.float32(threshold)).mean()
-    promised = (
-        f"{promise['images']} images promise {100 * promise['rate']:.1f} [{low:.1f}, {high:.1f}]"
-    )
-    print(f"{title}: {promised}; came out {rate:.1f}")
+    return {
+        "images": promise["images"],
+        "promised": _percent(promise["rate"]),
+        "band": [_percent(end) for end in promise["band"]],
+        "came out": _percent((scores >= np.float32(threshold)).mean()),
+    }
 
 
-def _print_members(workdir: Path, fresh: np.ndarray) -> None:
+def _of_members(workdir: Path, fresh: np.ndarray) -> dict[str, object]:
     """The rates of single members, which are what the threshold's scores come from."""
     folder = RunFolder(workdir)
     settings = folder.read_settings(SCHEMA)
@@ -141,9 +151,8 @@ def _print_members(workdir: Path, fresh: np.ndarray) -> None:
     rates = []
     for member in range(settings.members):
         alone = predictor.detect(variables, fresh, np.full(len(fresh), member, np.int32))
-        rates.append(100 * (alone.scores >= np.float32(threshold)).mean())
-    each = ", ".join(f"{rate:.1f}" for rate in rates)
-    print(f"its members, each alone: {each}; mean {np.mean(rates):.1f}")
+        rates.append((alone.scores >= np.float32(threshold)).mean())
+    return {"rates": [_percent(rate) for rate in rates], "mean": _percent(np.mean(rates))}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -154,6 +163,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--fresh", type=int, default=600)
     command.add_argument("--members", type=int, default=3, help="0 leaves cross-fitting out")
     command.add_argument("--epochs", type=int, help="default: the demo's")
+    command.add_argument("--json", type=Path, help="a file to write the rates to")
     return command
 
 

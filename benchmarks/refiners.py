@@ -1,6 +1,6 @@
 """Times a training step of all joints' refiners beside as many steps of a single network.
 
-    python -m benchmarks.refiners [--input-size 64] [--batch 16] [--turns 5] [--vmap]
+    python -m benchmarks.refiners [--input-size 64] [--batch 16] [--turns 5] [--vmap] [--json FILE]
 
 Both take forward, backward and Adam on crops of the same size; the refiners' step draws and resamples its crops as
 well. The network is the demo's AlexNet. The two take turns, so that whatever else the machine does slows both. With

@@ -1,11 +1,30 @@
-"""How every benchmark shows its times: as a table of medians and ratios, and as JSON."""
+"""How benchmarks take their times, in turns, and show them: as a table of medians and ratios, and as JSON."""
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import jax
+
+T = TypeVar("T")
+
+
+def in_turns(steps: Mapping[str, Callable[[], T]], turns: int) -> dict[str, list[T]]:
+    """What each step took, once for each turn; before these, all take a turn to warm up.
+
+    Args:
+        steps: functions that take a step and return its seconds.
+        turns: how often each is called.
+    """
+    seconds: dict[str, list[T]] = {name: [] for name in steps}
+    for turn in range(turns + 1):
+        for name, step in steps.items():
+            taken = step()
+            if turn:
+                seconds[name].append(taken)
+    return seconds
 
 
 def show_times(

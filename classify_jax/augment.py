@@ -69,7 +69,7 @@ def augment(
         angles = jnp.deg2rad(config.rotation) * jax.random.uniform(keys[1], (n,), minval=-1)
         zooms = jnp.exp2(config.scale * jax.random.uniform(keys[2], (n,), minval=-1))
         maps = input_maps(angles, zooms, jnp.zeros((n, 2)), size)
-        values = warp(values, maps, size, border="edge")
+        values = warp(values, maps, size, diagonal=2 ** (0.5 + config.scale), border="edge")
     if config.blur:
         sigma = config.blur * jax.random.uniform(keys[3], (n,))
         values = gaussian_blur(values, sigma, config.blur)

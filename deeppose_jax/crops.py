@@ -5,6 +5,7 @@ is read from the finest level on which it spans at most two pixels for each pixe
 interpolation skips no pixel there, so it needs no wider filter, and a box costs the same however large it is.
 """
 
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -13,8 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from deeppose_jax.boxes import centre_and_size
-from engine_jax.devices import platform
-from engine_jax.warp import bilinear
+from engine_jax.warp import bilinear, by_products
 
 Form = Literal["auto", "matmul", "gather"]
 Border = Literal["mean", "black"]
@@ -61,26 +61,38 @@ def crop_boxes(
         border: what crops show outside of a canvas: its "mean" colour, which `data.canvas` fills canvases with too, or
             "black".
         form: how to interpolate; results are the same. "matmul" cuts a window around each box and multiplies it by a
-            matrix of weights from either side, "gather" reads the four neighbours of each pixel. "auto" is "matmul"
-            on TPU and "gather" elsewhere.
+            matrix of weights from either side, and where there are maps does so tile by tile; "gather" reads the four
+            neighbours of each pixel. "auto" is "matmul" on TPU and "gather" elsewhere.
 
     Raises:
         ValueError: on wrong shapes or types, and on an unknown form.
     """
     canvases, boxes = jnp.asarray(canvases), jnp.asarray(boxes)
     _check(canvases, boxes, size, form)
-    if form == "auto":
-        form = "matmul" if platform() == "tpu" else "gather"
-    if maps is not None:
-        form = "gather"
+    crops = partial(_crops, size=size, border=border)
+    if form != "auto":
+        return crops(canvases, boxes, maps, form=form)
+    products, gather = partial(crops, form="matmul"), partial(crops, form="gather")
+    return jax.lax.platform_dependent(canvases, boxes, maps, tpu=products, default=gather)
+
+
+def _crops(
+    canvases: jax.Array,
+    boxes: jax.Array,
+    maps: Float[Array, "n 2 3"] | None,
+    *,
+    size: int,
+    border: Border,
+    form: Form,
+) -> Float[Array, "n k size size d"]:
     # Crop pixels lie within `_STRIDE` * (size - 1) of each other; the rest is for both neighbours of the last, and
     # for rounding.
-    window = _STRIDE * size + 2 if form == "matmul" else 1
+    window = _STRIDE * size + 2 if form == "matmul" and maps is None else 1
     images = as_float(canvases)
     # Beyond a canvas the pyramid is 0: of what differs from the border's colour.
     outside = images.mean((1, 2), keepdims=True) if border == "mean" else jnp.zeros(())
     atlas, regions = _pyramid(images - outside, window)
-    crops = _read(atlas, regions, boxes, size, maps, window if form == "matmul" else None)
+    crops = _read(atlas, regions, boxes, size, maps, window, form)
     return crops + (outside[:, None] if border == "mean" else outside)
 
 
@@ -90,9 +102,10 @@ def _read(
     boxes: Float[Array, "n k 4"],
     size: int,
     maps: Float[Array, "n 2 3"] | None,
-    window: int | None,
+    window: int,
+    form: Form,
 ) -> Float[Array, "n k size size d"]:
-    """The crops from a pyramid, by windows of a given side or, without one, pixel by pixel."""
+    """The crops from a pyramid that has room for windows of a given side."""
     centres, extents = centre_and_size(boxes)  # [n, k, 2]
     longer = extents.max(-1)
     if maps is not None:  # A similarity scales by the root of its determinant.
@@ -110,9 +123,10 @@ def _read(
         rows = maps[:, None, :, None, None]  # [n, 1, 2, 1, 1, 3]
         moved = rows[..., 0] * x[:, :, None] + rows[..., 1] * y[:, :, None] + rows[..., 2]
         moved = (moved + 0.5) / region.shrink[..., None, None, None] - 0.5
-        return jax.vmap(jax.vmap(_gather_grid, (None, 0, 0)))(atlas, region, moved)
+        read = _multiply_grid if form == "matmul" else _gather_grid
+        return jax.vmap(jax.vmap(read, (None, 0, 0)))(atlas, region, moved)
     points = (points + 0.5) / region.shrink[..., None, None] - 0.5  # the level's pixels
-    if window is not None:
+    if form == "matmul":
         read = jax.vmap(_multiply, (None, 0, 0, None))
         return jax.vmap(read, (0, 0, 0, None))(atlas, region, points, window)
     return jax.vmap(jax.vmap(_gather, (None, 0, 0)))(atlas, region, points)
@@ -220,6 +234,15 @@ def _gather(
         return down[y] * across[x] * atlas[rows[y][:, None], columns[x]]
 
     return neighbour(0, 0) + neighbour(0, 1) + neighbour(1, 0) + neighbour(1, 1)
+
+
+def _multiply_grid(
+    atlas: Float[Array, "rows columns d"], region: _Region, points: Float[Array, "2 s s"]
+) -> Float[Array, "s s d"]:
+    """As `_multiply`, at points that don't lie on the rows and columns of a level."""
+    corner, extent = jnp.stack([region.row, region.column]), jnp.stack([region.side] * 2)
+    diagonal = _ROUNDING * _STRIDE * 2**0.5
+    return by_products(atlas, points[1], points[0], diagonal, corner, extent)
 
 
 def _gather_grid(

@@ -6,6 +6,7 @@ import jaxtyping
 import pytest
 
 from tests import array_types
+from tests.platform_forms import computed_as_on
 
 # Compilation is most of what the tests take, and LLVM's optimisations are most of that; here and in
 # the programs that tests start.
@@ -63,6 +64,13 @@ def real_weights(real_data) -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture(params=("default", "tpu"))
+def each_form(request):
+    """Runs a test with what is computed on a CPU or GPU, and with what is computed on a TPU."""
+    with computed_as_on(request.param):
+        yield
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ import deeppose_jax.predictor
 import deeppose_jax.train_step
 from anomaly_jax.config import AnomalyConfig
 from anomaly_jax.detector import Detector
+from anomaly_jax.faults import moved
 from anomaly_jax.folds import Batch as AnomalyBatch
 from classify_jax.config import ClassificationConfig
 from classify_jax.networks import build as build_classifier
@@ -36,6 +37,7 @@ from deeppose_jax.stages import stage_network
 from engine_jax.config import from_mapping
 from engine_jax.sharding import device_mesh
 from engine_jax.state import create_state, graph_defs
+from engine_jax.warp import warp
 
 PLATFORMS = {
     "cuda": "gpu",
@@ -186,6 +188,20 @@ def test_coordinates_and_crops_are_computed_in_full_float32(rotation, lowered):
     )
     for function in functions:
         assert default_products(lowered(function, poses())) == []
+
+
+def test_rotated_images_are_products_on_a_tpu(lowered, request):
+    """A TPU gathers single pixels slowly; other devices don't."""
+    images, maps = np.zeros((2, 20, 20, 3), np.float32), np.ones((2, 2, 3), np.float32)
+    boxes = np.ones((2, 1, 4), np.float32)
+    on_tpu = request.node.callspec.params["lowered"] == "tpu"
+    functions = (
+        lambda images, maps: warp(images, maps, 20, diagonal=1.5),
+        lambda images, maps: crop_boxes(images, boxes, 20, maps=maps),
+        lambda images, maps: moved(images, 1, True, maps[0, 0, 0], maps[0, 0, :2]),
+    )
+    for function in functions:
+        assert ("stablehlo.dot_general" in lowered(function, images, maps)) == on_tpu
 
 
 def test_a_product_of_default_precision_is_found(lowered):

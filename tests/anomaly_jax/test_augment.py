@@ -35,7 +35,8 @@ def apply(config, batch, seed=0):
 
 def moved(image, angle=0.0, zoom=1.0, shift=(0.0, 0.0)):
     maps = input_maps(*map(jnp.asarray, ([angle], [zoom], [shift])), size=len(image))
-    return np.asarray(warp(image[None], maps, len(image), border="edge"))[0]
+    found = warp(image[None], maps, len(image), diagonal=1.5 / zoom, border="edge")
+    return np.asarray(found)[0]
 
 
 def test_everything_is_off_by_default():

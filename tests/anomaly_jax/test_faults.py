@@ -122,6 +122,7 @@ def test_opacity_is_the_least_part_that_hides_what_is_under_it():
     assert 0.3 < np.abs(free).sum() / np.abs(full).sum() < 0.7
 
 
+@pytest.mark.usefixtures("each_form")
 def test_moved_is_a_shift_of_the_mirrored_image():
     images = noisy()[:2]
     zero = jnp.zeros(())
@@ -132,6 +133,7 @@ def test_moved_is_a_shift_of_the_mirrored_image():
     np.testing.assert_allclose(found, images[0][:, ::-1], atol=1e-6)
 
 
+@pytest.mark.usefixtures("each_form")
 @pytest.mark.parametrize(("angle", "mirrored"), [(0.4, False), (-2.0, True)])
 def test_moved_is_scipy_s_rotation(angle, mirrored):
     image = noisy()[0]

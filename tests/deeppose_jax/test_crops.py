@@ -100,6 +100,27 @@ def test_both_forms_are_the_reference(form, canvas, size):
     np.testing.assert_allclose(crops, expected, atol=2e-5)
 
 
+def similarities(rng, count, canvas):
+    """Maps [n, 2, 3] that rotate by any angle about the centre, zoom, and mirror every second canvas."""
+    angle, zoom = rng.uniform(-np.pi, np.pi, count), 2 ** rng.uniform(-0.5, 0.5, count)
+    cos, sin, mirror = zoom * np.cos(angle), zoom * np.sin(angle), (-1.0) ** np.arange(count)
+    linear = np.array([[mirror * cos, -sin], [mirror * sin, cos]]).transpose(2, 0, 1)
+    offset = canvas / 2 - linear.sum(-1) * canvas / 2
+    return np.concatenate([linear, offset[..., None]], -1).astype(np.float32)
+
+
+@pytest.mark.parametrize(("canvas", "size"), [(64, 6), (37, 20), (300, 35), (5, 6), (1, 2)])
+def test_both_forms_of_rotated_crops_are_the_same(canvas, size):
+    rng = np.random.default_rng(canvas)
+    images = rng.uniform(size=(2, canvas, canvas, 3)).astype(np.float32)
+    boxes = boxes_of_every_kind(rng, 20, canvas, size / 8, 60 * size).reshape(2, 10, 4)
+    maps = similarities(rng, 2, canvas)
+    products, gather = (compiled(images, boxes, size, maps=maps, form=form) for form in FORMS)
+    # They round coordinates differently, and the images are noise.
+    np.testing.assert_allclose(products, gather, atol=5e-5)
+    assert np.asarray(gather).std() > 0.01
+
+
 def photographs(count, canvas):
     """Noise with the spectrum of natural images, whose amplitude falls with the frequency; uint8."""
     rng = np.random.default_rng(7)
@@ -245,17 +266,20 @@ def test_more_batch_axes_by_vmap():
     np.testing.assert_allclose(by_two.reshape(expected.shape), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("rotated", [False, True])
 @pytest.mark.parametrize("form", FORMS)
-def test_memory_is_bounded(form):
+def test_memory_is_bounded(form, rotated):
     """A batch of the paper's, 128 images and 14 joints, needs under 1 GB beside its inputs and crops."""
     images = jax.ShapeDtypeStruct((128, 256, 256, 3), jnp.uint8)
     boxes = jax.ShapeDtypeStruct((128, 14, 4), jnp.float32)
-    crop = jax.jit(lambda images, boxes: crop_boxes(images, boxes, 64, form=form))
-    memory = crop.lower(images, boxes).compile().memory_analysis()
+    maps = jax.ShapeDtypeStruct((128, 2, 3), jnp.float32) if rotated else None
+    crop = jax.jit(lambda images, boxes, maps: crop_boxes(images, boxes, 64, maps=maps, form=form))
+    memory = crop.lower(images, boxes, maps).compile().memory_analysis()
     assert memory.temp_size_in_bytes < 1e9
 
 
 SHARDED = """
+import itertools
 import jax, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from deeppose_jax.crops import crop_boxes
@@ -266,10 +290,11 @@ low = rng.uniform(-10, 20, (8, 3, 2))
 boxes = np.concatenate([low, low + rng.uniform(4, 40, (8, 3, 2))], -1).astype(np.float32)
 split = NamedSharding(Mesh(np.array(jax.devices()), "data"), PartitionSpec("data"))
 assert len(jax.devices()) == 8
-for form in ("matmul", "gather"):
-    crop = jax.jit(lambda images, boxes: crop_boxes(images, boxes, 8, form=form))
-    one = crop(images, boxes)
-    args = jax.device_put((images, boxes), split)
+maps = np.tile(np.float32([[0.8, -0.6, 5], [0.6, 0.8, -3]]), (8, 1, 1))
+for form, maps in itertools.product(("matmul", "gather"), (None, maps)):
+    crop = jax.jit(lambda images, boxes, maps: crop_boxes(images, boxes, 8, maps=maps, form=form))
+    one = crop(images, boxes, maps)
+    args = jax.device_put((images, boxes, maps), split)
     program = crop.lower(*args).compile()
     eight = program(*args)
     assert eight.sharding.is_equivalent_to(split, 5), eight.sharding

@@ -1,4 +1,7 @@
-"""The bilinear warp: its definition in float64, what lies outside, whole pixels, and full precision."""
+"""The bilinear warp: its definition in float64, what lies outside, whole pixels, and full precision; on TPUs too."""
+
+import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from engine_jax.warp import warp
+from engine_jax.warp import bilinear, by_products, input_maps, warp
+from tests.platform_forms import computed_as_on
 
 # SciPy's names of the borders; "zero" fades to 0 within the pixel beyond the outermost ones.
 MODES = {"zero": "grid-constant", "edge": "nearest"}
@@ -18,10 +22,11 @@ def image(height=9, width=7, seed=0):
 
 def one(image, matrix, size, border):
     return np.asarray(
-        warp(image[None], jnp.asarray(matrix, jnp.float32)[None], size, border=border)
+        warp(image[None], jnp.asarray(matrix, jnp.float32)[None], size, diagonal=1.0, border=border)
     )[0]
 
 
+@pytest.mark.usefixtures("each_form")
 @pytest.mark.parametrize("border", ["zero", "edge"])
 @pytest.mark.parametrize("shift", [(-0.7, 0.3), (-4.2, -3.1), (60.0, 2.0)])
 def test_warp_is_scipy_s(border, shift):
@@ -42,23 +47,74 @@ def test_warp_is_scipy_s(border, shift):
         np.testing.assert_allclose(found[..., channel], expected, atol=2e-6)
 
 
+@pytest.mark.usefixtures("each_form")
 @pytest.mark.parametrize("border", ["zero", "edge"])
 def test_whole_pixels_are_copied(border):
     images = np.stack([image(6, 6, seed) for seed in range(2)])
     maps = np.array([[[1, 0, 0], [0, 1, 0]], [[-1, 0, 5], [0, 1, 2]]], np.float32)
-    found = jax.jit(lambda images: warp(images, maps, 6, border=border))(images)
+    found = jax.jit(lambda images: warp(images, maps, 6, diagonal=1.5, border=border))(images)
     np.testing.assert_array_equal(found[0], images[0])
     below = np.zeros((2, 6, 3)) if border == "zero" else images[1, [5, 5], ::-1]
     np.testing.assert_array_equal(found[1], np.concatenate([images[1, 2:, ::-1], below]))
 
 
-def test_coordinates_are_computed_without_matrix_products():
-    """A TPU rounds their operands to bfloat16."""
-    program = jax.make_jaxpr(lambda maps: warp(image()[None], maps, 5))(jnp.ones((1, 2, 3)))
-    assert "floor" in str(program)
-    assert "dot_general" not in str(program)
+@pytest.mark.parametrize(
+    ("height", "width", "size", "angle", "step"),
+    [
+        (300, 170, 40, 0.7, 2.0),
+        (50, 400, 33, -2.2, 0.4),
+        (64, 64, 128, 0.0, 0.5),
+        (3, 2, 17, 1.0, 5),
+    ],
+)
+def test_products_are_the_four_neighbours(height, width, size, angle, step):
+    """To 1e-4 grey levels, of the whole of an image and of a part."""
+    shown = image(height, width)
+    ticks = jnp.arange(size) - size / 2
+    x, y = step * ticks[None, :], step * ticks[:, None]
+    rows = jnp.cos(angle) * y - jnp.sin(angle) * x + height / 3
+    columns = jnp.cos(angle) * x + jnp.sin(angle) * y + width / 3
+    products = jax.jit(partial(by_products, diagonal=1.01 * 2**0.5 * step))
+    for corner, extent in [
+        ((0, 0), (height, width)),
+        ((height // 2, 1), (height // 3, width // 2)),
+    ]:
+        (top, left), (high, wide) = corner, extent
+        part = shown[top : top + high, left : left + wide]
+
+        def pixels(row, column, part=part):
+            low, last = (0, 0), (part.shape[0] - 1, part.shape[1] - 1)
+            inside = (row >= 0) & (row <= last[0]) & (column >= 0) & (column <= last[1])
+            found = part[jnp.clip(row, low[0], last[0]), jnp.clip(column, low[1], last[1])]
+            return jnp.where(inside[..., None], found, 0)
+
+        found = products(shown, rows, columns, corner=jnp.array(corner), extent=jnp.array(extent))
+        np.testing.assert_allclose(found, bilinear(pixels, rows, columns), atol=1e-4 / 255)
+
+
+def test_more_images_by_vmap_and_their_gradients():
+    images = jnp.stack([image(40, 40, seed) for seed in range(3)])
+    maps = input_maps(jnp.array([0.3, -1, 2]), jnp.ones(3), jnp.zeros((3, 2)), 40)
+
+    def loss(images, form):
+        with computed_as_on(form):
+            return (warp(images, maps, 40, diagonal=1.5) ** 2).sum()
+
+    expected, found = (jax.grad(partial(loss, form=form))(images) for form in ("default", "tpu"))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.usefixtures("each_form")
+def test_no_product_is_rounded():
+    """A TPU rounds the operands of a product of default precision to bfloat16: coordinates, or pixels."""
+    turned = partial(warp, image()[None], size=5, diagonal=1.5)
+    program = str(jax.make_jaxpr(turned)(jnp.ones((1, 2, 3))))
+    assert "floor" in program
+    assert len(re.findall("dot_general", program)) == len(
+        re.findall("precision=.*HIGHEST", program)
+    )
 
 
 def test_an_unknown_border_is_refused():
     with pytest.raises(ValueError, match="'zero' or 'edge', got 'mirror'"):
-        warp(image()[None], jnp.ones((1, 2, 3)), 5, border="mirror")  # pyright: ignore[reportArgumentType]
+        warp(image()[None], jnp.ones((1, 2, 3)), 5, diagonal=1.0, border="mirror")  # pyright: ignore[reportArgumentType]
