@@ -13,13 +13,13 @@ import numpy as np
 from flax import nnx
 from flax.nnx import filterlib
 
-from engine_jax import checkpoint, sharding
+from engine_jax import checkpoint, loop_progress, sharding
 from engine_jax.checkpoint import Checkpoints
 from engine_jax.errors import UserError
 from engine_jax.interruption import Interrupted, postponed
 from engine_jax.late_losses import LateLosses
 from engine_jax.phases import Phase
-from engine_jax.plan import Plan, in_epochs
+from engine_jax.plan import in_epochs
 from engine_jax.progress import Progress
 from engine_jax.run_folder import RunFolder
 from engine_jax.state import TrainState, Variables, abstract_variables
@@ -34,8 +34,15 @@ Begin = Callable[[Phase], tuple[TrainState, TrainCall]]
 Evaluate = Callable[[Variables], Mapping[str, float]]
 # Takes the optimiser state and the validation loss; returns the updated optimiser state.
 AfterEvaluation = Callable[[Any, float], Any]
+# Takes the metrics of an evaluation; returns what the best variables have least of, NaN where it isn't known.
+Criterion = Callable[[Mapping[str, float]], float]
 
 MONITORED = "validation/loss"
+
+
+def validation_loss(metrics: Mapping[str, float]) -> float:
+    """The criterion that chooses the variables with the lowest validation loss."""
+    return metrics[MONITORED]
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class Fit:
     """Result of `fit`.
 
     Attributes:
-        best: the variables with the lowest validation loss.
+        best: the variables with the lowest criterion, by default the validation loss.
         best_step: the steps taken up to then.
         steps: the steps taken in all.
         steps_per_epoch: how many make an epoch.
@@ -87,6 +94,7 @@ def fit(
     field: str = "config",
     initialise: Callable[[TrainState], TrainState] | None = None,
     after_evaluation: AfterEvaluation = lambda opt_state, loss: opt_state,
+    criterion: Criterion = validation_loss,
 ) -> Fit:
     """Trains a network phase by phase, resuming from the last checkpoint in the folder if there is one.
 
@@ -101,6 +109,7 @@ def fit(
         field: where the configuration holds the network's optimizer.
         initialise: gives the first state of the first phase other weights than random ones; not called on resumption.
         after_evaluation: updates the optimiser state after an evaluation, see AfterEvaluation.
+        criterion: chooses the best variables, and ends training that no longer improves by it, see Criterion.
 
     Raises:
         UserError: when the folder's checkpoint is of another architecture, or the loss of a training step or
@@ -113,7 +122,9 @@ def fit(
             state = state.with_variables(fitted.best.by_name())
         elif initialise is not None and not has_checkpoint(folder, phase.name):
             state = initialise(state)
-        result = _fit_phase(phase, state, train_call, evaluate, folder, field, after_evaluation)
+        result = _fit_phase(
+            phase, state, train_call, evaluate, folder, field, after_evaluation, criterion
+        )
         fitted = result if fitted is None else fitted.followed_by(result)
     assert fitted is not None
     return fitted
@@ -146,6 +157,7 @@ def _fit_phase(
     folder: RunFolder,
     field: str,
     after_evaluation: AfterEvaluation,
+    criterion: Criterion,
 ) -> Fit:
     """`fit` for one phase; `state` is donated."""
     name, plan = phase.name, phase.plan
@@ -161,10 +173,10 @@ def _fit_phase(
     ):
         losses = LateLosses(partial(_log_losses, phase=phase, field=field, writer=writer, bar=bar))
         if step:
-            verb = "finished" if _finished(progress, plan) else "resuming"
+            verb = "finished" if loop_progress.finished(progress, plan) else "resuming"
             bar.line(f"{name}: {verb} at epoch {epochs(step):g}")
         try:
-            while not _finished(progress, plan):
+            while not loop_progress.finished(progress, plan):
                 start = time.monotonic()
                 # A run that was interrupted between two evaluations goes on to the next of them.
                 every = plan.evaluate_every * plan.steps_per_epoch
@@ -178,7 +190,7 @@ def _fit_phase(
                             losses.read()
                         took = time.monotonic() - start
                         start += took
-                        progress = _after(progress, train_seconds=took, seconds=took)
+                        progress = loop_progress.after(progress, train_seconds=took, seconds=took)
                 metrics = evaluate(state.variables)
                 loss = metrics[MONITORED]
                 # After a finite one there are best variables, which another leaves as they are.
@@ -191,8 +203,8 @@ def _fit_phase(
                     bar.line(
                         f"{name}, epoch {epochs(step):g}/{epochs(plan.steps):g}: {_validation(metrics)}"
                     )
-                    progress = _after(progress, seconds=time.monotonic() - start)
-                    progress, improved = _judged(progress, step, loss)
+                    progress = loop_progress.after(progress, seconds=time.monotonic() - start)
+                    progress, improved = loop_progress.judged(progress, step, criterion(metrics))
                     if improved:
                         best.save(step, state.variables)
                         best.wait()  # What `last` calls the best is there.
@@ -220,7 +232,10 @@ def _fit_phase(
 def _resumed(folder: RunFolder, part: Path, first: TrainState) -> tuple[TrainState, dict[str, Any]]:
     """The state and the progress to go on with: those of the last checkpoint, or the first ones."""
     # An older checkpoint lacks the step of the last evaluation, after which it was always written.
-    like = {"state": first, "progress": _first_progress() | {"evaluated_step": np.asarray(-1)}}
+    like = {
+        "state": first,
+        "progress": loop_progress.first_progress() | {"evaluated_step": np.asarray(-1)},
+    }
     optional = {"progress.evaluated_step"}
     restored = checkpoint.newest(
         part / "last", lambda step: checkpoint.restore(part / "last", like, step, optional)
@@ -230,7 +245,7 @@ def _resumed(folder: RunFolder, part: Path, first: TrainState) -> tuple[TrainSta
             raise UserError(f"{part / 'last'}: no complete checkpoint here")
         if folder.metrics.exists() and read_metrics(folder.metrics, part.name):
             logging.info("%s: was stopped before its first checkpoint; starts again", part.name)
-        return first, _first_progress()
+        return first, loop_progress.first_progress()
     state, progress = restored["state"], restored["progress"]
     if progress["evaluated_step"] < 0:
         progress = progress | {"evaluated_step": np.asarray(state.step, np.int64)}
@@ -283,45 +298,11 @@ def best_variables(
                 raise
 
 
-def _first_progress() -> dict[str, Any]:
-    """What the loop keeps over a restart beside the state; arrays, since both are saved together."""
-    return {
-        "best_loss": np.asarray(np.inf),
-        "best_step": np.asarray(0, np.int64),
-        "stale": np.asarray(0, np.int64),
-        "evaluated_step": np.asarray(0, np.int64),
-        "train_seconds": np.asarray(0.0),
-        "seconds": np.asarray(0.0),
-    }
-
-
-def _after(progress: Mapping[str, Any], **seconds: float) -> dict[str, Any]:
-    """The progress some seconds later."""
-    return {**progress, **{name: progress[name] + value for name, value in seconds.items()}}
-
-
-def _judged(progress: Mapping[str, Any], step: int, loss: float) -> tuple[dict[str, Any], bool]:
-    """The progress after an evaluation, and whether that was the best one so far."""
-    improved = bool(np.isfinite(loss) and loss < progress["best_loss"])
-    changed: dict[str, Any] = {"evaluated_step": np.asarray(step, np.int64)}
-    if improved:
-        changed["best_loss"] = np.asarray(loss, np.float64)
-        changed["best_step"] = np.asarray(step, np.int64)
-    changed["stale"] = np.asarray(0 if improved else progress["stale"] + 1, np.int64)
-    return {**progress, **changed}, improved
-
-
 def _validation(metrics: Mapping[str, float]) -> str:
     """The validation metrics in one line; the other parts' are not shown, so that nobody chooses by them."""
     part = MONITORED.partition("/")[0]
     shown = [f"{name} {value:.4g}" for name, value in metrics.items() if name.startswith(part)]
     return ", ".join(shown).replace("/", " ", 1).replace(f"{part}/", "")
-
-
-def _finished(progress: Mapping[str, Any], plan: Plan) -> bool:
-    stopped = plan.patience and progress["stale"] >= plan.patience
-    # A run that was told to stop may have taken its last step without the evaluation that follows.
-    return stopped or progress["evaluated_step"] >= plan.steps
 
 
 def _log_losses(

@@ -1,0 +1,45 @@
+"""What a training loop keeps beside the state: which evaluation was best, how many ago, and the seconds taken."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from engine_jax.plan import Plan
+
+
+def first_progress() -> dict[str, Any]:
+    """What the loop keeps over a restart beside the state; arrays, since both are saved together.
+
+    "best_loss" is the lowest criterion, under the name that stored runs have it by.
+    """
+    return {
+        "best_loss": np.asarray(np.inf),
+        "best_step": np.asarray(0, np.int64),
+        "stale": np.asarray(0, np.int64),
+        "evaluated_step": np.asarray(0, np.int64),
+        "train_seconds": np.asarray(0.0),
+        "seconds": np.asarray(0.0),
+    }
+
+
+def after(progress: Mapping[str, Any], **seconds: float) -> dict[str, Any]:
+    """The progress some seconds later."""
+    return {**progress, **{name: progress[name] + value for name, value in seconds.items()}}
+
+
+def judged(progress: Mapping[str, Any], step: int, value: float) -> tuple[dict[str, Any], bool]:
+    """The progress after an evaluation whose criterion is `value`, and whether that was the best one so far."""
+    improved = bool(np.isfinite(value) and value < progress["best_loss"])
+    changed: dict[str, Any] = {"evaluated_step": np.asarray(step, np.int64)}
+    if improved:
+        changed["best_loss"] = np.asarray(value, np.float64)
+        changed["best_step"] = np.asarray(step, np.int64)
+    changed["stale"] = np.asarray(0 if improved else progress["stale"] + 1, np.int64)
+    return {**progress, **changed}, improved
+
+
+def finished(progress: Mapping[str, Any], plan: Plan) -> bool:
+    stopped = plan.patience and progress["stale"] >= plan.patience
+    # A run that was told to stop may have taken its last step without the evaluation that follows.
+    return stopped or progress["evaluated_step"] >= plan.steps
