@@ -92,6 +92,7 @@ def base() -> ConfigDict:
                 "thresholds": (0.1, 0.2, 0.5),
                 "flip_test": False,
                 "bootstrap": 1000,
+                "chosen_by": "loss",
             },
         }
     )

@@ -18,6 +18,8 @@ from engine_jax.statistics import Resamples
 Count = Annotated[int, AtLeastZero]
 Size = Annotated[int, AtLeastOne]
 
+# Scores have the names of `metrics.main_scores`.
+ChosenBy = Literal["loss", "pcp_strict", "pdj_0.1", "pdj_0.2", "pckh_0.5", "oks_ap"]
 GIVEN: Literal["given"] = "given"  # the `DataConfig.dataset` of data that a program made
 
 
@@ -174,6 +176,8 @@ class EvaluationConfig:
         thresholds: of PDJ, in torso lengths.
         flip_test: predictions, wherever they are made, are means over an image and its mirror image.
         bootstrap: resamples for the 95 % intervals of the final scores.
+        chosen_by: what each stage's best parameters have on the validation part, where `TrainConfig.patience` looks
+            too: the lowest "loss", or the highest of a score.
     """
 
     every: Size
@@ -182,6 +186,7 @@ class EvaluationConfig:
     thresholds: tuple[Annotated[float, Positive], ...]
     flip_test: bool
     bootstrap: Resamples
+    chosen_by: ChosenBy = "loss"
 
 
 @dataclass(frozen=True)

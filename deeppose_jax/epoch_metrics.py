@@ -1,17 +1,20 @@
-"""Scores of poses on a part of the data, and those of each part during training."""
+"""Scores of poses on a part of the data, those of each part during training, and the choice of parameters by them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from deeppose_jax import metrics
-from deeppose_jax.config import PoseConfig
+from deeppose_jax.cascade import StagePoses
+from deeppose_jax.config import ChosenBy, PoseConfig
 from deeppose_jax.data.parts import Part, Parts
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.oks import People, expected_similarities, joint_sigmas, oks_scores
 from deeppose_jax.predictor import Predictions, to_image_pixels
 from deeppose_jax.skeleton import Skeleton
+from engine_jax.errors import UserError, listed
 
 
 def evaluated_parts(parts: Parts, settings: PoseConfig) -> dict[str, Part]:
@@ -39,6 +42,34 @@ def epoch_metrics(
         shown = metrics.main_scores(scores, skeleton)
         values |= {f"{name}/{key}": value for key, value in shown.items()}
     return values
+
+
+def criterion(chosen_by: ChosenBy, values: Mapping[str, float]) -> float:
+    """Of `epoch_metrics`, what the best parameters have least of: the validation loss, or a score times -1.
+
+    NaN where the score wasn't measured.
+    """
+    value = values.get(f"validation/{chosen_by}", math.nan)
+    return value if chosen_by == "loss" else -value
+
+
+def check_choice(parts: Parts, settings: PoseConfig) -> None:
+    """Raises a UserError if what is to choose the best parameters can't be measured on the validation part."""
+    chosen_by, part = settings.evaluation.chosen_by, parts.validation
+    if chosen_by == "loss":
+        return
+    poses = part.poses
+    true = to_image_pixels(poses.joints, poses)
+    perfect = Predictions(
+        true, np.zeros(len(poses)), StagePoses(poses.joints, None, poses.boxes[:, None])
+    )
+    scores = part_scores(perfect, poses, part.people, parts.skeleton, resamples=0)
+    measured = metrics.main_scores(scores, parts.skeleton)
+    if chosen_by not in measured:
+        raise UserError(
+            f"config.evaluation.chosen_by: {chosen_by!r} can't be measured on the validation part; accepted: "
+            f"{listed(['loss', *measured])}"
+        )
 
 
 def part_scores(

@@ -11,6 +11,7 @@ from deeppose_jax.config import GIVEN, SCHEMA, PoseConfig
 from deeppose_jax.data.labels import checked_labels
 from deeppose_jax.data.load import load_parts, rendered_size
 from deeppose_jax.data.parts import Parts, check_parts
+from deeppose_jax.epoch_metrics import check_choice
 from deeppose_jax.mesh import make_mesh
 from deeppose_jax.report import write_report
 from deeppose_jax.skeleton import LSP, Skeleton
@@ -96,6 +97,7 @@ def _run(experiment: Experiment[PoseConfig], parts: Parts) -> dict[str, Any]:
     mesh = make_mesh(settings, skeleton.num_joints)
     check_networks(settings, skeleton)
     check_plans(settings, len(parts.train), mesh)
+    check_choice(parts, settings)
     with experiment.started(settings.data.dataset, parts, mesh) as run:
         if jax.process_index() == 0:
             write_skeleton(run.folder.path, skeleton)

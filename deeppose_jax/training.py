@@ -13,7 +13,7 @@ from jaxtyping import Float
 from convnets_jax.transfer import check_blocks
 from deeppose_jax.config import PoseConfig, StageConfig
 from deeppose_jax.data.parts import Parts
-from deeppose_jax.epoch_metrics import epoch_metrics, evaluated_parts
+from deeppose_jax.epoch_metrics import criterion, epoch_metrics, evaluated_parts
 from deeppose_jax.initial_weights import (
     check_started,
     previous_weights,
@@ -157,6 +157,7 @@ def train_stage(
             field=stage.field,
             initialise=initialise,
             after_evaluation=partial(update_plateau, stage.optimizer),
+            criterion=partial(criterion, settings.evaluation.chosen_by),
         )
     found, held_out = predictions(fitted.best), parts.validation.poses
     factors = scale_factors(found["validation"].stage, held_out, skeleton)

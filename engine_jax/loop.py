@@ -37,8 +37,15 @@ Begin = Callable[[Phase], tuple[TrainState, TrainCall]]
 Evaluate = Callable[[Variables], Mapping[str, float]]
 # Takes the optimiser state and the validation loss; returns the updated optimiser state.
 AfterEvaluation = Callable[[Any, float], Any]
+# Takes the metrics of an evaluation; returns what the best variables have least of, NaN where it isn't known.
+Criterion = Callable[[Mapping[str, float]], float]
 
 MONITORED = "validation/loss"
+
+
+def validation_loss(metrics: Mapping[str, float]) -> float:
+    """The criterion that chooses the variables with the lowest validation loss."""
+    return metrics[MONITORED]
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class Fit:
     """Result of `fit`.
 
     Attributes:
-        best: the variables with the lowest validation loss.
+        best: the variables with the lowest criterion, by default the validation loss.
         best_step: the steps taken up to then.
         steps: the steps taken in all.
         steps_per_epoch: how many make an epoch.
@@ -90,6 +97,7 @@ def fit(
     field: str = "config",
     initialise: Callable[[TrainState], TrainState] | None = None,
     after_evaluation: AfterEvaluation = lambda opt_state, loss: opt_state,
+    criterion: Criterion = validation_loss,
 ) -> Fit:
     """Trains a network phase by phase, resuming from the last checkpoint in the folder if there is one.
 
@@ -104,6 +112,7 @@ def fit(
         field: where the configuration holds the network's optimizer.
         initialise: gives the first state of the first phase other weights than random ones; not called on resumption.
         after_evaluation: updates the optimiser state after an evaluation, see AfterEvaluation.
+        criterion: chooses the best variables, and ends training that no longer improves by it, see Criterion.
 
     Raises:
         UserError: when the folder's checkpoint is of another architecture, or the loss of a training step or
@@ -116,7 +125,9 @@ def fit(
             state = state.with_variables(fitted.best.by_name())
         elif initialise is not None and not has_checkpoint(folder, phase.name):
             state = initialise(state)
-        result = _fit_phase(phase, state, train_call, evaluate, folder, field, after_evaluation)
+        result = _fit_phase(
+            phase, state, train_call, evaluate, folder, field, after_evaluation, criterion
+        )
         fitted = result if fitted is None else fitted.followed_by(result)
     assert fitted is not None
     return fitted
@@ -149,6 +160,7 @@ def _fit_phase(
     folder: RunFolder,
     field: str,
     after_evaluation: AfterEvaluation,
+    criterion: Criterion,
 ) -> Fit:
     """`fit` for one phase; `state` is donated."""
     name, plan = phase.name, phase.plan
@@ -197,7 +209,7 @@ def _fit_phase(
                         f"{name}, epoch {epochs(step):g}/{epochs(plan.steps):g}: {_validation(metrics)}"
                     )
                     progress = after(progress, seconds=time.monotonic() - start)
-                    progress, improved = judged(progress, step, loss)
+                    progress, improved = judged(progress, step, criterion(metrics))
                     if improved:
                         best.save(step, state.variables)
                         best.wait()  # What `last` calls the best is there.

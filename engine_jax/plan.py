@@ -26,7 +26,8 @@ class TrainConfig:
         batch_size: images a step, over all devices.
         steps_per_call: optimiser steps that one call of the jitted function takes, at most, all of one epoch; one on
             CPU, where loops are slow.
-        patience: evaluations without a lower validation loss before training stops; 0 trains all epochs.
+        patience: evaluations without a better one, normally a lower validation loss, before training stops; 0 trains
+            all epochs.
     """
 
     epochs: Size
@@ -44,7 +45,7 @@ class Plan:
         steps_per_epoch: optimiser steps an epoch.
         steps_per_call: steps that one train call takes; the last one of an epoch takes those that are left.
         evaluate_every: epochs between two evaluations; the last step is always followed by one.
-        patience: stop after this many evaluations without a lower validation loss; 0 never stops.
+        patience: stop after this many evaluations without a better one; 0 never stops.
         batch_size: images a step, for images/s.
     """
 

@@ -76,6 +76,20 @@ def test_the_variables_of_the_lowest_validation_loss_are_chosen(tmp_path):
     assert (found.best_epoch, found.epochs) == (2, 6)
 
 
+def test_a_criterion_chooses_in_place_of_the_validation_loss(tmp_path):
+    """The highest score is epoch 2's; two evaluations without a better one, NaN among them, end training."""
+    losses, scores = [5.0, 4.0, 3.0, 2.0, 1.0, 0.5], [10.0, 30.0, math.nan, 20.0, 40.0, 50.0]
+    (tmp_path / "run").mkdir()
+
+    def evaluate(variables):
+        epoch = round(steps_in(variables) / PLAN.steps_per_epoch)
+        return {"validation/loss": losses[epoch - 1], "score": scores[epoch - 1]}
+
+    phase, folder = Phase("net", replace(PLAN, patience=2)), RunFolder(tmp_path / "run")
+    found = fit([phase], begin, evaluate, folder, criterion=lambda metrics: -metrics["score"])
+    assert (found.best_epoch, found.epochs, steps_of(found)) == (2, 4, 4)
+
+
 @pytest.mark.parametrize(
     ("patience", "epochs", "best"), [(0, 6, 6), (1, 3, 2), (2, 6, 6), (3, 6, 6)]
 )
