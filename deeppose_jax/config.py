@@ -76,7 +76,7 @@ class DataConfig:
     validation: Size
     train: Size
     test: Size
-    canvas: Annotated[int, Range(low=16)]
+    canvas: Annotated[int, Range(16, 8192)]
     extended_box: Literal["image", "joints"]
     extended_box_scale: Annotated[float, AtLeastOne]
     skip_unreadable: bool
