@@ -255,7 +255,7 @@ class PoseConfig:
     task: Literal["pose"]
     preset: str
     seed: Seed
-    stages: Size
+    stages: Annotated[int, Range(1, 100)]
     data: DataConfig
     augment: AugmentConfig
     model: ModelConfig
