@@ -32,6 +32,8 @@ def test_the_stage_that_diverged_is_named_and_what_to_do(tmp_path):
     # Of stage 2 there are training losses only, of stage 1 all.
     rows = read_metrics(tmp_path / "run" / "metrics.jsonl", "stage_1")
     assert any("validation/loss" in row for row in rows)
-    with pytest.raises(UserError, match=r"learning_rate: 1e\+30 there, 0\.001 here\); give the same"):
+    with pytest.raises(
+        UserError, match=r"learning_rate: 1e\+30 there, 0\.001 here\); give the same"
+    ):
         run(1e-3, "run")
     assert len(run(1e-3, "another")["stages"]) == 2
