@@ -78,7 +78,7 @@ class DataConfig:
     validation: Size
     train: Size
     test: Size
-    canvas: Annotated[int, Range(low=16)]
+    canvas: Annotated[int, Range(16, 8192)]
     extended_box: Literal["image", "joints"]
     extended_box_scale: Annotated[float, AtLeastOne]
     skip_unreadable: bool
@@ -260,7 +260,7 @@ class PoseConfig:
     task: Literal["pose"]
     preset: str
     seed: Seed
-    stages: Size
+    stages: Annotated[int, Range(1, 100)]
     data: DataConfig
     augment: AugmentConfig
     model: ModelConfig

@@ -1,6 +1,7 @@
 """How every command line program of this project starts, and how it ends on an error."""
 
 import argparse
+import io
 import math
 import re
 import sys
@@ -21,6 +22,9 @@ def guard(program: Callable[[], None], *, debug: bool) -> None:
         SystemExit: with status 1 after a UserError or what the system refused, such as memory or a file on a full disk;
             with 130 after Ctrl-C and 143 after SIGTERM.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # Names that its encoding lacks end no program.
+            stream.reconfigure(errors="backslashreplace")
     try:
         with heeded():
             program()

@@ -153,7 +153,7 @@ def save_image(image: Image.Image, path: Path, kind: str = "PNG") -> None:
 
 def _shortened(stem: str) -> str:
     """The start of a file's name that leaves room for what is written before and after it."""
-    return os.fsencode(stem)[:_NAME].decode(errors="ignore")
+    return os.fsencode(stem)[:_NAME].decode(sys.getfilesystemencoding(), "ignore")
 
 
 def _read(

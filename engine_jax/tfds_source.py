@@ -102,7 +102,7 @@ class SourceBuilder(tfds.core.GeneratorBasedBuilder, Generic[Record], skip_regis
             try:
                 path = self.in_manual_dir(Path(str(dl_manager.manual_dir)))
             except AssertionError as error:  # TFDS's way to say that it is missing or empty.
-                raise UserError(str(error)) from error
+                raise UserError(" ".join(str(error).split())) from error
         records = self.open_source(path)
         self._metadata[self.IDENTITY] = self._fingerprint(records)
         return records

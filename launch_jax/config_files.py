@@ -6,6 +6,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from engine_jax.errors import UserError
+from engine_jax.files import user_path
 
 # In an installed package configs/ is inside of it; in the repository it is beside it.
 _PACKAGE = Path(__file__).parent
@@ -36,7 +37,7 @@ def read(value: str) -> tuple[str, ConfigDict]:
     accepted = f"{', '.join(known)}, or a file such as configs/pose.py, with :PRESET after it"
     if not name:
         raise UserError(f"--config: missing; accepted: {accepted}")
-    path = known.get(name, Path(name))
+    path = known.get(name, user_path(name))
     if not path.is_file():
         raise UserError(f"--config: {name!r} is not a file; accepted: {accepted}")
     module = runpy.run_path(str(path))

@@ -27,6 +27,8 @@ IMPORTERS = {
     "tensorflow_datasets": {"engine_jax/tfds_source.py"},
 }
 FORBIDDEN = {"tensorflow", "torch", "clu"}
+# Which devices there are is asked in one place, by the platform of those that are computed on.
+DEVICES = {"default_backend", "devices", "local_devices", "device_count", "local_device_count"}
 
 
 def imports(path):
@@ -56,6 +58,17 @@ def test_arrows_run_one_way(path):
     for library, importers in IMPORTERS.items():
         if library in found:
             assert str(relative) in importers
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_jax_is_asked_for_devices_in_one_place(path):
+    asked = {
+        node.attr
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        if node.value.id == "jax" and node.attr in DEVICES
+    }
+    assert not asked or path == ROOT / "engine_jax" / "devices.py"
 
 
 @pytest.mark.parametrize("package", DOMAINS)

@@ -41,6 +41,11 @@ CASES = [
     ),
     ("classify", "train.batch_size=18001", "config.train.batch_size: 18001 is more than"),
     ("classify", "model.name=resnet19", "config.model.name: 'resnet19'; accepted: "),
+    (
+        "pose",
+        "data.canvas=8193",
+        "config.data.canvas: 8193 is out of range; accepted: >= 16 and <=",
+    ),
     ("pose", "augment.blur=26.0", "config.augment.blur: 26; accepted: at most 25.6, with which"),
     (
         "classify",

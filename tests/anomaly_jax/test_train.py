@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from functools import partial
 
 import jax
@@ -111,6 +112,35 @@ def test_the_scores_of_all_test_images_stand_in_a_table(finished):
         pixel["false_positive_rate"] * (1 - true).sum(),
     )
     assert parts.sum() == pytest.approx(hits + false_alarms, rel=1e-4)
+
+
+def test_results_are_there_before_anything_is_drawn_and_pictures_are_drawn_again(
+    finished, tmp_path, monkeypatch
+):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    pictures = {path.name for path in (workdir / "plots").iterdir()}
+    written = [workdir / "scores.csv", workdir / "results.json"]  # The latter calls a run finished.
+    expected = [path.read_bytes() for path in written]
+    for path in written:
+        path.unlink()
+    shutil.rmtree(workdir / "plots")
+
+    def killed(path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "drawing", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_and_evaluate(tiny_config(members=2), workdir)
+    assert [path.read_bytes() for path in written] == expected
+    assert [path.stat().st_mtime_ns for path in written] == sorted(
+        path.stat().st_mtime_ns for path in written
+    )
+    assert train_and_evaluate(tiny_config(members=2), workdir) == finished[1]
+    assert not any((workdir / "plots").iterdir())
+    train_and_evaluate(tiny_config(members=2), workdir, redraw=True)
+    assert {path.name for path in (workdir / "plots").iterdir()} == pictures
+    assert written[1].read_bytes() == expected[1]
 
 
 def test_the_accuracies_by_epoch_end_at_the_final_ones(finished):

@@ -202,3 +202,18 @@ def test_what_is_not_used_is_named_with_its_number(tmp_path, caplog):
         f"{folder}: 6 files are not used: 3 .png in extra/a, 2 .png in train/a/deeper, "
         "1 .heic in train/b"
     ]
+
+
+def test_a_sample_is_drawn_from_all_classes_of_sorted_images(tmp_path):
+    folder = image_folder(tmp_path / "pets", {name: 20 for name in ("ant", "bee", "cat")})
+    records = open_folder(folder)
+    part = prepare(records, 8, ("ant", "bee", "cat"), skip_unreadable=False)
+    assert part.labels.tolist() == sorted(part.labels)
+    drawn = part.sample(15, seed=0)
+    assert set(drawn.counts) <= {3, 4, 5, 6, 7}
+    places = [part.names.index(name) for name in drawn.names]
+    assert len(set(places)) == 15
+    np.testing.assert_array_equal(drawn.images, part.images[places])
+    np.testing.assert_array_equal(drawn.labels, part.labels[places])
+    assert part.sample(15, seed=0).names == drawn.names != part.sample(15, seed=1).names
+    assert part.sample(99, seed=0).names == part.names

@@ -1,19 +1,23 @@
 """Cascades trained by launch.py: resumption, several devices, and the same poses from the saved run."""
 
 import json
+import shutil
 import signal
 import subprocess
 import time
 
 import numpy as np
 import pytest
+from scipy.io import loadmat
 
-from deeppose_jax import load, metrics
+from deeppose_jax import load, metrics, report
 from deeppose_jax.config import SCHEMA
 from deeppose_jax.data import open_lsp, prepare
 from deeppose_jax.data.splits import splits
 from deeppose_jax.evaluate import load_joints, load_predictions
 from deeppose_jax.skeleton import LSP
+from deeppose_jax.train import train_and_evaluate
+from engine_jax.config import to_mapping
 from engine_jax.run_folder import RunFolder
 from tests.deeppose_jax.lsp_folder import tiny_lsp
 from tests.deeppose_jax.runs import REFINERS, ROOT, TINY, command, environment, launch
@@ -64,6 +68,37 @@ def test_results_hold_an_entry_poses_and_pictures_for_each_stage(finished, lsp):
         *("stages.png", "scores.png", "stage_2_crops.png", "stage_3_crops.png"),
         *("stage_2_displacements.png", "stage_3_displacements.png", "stage_3_loss.png"),
     } <= pictures
+
+
+def test_results_are_there_before_anything_is_drawn_and_pictures_are_drawn_again(
+    finished, tmp_path, monkeypatch
+):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    pictures = {path.name for path in (workdir / "plots").iterdir()}
+    written = [*sorted((workdir / "predictions").iterdir()), workdir / "results.json"]
+    expected = [path.read_bytes() for path in written]
+    for path in written:
+        path.unlink()
+    shutil.rmtree(workdir / "plots")
+    config = to_mapping(RunFolder(finished).read_settings(SCHEMA))
+
+    def killed(path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "drawing", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_and_evaluate(config, workdir)
+    results = json.loads((workdir / "results.json").read_text())
+    assert results == json.loads(expected[-1])
+    # MATLAB's files begin with the time.
+    found = [loadmat(path)["pred"] for path in written[:-1]]
+    for pred, path in zip(found, sorted((finished / "predictions").iterdir()), strict=True):
+        np.testing.assert_array_equal(pred, loadmat(path)["pred"])
+    assert train_and_evaluate(config, workdir) == results
+    assert not any((workdir / "plots").iterdir())
+    train_and_evaluate(config, workdir, redraw=True)
+    assert {path.name for path in (workdir / "plots").iterdir()} == pictures
 
 
 def test_a_loaded_cascade_predicts_what_training_evaluated(finished, lsp):

@@ -1,4 +1,5 @@
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -32,6 +33,15 @@ def test_numbers_that_are_not_finite_are_refused(monkeypatch, capsys, text):
     with pytest.raises(SystemExit):
         values(monkeypatch, "--threshold", text)
     assert f"--threshold: {text!r}; accepted: a finite number" in capsys.readouterr().err
+
+
+def test_a_name_that_the_output_cannot_show_ends_no_program(monkeypatch):
+    shown = io.BytesIO()
+    monkeypatch.setattr(
+        sys, "stdout", io.TextIOWrapper(shown, encoding="ascii", write_through=True)
+    )
+    cli.guard(lambda: print("日本 \udcff.png"), debug=False)
+    assert shown.getvalue() == b"\\u65e5\\u672c \\udcff.png\n"
 
 
 def test_what_memory_does_not_hold_is_one_line(capsys):
