@@ -6,7 +6,7 @@ LSP's 14 joints are `deeppose_jax.skeleton.LSP`.
 from collections.abc import Mapping, Sequence
 
 from deeppose_jax.joint_names import side_and_part, swap_by_name, swap_of_pairs
-from deeppose_jax.skeleton import Skeleton, Stick, check_names
+from deeppose_jax.skeleton import LSP, Skeleton, Stick, check_names
 from engine_jax.errors import UserError
 
 # The sticks of a side, in the order along its limb, by the parts at their ends.
@@ -152,3 +152,6 @@ FLIC = make_skeleton(
     ),
     limbs=((0, 1), (1, 2), (3, 4), (4, 5), (0, 3), (0, 6), (3, 7), (6, 7), (8, 10), (9, 10)),
 )
+
+# By the names that configurations and command lines give them.
+NAMED = {"lsp": LSP, "coco": COCO, "mpii": MPII, "flic": FLIC}
