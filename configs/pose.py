@@ -41,6 +41,7 @@ def base() -> ConfigDict:
                 "extended_box": "joints",
                 "extended_box_scale": 1.3,
                 "test_box": "image",
+                "skeleton": "",
                 "skip_unreadable": False,
                 "placement": "device",
                 "coco": {

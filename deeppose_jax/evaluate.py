@@ -1,13 +1,16 @@
-"""Scores a model, or predictions of any program, on Leeds Sports Pose.
+"""Scores a model, or predictions of any program, on Leeds Sports Pose, on data like it, or on COCO key points.
 
     python -m deeppose_jax.evaluate --joints joints.mat --predictions pred.mat --images 1001:2000
     python -m deeppose_jax.evaluate --joints joints.mat --image-folder images --images 1001:2000
+    python -m deeppose_jax.evaluate --joints people.json --image-folder images --workdir RUN
 
---joints is the data set's own file: [3, 14, n] for LSP, [14, 3, n] for LSP Extended. --predictions
-holds `pred` [2, 14, n] in the same coordinates, joints in LSP's order: one pose for each image of
---images, or one for each image of --joints, of which those of --images are scored. Without it the
-poses are those of a model, by default the one that comes with the package, on the whole images of
---image-folder.
+--joints is the data set's own file: [3, 14, n] for LSP, [14, 3, n] for LSP Extended, with other
+joints than these 14 where --skeleton says so; or COCO's JSON (deeppose_jax/evaluate_coco.py), which
+names its own. --predictions holds `pred` [2, 14, n] in the same coordinates, joints in the same
+order: one pose for each image of --images, or one for each image of --joints, of which those of
+--images are scored. Without it the poses are those of a model, by default the one that comes with
+the package, on the whole images of --image-folder. What the joints don't allow to be measured is
+null.
 
 LSP's observer-centric joints name left and right as the viewer sees them. --observer-centric renames
 the predictions of a model that was trained on person-centric joints in the same way, by the
@@ -27,14 +30,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from deeppose_jax import metrics
+from deeppose_jax import evaluate_coco, metrics
 from deeppose_jax.data.mat_files import labelled_joints, read_array, read_joints
-from deeppose_jax.pose_model import load
-from deeppose_jax.skeleton import LSP, observer_centric
+from deeppose_jax.pose_model import PoseModel, check_joints, load
+from deeppose_jax.skeleton import LSP, Skeleton, observer_centric
+from deeppose_jax.skeleton_file import named_skeleton
 from deeppose_jax.tables import score_table
 from engine_jax import cli
 from engine_jax.devices import check_devices
-from engine_jax.errors import UserError, listed
+from engine_jax.errors import UserError
 from engine_jax.files import read_file, user_path
 from engine_jax.image_files import images_in, read_bytes
 from engine_jax.images import read_image, upright_size
@@ -42,31 +46,32 @@ from engine_jax.images import read_image, upright_size
 _BATCH = 32  # images that a model is given at once
 
 
-def load_joints(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Reads the `joints` of LSP [3, 14, n] or LSP Extended [14, 3, n].
+def load_joints(path: Path, skeleton: Skeleton = LSP) -> tuple[np.ndarray, np.ndarray]:
+    """Reads the `joints` of LSP [3, k, n] or LSP Extended [k, 3, n], with the k joints of a skeleton.
 
     Returns:
-        joints: [n, 14, 2], (x, y) in the file's own pixels, which start at 1; (0, 0) where not labelled.
-        labelled: [n, 14], see `mat_files.labelled_joints`.
+        joints: [n, k, 2], (x, y) in the file's own pixels, which start at 1; (0, 0) where not labelled.
+        labelled: [n, k], see `mat_files.labelled_joints`.
 
     Raises:
         UserError: when the file can't be read or has other contents.
     """
-    kind, joints = read_joints(path)
+    kind, joints = read_joints(path, skeleton.num_joints)
     labelled = labelled_joints(kind, joints)
     return np.where(labelled[..., None], joints[..., :2], 0), labelled
 
 
-def load_predictions(path: Path, chosen: slice, total: int) -> np.ndarray:
-    """Reads `pred` [2, 14, n]; returns the chosen images' poses, [m, 14, 2], with NaN for joints that aren't finite.
+def load_predictions(path: Path, chosen: slice, total: int, skeleton: Skeleton = LSP) -> np.ndarray:
+    """Reads `pred` [2, k, n]; returns the chosen images' poses, [m, k, 2], with NaN for joints that aren't finite.
 
     Raises:
         UserError: when the file can't be read, or has another number of poses.
     """
     array = read_array(path, "pred")
-    if array.shape[:2] != (2, LSP.num_joints):
-        raise UserError(f"{path}: pred has shape {list(array.shape)}; accepted is [2, 14, n]")
-    pred = array.transpose(2, 1, 0)  # [n, 14, 2]
+    k = skeleton.num_joints
+    if array.shape[:2] != (2, k):
+        raise UserError(f"{path}: pred has shape {list(array.shape)}; accepted is [2, {k}, n]")
+    pred = array.transpose(2, 1, 0)  # [n, k, 2]
     wanted = chosen.stop - chosen.start
     if len(pred) not in (wanted, total):
         accepted = f"{wanted} (one for each image of --images)"
@@ -78,25 +83,19 @@ def load_predictions(path: Path, chosen: slice, total: int) -> np.ndarray:
     return np.where(np.isfinite(pred).all(-1, keepdims=True), pred, np.nan)
 
 
-def predict_poses(workdir: str | None, folder: Path, chosen: slice, total: int) -> np.ndarray:
-    """A model's poses on whole images, [m, 14, 2] in pixels that start at 1.
+def predict_poses(model: PoseModel, folder: Path, chosen: slice, total: int) -> np.ndarray:
+    """A model's poses on whole images, [m, k, 2] in pixels that start at 1.
 
     Args:
-        workdir: see `pose_model.load`.
+        model: the model.
         folder: the images, one for each pose of --joints.
         chosen: the images to predict.
         total: poses in --joints.
 
     Raises:
-        UserError: as `load`, `image_files` and `predict` do.
+        UserError: as `image_files` and `predict` do.
     """
-    check_devices()
-    model, files = load(workdir), image_files(folder, total)[chosen]
-    if model.skeleton.joints != LSP.joints:
-        raise UserError(
-            f"{workdir}: a model of {model.skeleton.num_joints} other joints ({listed(model.skeleton.joints, 3)}); "
-            "accepted: one of LSP's"
-        )
+    files = image_files(folder, total)[chosen]
     poses = []
     for start in tqdm(range(0, len(files), _BATCH), unit="batch", disable=None):
         poses += [found.joints for found in model.predict(files[start : start + _BATCH])]
@@ -145,13 +144,13 @@ def mean_pose_predictions(
     centre and whose unit is its longer side, and scaled back to each chosen image.
 
     Args:
-        joints: [n, 14, 2] in pixels that start at 1.
-        labelled: [n, 14].
+        joints: [n, k, 2] in pixels that start at 1.
+        labelled: [n, k].
         sizes: [n, 2], each image's width and height in pixels.
         chosen: the images to predict.
 
     Returns:
-        [m, 14, 2] in pixels that start at 1; NaN for a joint that none of the other images labels.
+        [m, k, 2] in pixels that start at 1; NaN for a joint that none of the other images labels.
     """
     others = np.ones(len(joints), bool)
     others[chosen] = False
@@ -190,26 +189,40 @@ def image_sizes(folder: Path, count: int) -> np.ndarray:
 def main(args: argparse.Namespace) -> None:
     """Scores the predictions and prints the table or the JSON."""
     thresholds = parse_thresholds(args.thresholds)
-    joints, labelled = load_joints(args.joints)
-    chosen = parse_images(args.images, len(joints))
-    if args.predictions is not None:
-        name, pred = args.predictions, load_predictions(args.predictions, chosen, len(joints))
-    elif args.image_folder is not None:
-        name = args.workdir or "the model that comes with the package"
-        pred = predict_poses(args.workdir, args.image_folder, chosen, len(joints))
-    else:
+    coco = args.joints.suffix.lower() == ".json"
+    given: Path | None = args.predictions
+    folder: Path | None = args.image_folder
+    if given is None and folder is None and not coco:
         raise UserError("give --predictions, or --image-folder for a model's own predictions")
+    model, name = None, str(given)
+    if given is None:
+        check_devices()
+        model, name = load(args.workdir), args.workdir or "the model that comes with the package"
+    if coco:
+        evaluate_coco.main(args, thresholds, model, name)
+        return
+    skeleton = LSP if model is None else model.skeleton
+    if args.skeleton is not None:
+        skeleton = named_skeleton(args.skeleton)
+    joints, labelled = load_joints(args.joints, skeleton)
+    chosen = parse_images(args.images, len(joints))
+    if model is not None and folder is not None:
+        check_joints(model, name, skeleton)
+        pred = predict_poses(model, folder, chosen, len(joints))
+    else:
+        assert given is not None
+        pred = load_predictions(given, chosen, len(joints), skeleton)
     missing = int(np.isnan(pred).any(-1).sum())
     if args.observer_centric:
-        pred = observer_centric(pred, LSP)
+        pred = observer_centric(pred, skeleton)
 
     def score(poses: np.ndarray, known: np.ndarray) -> dict[str, Any]:
-        return metrics.score(poses, joints[chosen], known, LSP, thresholds)
+        return metrics.score(poses, joints[chosen], known, skeleton, thresholds)
 
     result, floor = score(pred, labelled[chosen]), None
     left_out = "it takes the images' sizes (--image-folder)"
-    if args.image_folder is not None:
-        sizes = image_sizes(args.image_folder, len(joints))
+    if folder is not None:
+        sizes = image_sizes(folder, len(joints))
         mean = mean_pose_predictions(joints, labelled, sizes, chosen)
         left_out = "it takes labelled images outside --images"
         if (defined := np.isfinite(mean).all(-1)).any():
@@ -234,16 +247,22 @@ def parser() -> argparse.ArgumentParser:
     """The program's command line."""
     result = argparse.ArgumentParser(
         prog="python -m deeppose_jax.evaluate",
-        description="PCP and PDJ of predicted poses on Leeds Sports Pose or LSP Extended.",
+        description="PCP, PDJ, PCKh and OKS AP of poses on Leeds Sports Pose, data like it, or COCO key points.",
     )
     add = result.add_argument
-    add("--joints", type=user_path, required=True, help="the data set's joints.mat")
+    add("--joints", type=user_path, required=True, help="the data set's joints.mat, or COCO's JSON")
     source = result.add_mutually_exclusive_group()
-    source.add_argument("--predictions", type=user_path, help=".mat file with pred [2, 14, n]")
+    source.add_argument(
+        "--predictions", type=user_path, help=".mat file with pred [2, k, n]; COCO's results"
+    )
     source.add_argument(
         "--workdir",
         help="the folder of a finished run, or a model's file, to predict with (default: the model that comes with "
         "the package)",
+    )
+    add(
+        "--skeleton",
+        help="of joints.mat: lsp, coco, mpii, flic or a JSON file (default: the model's, or lsp)",
     )
     add("--images", metavar="FIRST:LAST", help="from 1, both included (default: all)")
     add("--labels", choices=("PC", "OC"), help="convention of --joints; printed with the scores")

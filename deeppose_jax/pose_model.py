@@ -24,7 +24,7 @@ from deeppose_jax.stages import as_stage, stage_network
 from engine_jax import model_file
 from engine_jax.batches import fitting_batch_size, map_batches
 from engine_jax.config import without_locations
-from engine_jax.errors import UserError
+from engine_jax.errors import UserError, listed
 from engine_jax.files import user_path
 from engine_jax.loop import best_variables
 from engine_jax.prediction import AnyImage, rgb_arrays
@@ -151,6 +151,16 @@ class PoseModel:
             regions.append(box_on_canvas(box, to_image))
             maps.append(to_image)
         return (np.stack(canvases), np.array(regions, np.float32)), np.stack(maps)
+
+
+def check_joints(model: PoseModel, name: str, skeleton: Skeleton) -> None:
+    """Raises a UserError if a model's joints are others than those of the data that it is to be scored on."""
+    found = model.skeleton
+    if found.joints != skeleton.joints:
+        raise UserError(
+            f"{name}: a model of {found.num_joints} other joints ({listed(found.joints, 3)}); accepted: one of the "
+            f"{skeleton.num_joints} joints of the data ({listed(skeleton.joints, 3)})"
+        )
 
 
 def check_box(box: Box, image: np.ndarray, name: str) -> None:

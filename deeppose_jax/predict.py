@@ -5,23 +5,17 @@ python -m deeppose_jax.predict [--workdir RUN_OR_FILE] IMAGE_OR_FOLDER... --out 
 
 import argparse
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from PIL import Image
 
 from deeppose_jax.boxes import ENLARGED, Box, input_box, whole_image
-from deeppose_jax.oks import expected_similarities, joint_sigmas
+from deeppose_jax.people import Person, coco_results, scored
 from deeppose_jax.person_boxes import PersonBox, PersonBoxes, read_boxes
-from deeppose_jax.plots import draw_skeleton
-from deeppose_jax.pose_model import PoseModel, Prediction, StagePose, check_box, load
-from deeppose_jax.skeleton import Skeleton
+from deeppose_jax.plots.overlay import overlay
+from deeppose_jax.pose_model import PoseModel, check_box, load
 from engine_jax import cli
 from engine_jax.errors import listed
 from engine_jax.files import user_path
@@ -29,16 +23,6 @@ from engine_jax.plots import save
 from engine_jax.prediction import predict_files, prediction_parser
 
 FORMAT = 1  # of predictions.json
-
-_DRAWN = 2048  # pixels of a picture's longer side, at most
-
-
-@dataclass(frozen=True)
-class Person:
-    """A person in an image, and the pose in the box that the model was given."""
-
-    found: PersonBox
-    prediction: Prediction
 
 
 def main(args: argparse.Namespace) -> None:
@@ -57,14 +41,15 @@ def main(args: argparse.Namespace) -> None:
             for person in found
         ]
         poses = iter(model.predict([image for image, _ in inputs], [box for _, box in inputs]))
-        return [[Person(person, next(poses)) for person in found] for found in people]
+        return [
+            [scored(person, next(poses), model.skeleton) for person in found] for found in people
+        ]
 
     def write(
         model: PoseModel, image: np.ndarray, people: list[Person], stem: Path
     ) -> dict[str, Any]:
-        save(_overlay(image, people, model.skeleton), f"{stem}.png")
-        sigmas = joint_sigmas(model.skeleton)
-        return {"people": [_entry(person, sigmas, args.stages) for person in people]}
+        save(overlay(image, people, model.skeleton, args.draw_scores), f"{stem}.png")
+        return {"people": [person.entry(args.stages) for person in people]}
 
     def header(model: PoseModel) -> dict[str, Any]:
         return {"format": FORMAT, "joint_names": list(model.skeleton.joints)}
@@ -98,79 +83,6 @@ def _people(
     for person in found:
         check_box(person.box, image, str(file))
     return found
-
-
-def coco_results(
-    entries: Sequence[Mapping[str, Any]], boxes: PersonBoxes | None
-) -> list[dict[str, Any]]:
-    """Predictions as COCO's results of key points: a list with an object for each person.
-
-    Args:
-        entries: of predictions.json.
-        boxes: give the images' numbers; images without one are numbered in their order, from 1.
-    """
-    results = []
-    for order, entry in enumerate(entries, start=1):
-        number = None if boxes is None else boxes.number(Path(entry["file"]))
-        for person in entry["people"]:
-            points = zip(person["joints"], person["joint_scores"], strict=True)
-            results.append(
-                {
-                    "image_id": order if number is None else number,
-                    "category_id": 1,
-                    "keypoints": [value for (x, y), score in points for value in (x, y, score)],
-                    "score": person["score"],
-                }
-            )
-    return results
-
-
-def _entry(person: Person, sigmas: Float[np.ndarray, " k"], stages: bool) -> dict[str, Any]:
-    prediction = person.prediction
-    scales = None if prediction.scales is None else prediction.scales[None]
-    box = np.array(person.found.box)[None]
-    (sure,) = expected_similarities(scales, box, sigmas)
-    known = 1.0 if person.found.score is None else person.found.score
-    entry = {
-        "box": list(person.found.box),
-        "box_score": person.found.score,
-        "input_box": list(prediction.box),
-        **_pose_entry(prediction.stages[-1]),
-        "score": round(known * float(sure.mean()), 6),
-        "joint_scores": sure.round(6).tolist(),
-    }
-    if stages:
-        entry["stages"] = [_pose_entry(stage) for stage in prediction.stages]
-    return entry
-
-
-def _pose_entry(pose: StagePose) -> dict[str, Any]:
-    return {
-        "joints": pose.joints.round(3).tolist(),
-        "scales": None if pose.scales is None else pose.scales.round(3).tolist(),
-    }
-
-
-def _overlay(image: np.ndarray, people: Sequence[Person], skeleton: Skeleton) -> Figure:
-    """The poses drawn on their image, 600 to 2048 pixels on the longer side, with the boxes if they aren't all."""
-    height, width = image.shape[:2]
-    zoom = min(max(1.0, 600 / max(height, width)), _DRAWN / max(height, width))
-    if zoom < 1:  # What draws takes a hundred bytes a pixel.
-        shown = (round(width * zoom), round(height * zoom))
-        image = np.asarray(Image.fromarray(image).resize(shown, Image.Resampling.BOX))
-    figure = Figure(figsize=(width * zoom / 150, height * zoom / 150))
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.imshow(image, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
-    axes.axis("off")
-    for person in people:
-        joints = person.prediction.joints
-        draw_skeleton(axes, joints, np.ones(len(joints), bool), skeleton)
-        if person.found.box != whole_image(width, height):
-            x0, y0, x1, y1 = person.found.box
-            axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="white"))
-    axes.set_xlim(-0.5, width - 0.5)
-    axes.set_ylim(height - 0.5, -0.5)
-    return figure
 
 
 def _box(text: str) -> Box:
@@ -220,6 +132,11 @@ def parser() -> argparse.ArgumentParser:
         default="people",
         help="of predictions.json: people by image (default), or COCO's results, whose image_id are those of --boxes "
         "FILE, or else the images' order from 1",
+    )
+    command.add_argument(
+        "--draw-scores",
+        action="store_true",
+        help="write the scores beside the people and joints drawn",
     )
     command.add_argument(
         "--stages", action="store_true", help="write the poses of every stage of the cascade"

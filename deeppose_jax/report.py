@@ -156,7 +156,8 @@ def _write_pdj(
         return _CURVE, [np.nan if total is None else total for total in totals]
 
     reference = {}
-    if data.dataset in ("lsp", "lsp_and_extended") and data.split == "official":
+    lsp = data.dataset in ("lsp", "lsp_and_extended") and not data.skeleton
+    if lsp and data.split == "official":
         methods = [p for p in published.PUBLISHED if p.labels == data.labels]
         reference = {p.method: (published.PDJ_THRESHOLDS, p.pdj) for p in methods}
     curves = {

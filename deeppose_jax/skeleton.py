@@ -276,7 +276,15 @@ def observer_centric(
 
     Legs are renamed as a whole by the hips, arms by the shoulders. Of LSP's 2,000 observer-centric labels 93 % follow
     this rule at the hips and 92 % at the shoulders.
+
+    Raises:
+        UserError: the skeleton has no "left_hip" or another of these four joints.
     """
+    ends = [f"{side}_{girdle}" for girdle in ("hip", "shoulder") for side in ("left", "right")]
+    if missing := [name for name in ends if name not in skeleton.joints]:
+        raise UserError(
+            f"observer-centric: no joint {missing[0]!r}; accepted: a skeleton with {', '.join(ends)}"
+        )
     joints = np.asarray(joints)
     renamed = joints.copy()
     for girdle, limb in (

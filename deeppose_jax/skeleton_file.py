@@ -5,11 +5,14 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from deeppose_jax.skeleton import LSP, Skeleton, Stick
-from engine_jax.errors import UserError, reason
+from deeppose_jax.skeleton import LSP, Skeleton, Stick, make_skeleton
+from deeppose_jax.skeletons import NAMED
+from engine_jax.errors import UserError, listed, reason
+from engine_jax.files import user_path
 from engine_jax.run_folder import read_json, write_json
 
 NAME = "skeleton.json"  # in a run's folder
+_SHORT = frozenset(("joints", "limbs", "pairs", "sigmas"))
 
 
 def to_json(skeleton: Skeleton) -> dict[str, Any]:
@@ -55,6 +58,32 @@ def from_json(stored: Any, where: str) -> Skeleton:
         raise UserError(f"{where}: {error}") from error
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"{where}: no skeleton ({reason(error)})") from error
+
+
+def named_skeleton(name: str) -> Skeleton:
+    """A well-known skeleton, or that of a file.
+
+    Args:
+        name: "lsp", which "" stands for too, "coco", "mpii" or "flic"; or the path of a JSON file: `skeleton.json` of a
+            run's folder, or an object with "joints" and, as `make_skeleton` takes them, "limbs", "pairs" and "sigmas".
+
+    Raises:
+        UserError: there is no such file, or it holds no skeleton, or one that contradicts itself.
+    """
+    if (name or "lsp") in NAMED:
+        return NAMED[name or "lsp"]
+    path = user_path(name)
+    if not path.is_file():
+        raise UserError(
+            f"{name}: no such skeleton; accepted: {listed(list(NAMED))}, or a JSON file"
+        )
+    stored = read_json(path)
+    if not isinstance(stored, Mapping) or not {"joints"} <= stored.keys() <= _SHORT:
+        return from_json(stored, str(path))
+    try:
+        return make_skeleton(**{**stored, "joints": tuple(stored["joints"])})
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: no skeleton ({reason(error)})") from error
 
 
 def read_skeleton(workdir: Path) -> Skeleton:

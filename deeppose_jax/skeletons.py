@@ -1,6 +1,6 @@
 """Skeletons of well-known data sets, besides LSP's 14 joints, which are `deeppose_jax.skeleton.LSP`."""
 
-from deeppose_jax.skeleton import make_skeleton
+from deeppose_jax.skeleton import LSP, make_skeleton
 
 # COCO's key points of people (Lin et al., ECCV 2014), in the order of its annotations.
 COCO = make_skeleton(
@@ -40,3 +40,6 @@ FLIC = make_skeleton(
     ),
     limbs=((0, 1), (1, 2), (3, 4), (4, 5), (0, 3), (0, 6), (3, 7), (6, 7), (8, 10), (9, 10)),
 )
+
+# By the names that configurations and command lines give them.
+NAMED = {"lsp": LSP, "coco": COCO, "mpii": MPII, "flic": FLIC}

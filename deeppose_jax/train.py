@@ -7,15 +7,16 @@ from typing import Any
 
 import jax
 
-from deeppose_jax.config import GIVEN, SCHEMA, PoseConfig
+from deeppose_jax.config import SCHEMA, PoseConfig
 from deeppose_jax.data.labels import checked_labels
 from deeppose_jax.data.load import load_parts, rendered_size
 from deeppose_jax.data.parts import Parts, check_parts
+from deeppose_jax.data_config import GIVEN
 from deeppose_jax.epoch_metrics import check_choice
 from deeppose_jax.mesh import make_mesh
 from deeppose_jax.report import write_report
-from deeppose_jax.skeleton import LSP, Skeleton
-from deeppose_jax.skeleton_file import check_skeleton, write_skeleton
+from deeppose_jax.skeleton import Skeleton
+from deeppose_jax.skeleton_file import check_skeleton, named_skeleton, write_skeleton
 from deeppose_jax.training import (
     TrainedStage,
     check_flips,
@@ -49,8 +50,9 @@ def train_and_evaluate(
     settings = experiment.settings
     # What can be known before images are rendered or read is; a COCO file names its own joints.
     if settings.data.dataset != "coco":
-        mesh = make_mesh(settings, LSP.num_joints)
-        check_networks(settings, LSP)
+        skeleton = named_skeleton(settings.data.skeleton)
+        mesh = make_mesh(settings, skeleton.num_joints)
+        check_networks(settings, skeleton)
         if (size := rendered_size(settings.data)) is not None:
             check_plans(settings, size, mesh)
     return _run(experiment, load_parts(settings.data, settings.seed))

@@ -13,6 +13,7 @@ from deeppose_jax.data.labels import unlabelled_joints, usable_images
 from deeppose_jax.data.lsp import TITLES, open_folder
 from deeppose_jax.data.record import Record
 from deeppose_jax.skeleton import LSP, Skeleton, Stick
+from deeppose_jax.skeleton_file import named_skeleton
 from engine_jax import data_check
 from engine_jax.data_check import Line, counted, image_lines, image_sizes
 from engine_jax.errors import UserError
@@ -33,6 +34,11 @@ def parser() -> argparse.ArgumentParser:
         help="person-centric (default) or observer-centric; of LSP",
     )
     command.add_argument(
+        "--skeleton",
+        default="lsp",
+        help="lsp (default), coco, mpii, flic or a JSON file: the joints of a folder like LSP's",
+    )
+    command.add_argument(
         "--images", default="", help="the images' folder, where a JSON file isn't in it"
     )
     return command
@@ -47,11 +53,13 @@ def main(args: argparse.Namespace) -> None:
     if Path(args.path).suffix.lower() == ".json":
         check_coco(args.path, args.images)
         return
-    kind, records = open_folder(args.path, args.labels)
+    skeleton = named_skeleton(args.skeleton)
+    kind, records = open_folder(args.path, args.labels, skeleton.num_joints)
     sizes = image_sizes(records)
     title = f"{TITLES[kind]}, {args.labels} labels"
     inside = labelled_inside(records, sizes)
-    lines = report(records, sizes) + label_lines(inside, halves=kind == "lsp")
+    lines = report(records, sizes, skeleton)
+    lines += label_lines(inside, halves=kind == "lsp", skeleton=skeleton)
     data_check.print_report(title, args.path, lines, sizes)
     if not inside.any():
         raise UserError(

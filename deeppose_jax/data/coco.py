@@ -58,6 +58,7 @@ def open_coco(
     images: str | Path = "",
     category: str = "",
     pairs: Sequence[Sequence[str]] = (),
+    read_images: bool = True,
 ) -> CocoSet:
     """Reads a file of key points. Crowds, and people without joints or without a box to look at, are left out.
 
@@ -66,6 +67,7 @@ def open_coco(
         images: the folder of its images, or one above their folders; "" is the file's own.
         category: whose key points; "" is "person", or the only category that has some.
         pairs: left and right joints by name; by default they are found by their names.
+        read_images: whether the images have to be there; without, the records can't be read.
 
     Raises:
         UserError: the file can't be read or is not as described, or an image isn't there.
@@ -85,11 +87,12 @@ def open_coco(
         raise UserError(f"{path}: {error}") from error
     usable = [person for person in found if person.problem is None]
     others = [person for person in found if person.problem is not None]
-    files = _find_images(path, images, {names[person.image] for person in usable})
+    wanted = {names[person.image] for person in usable}
+    files = _find_images(path, images, wanted) if read_images else {}
     records = [
         Record(
             name=f"{names[person.image]} ({person.number})",
-            read=reader(files[names[person.image]]),
+            read=reader(files.get(names[person.image], path.parent / names[person.image])),
             joints=person.joints,
             labelled=person.visibility > 0,
             occluded=person.visibility == 1,

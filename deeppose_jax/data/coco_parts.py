@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from deeppose_jax.config import DataConfig
 from deeppose_jax.data.coco import CocoSet, open_coco
 from deeppose_jax.data.parts import Part, Parts, prepare_part
+from deeppose_jax.data_config import DataConfig
 from engine_jax.errors import UserError
 from engine_jax.order import shuffled
 

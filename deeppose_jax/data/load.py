@@ -6,14 +6,15 @@ import jax
 import numpy as np
 
 from deeppose_jax import synthetic
-from deeppose_jax.config import GIVEN, DataConfig
 from deeppose_jax.data.coco_parts import coco_parts
 from deeppose_jax.data.labels import check_usable, checked_labels
 from deeppose_jax.data.lsp import open_lsp, open_lsp_extended
 from deeppose_jax.data.parts import Part, Parts, prepare_part
 from deeppose_jax.data.record import Record
 from deeppose_jax.data.splits import splits
-from deeppose_jax.skeleton import LSP
+from deeppose_jax.data_config import GIVEN, DataConfig
+from deeppose_jax.skeleton import LSP, Skeleton
+from deeppose_jax.skeleton_file import named_skeleton
 from engine_jax.errors import UserError
 
 
@@ -36,7 +37,8 @@ def load_parts(config: DataConfig, seed: int) -> Parts:
         )
     if config.dataset == "coco":
         return checked_labels(coco_parts(config, seed))
-    records = _lsp_records(config)
+    skeleton = named_skeleton(config.skeleton)
+    records = _lsp_records(config, skeleton)
     chosen = splits(len(records), config.split, validation=config.validation, seed=seed)
     loaded = {
         name: prepare_part(
@@ -49,7 +51,8 @@ def load_parts(config: DataConfig, seed: int) -> Parts:
         extended = prepare_part(_extended_records(config), config, config.extended_box)
         check_usable("LSP Extended", extended.poses.labelled, LSP)
         train, added = _join(train, extended), len(extended)
-    return checked_labels(Parts(train, loaded["validation"], loaded["test"], added=added))
+    parts = Parts(train, loaded["validation"], loaded["test"], added=added, skeleton=skeleton)
+    return checked_labels(parts)
 
 
 def rendered_size(config: DataConfig) -> int | None:
@@ -67,9 +70,13 @@ def _synthetic(config: DataConfig, seed: int) -> Parts:
     return Parts(rendered["train"], rendered["validation"], rendered["test"])
 
 
-def _lsp_records(config: DataConfig) -> Sequence[Record]:
+def _lsp_records(config: DataConfig, skeleton: Skeleton) -> Sequence[Record]:
     if config.dir:
-        return open_lsp(config.dir, config.labels)
+        return open_lsp(config.dir, config.labels, skeleton.num_joints)
+    if config.skeleton:
+        raise UserError(
+            f"config.data.dir: '' with config.data.skeleton={config.skeleton!r}; accepted: the folder of the data"
+        )
     # Imported here: tensorflow-datasets takes seconds to load, and most runs name a folder.
     from deeppose_jax.data import tfds_builders
 

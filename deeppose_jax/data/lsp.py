@@ -47,10 +47,10 @@ class _Source:
 
     kind: Kind
     folder: Folder
-    joints: np.ndarray  # [n, 14, 3]
+    joints: np.ndarray  # [n, k, 3]
 
 
-def open_lsp(path: str | Path, labels: Labels = "PC") -> list[Record]:
+def open_lsp(path: str | Path, labels: Labels = "PC", k: int = 14) -> list[Record]:
     """Opens LSP: an unpacked folder or a zip, or a folder one level above either.
 
     Every joint is labelled, the occluded ones too; only a joint at exactly (0, 0) in the file,
@@ -62,11 +62,12 @@ def open_lsp(path: str | Path, labels: Labels = "PC") -> list[Record]:
         labels: "PC", person-centric (joints.mat: left is the person's left), or "OC",
             observer-centric (left is the viewer's left, from joints_observer_centric.mat or
             LSP-joints-OC.mat beside it).
+        k: joints of a person; of folders like LSP's with others than its 14.
 
     Raises:
         UserError: the data set isn't there, or isn't usable.
     """
-    return open_folder(path, labels, kind="lsp")[1]
+    return open_folder(path, labels, k, kind="lsp")[1]
 
 
 def open_lsp_extended(path: str | Path) -> list[Record]:
@@ -81,20 +82,21 @@ def open_lsp_extended(path: str | Path) -> list[Record]:
 
 
 def open_folder(
-    path: str | Path, labels: Labels = "PC", *, kind: Kind | None = None
+    path: str | Path, labels: Labels = "PC", k: int = 14, *, kind: Kind | None = None
 ) -> tuple[Kind, list[Record]]:
     """Opens whichever of the two data sets is there, told apart by the shape of joints.mat.
 
     Args:
         path: a folder or zip that holds joints.mat and images/, or a folder one level above.
         labels: as in `open_lsp`; LSP Extended has "PC" only.
+        k: as in `open_lsp`.
         kind: accept this data set only.
 
     Raises:
         UserError: nothing usable there, or more than one data set, or not the one that was asked
         for.
     """
-    source = _find(user_path(path), kind)
+    source = _find(user_path(path), kind, k)
     if labels == "OC" and source.kind == "lsp":
         source = _observer_centric(source)
     elif labels != "PC":
@@ -114,16 +116,16 @@ def open_folder(
     ]
 
 
-def _find(path: Path, kind: Kind | None) -> _Source:
+def _find(path: Path, kind: Kind | None, k: int) -> _Source:
     """The data set at `path`, or the only fitting one below it: unpacked folders go first."""
     if not path.exists():
         raise UserError(f"{path}: not found; expected a folder or zip with LSP or LSP Extended")
     root = open_root(path)
-    found = [_read(folder) for folder in _with_joints(root)]
+    found = [_read(folder, k) for folder in _with_joints(root)]
     fitting = [source for source in found if kind in (None, source.kind)]
     if not fitting and path.is_dir():
         archives = [open_root(path / name) for name in ARCHIVES if (path / name).is_file()]
-        found += [_read(folder) for archive in archives for folder in _with_joints(archive)]
+        found += [_read(folder, k) for archive in archives for folder in _with_joints(archive)]
         fitting = [source for source in found if kind in (None, source.kind)]
     if not found:
         seen = listed(sorted(c.name for c in root.iterdir() if not is_hidden(c.name)), 5)
@@ -147,15 +149,15 @@ def _with_joints(root: Folder) -> list[Folder]:
     return [folder for folder in folders_in(root) if (folder / "joints.mat").is_file()]
 
 
-def _read(folder: Folder) -> _Source:
-    kind, joints = read_joints(folder / "joints.mat")
+def _read(folder: Folder, k: int) -> _Source:
+    kind, joints = read_joints(folder / "joints.mat", k)
     return _Source(kind, folder, joints)
 
 
 def _observer_centric(source: _Source) -> _Source:
     for name in OBSERVER_CENTRIC:
         if (source.folder / name).is_file():
-            kind, joints = read_joints(source.folder / name)
+            kind, joints = read_joints(source.folder / name, source.joints.shape[1])
             if kind != "lsp" or len(joints) != len(source.joints):
                 raise UserError(
                     f"{source.folder / name}: {len(joints)} {TITLES[kind]} poses; "

@@ -1,4 +1,7 @@
-"""The MATLAB files of Leeds Sports Pose and LSP Extended: joints.mat, and predictions of the same layout."""
+"""The MATLAB files of Leeds Sports Pose and LSP Extended: joints.mat, and predictions of the same layout.
+
+Files of the same layout may hold k other joints than LSP's 14.
+"""
 
 import io
 import struct
@@ -18,7 +21,6 @@ from engine_jax.image_files import READ_ERRORS
 
 Kind = Literal["lsp", "lspet"]
 
-_KINDS: dict[tuple[int, int], Kind] = {(3, 14): "lsp", (14, 3): "lspet"}
 # Of MATLAB's format, versions 5 to 7: the header's length and the types of elements.
 _HEADER, _MATRIX, _COMPRESSED = 128, 14, 15
 _TYPES = frozenset((1, 2, 3, 4, 5, 6, 7, 9, 12, 13, _MATRIX, 16, 17, 18))
@@ -91,8 +93,10 @@ def _check_elements(data: bytes, order: str) -> None:
         position += step
 
 
-def read_joints(path: Path | zipfile.Path) -> tuple[Kind, Float64[np.ndarray, "n 14 3"]]:
-    """Which of the two data sets a joints.mat belongs to, and each joint's x, y and flag.
+def read_joints(
+    path: Path | zipfile.Path, k: int = 14
+) -> tuple[Kind, Float64[np.ndarray, "n k 3"]]:
+    """Which of the two data sets a joints.mat of k joints is laid out as, and each joint's x, y and flag.
 
     x and y are MATLAB's, which start at 1. The flag, 0 or 1, marks occluded joints in LSP and labelled ones in LSP
     Extended; it may be NaN where x or y is, in a joint that has no position.
@@ -101,10 +105,12 @@ def read_joints(path: Path | zipfile.Path) -> tuple[Kind, Float64[np.ndarray, "n
         UserError: as `read_array` does, or for other numbers than these.
     """
     joints = read_array(path, "joints")
-    kind = _KINDS.get(joints.shape[:2])
+    kinds: dict[tuple[int, int], Kind] = {(k, 3): "lspet", (3, k): "lsp"}
+    kind = kinds.get(joints.shape[:2])
     if kind is None:
         raise UserError(
-            f"{path}: `joints` has shape {list(joints.shape)}; accepted: [3, 14, n] (LSP) or [14, 3, n] (LSP Extended)"
+            f"{path}: `joints` has shape {list(joints.shape)}; accepted: [3, {k}, n] (LSP) or [{k}, 3, n] "
+            "(LSP Extended)"
         )
     joints = joints.transpose((2, 1, 0) if kind == "lsp" else (2, 0, 1))
     flags = joints[..., 2]
@@ -118,7 +124,7 @@ def read_joints(path: Path | zipfile.Path) -> tuple[Kind, Float64[np.ndarray, "n
     return kind, joints
 
 
-def labelled_joints(kind: Kind, joints: Float64[np.ndarray, "n 14 3"]) -> Bool[np.ndarray, "n 14"]:
+def labelled_joints(kind: Kind, joints: Float64[np.ndarray, "n k 3"]) -> Bool[np.ndarray, "n k"]:
     """Which joints have a position.
 
     LSP labels every joint, the occluded ones too, except those at exactly (0, 0): that is outside MATLAB's image and

@@ -7,10 +7,10 @@ from typing import Literal
 import jax
 import numpy as np
 
-from deeppose_jax.config import DataConfig
 from deeppose_jax.data.canvas import prepare
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.data.record import Record
+from deeppose_jax.data_config import DataConfig
 from deeppose_jax.oks import People
 from deeppose_jax.skeleton import LSP, Skeleton
 from engine_jax import parts

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from deeppose_jax import COCO, FLIC
-from deeppose_jax.config import CocoConfig
 from deeppose_jax.data import check, open_coco
 from deeppose_jax.data.load import load_parts
+from deeppose_jax.data_config import CocoConfig
 from deeppose_jax.skeleton_file import to_json
 from engine_jax import cli
 from engine_jax.errors import UserError

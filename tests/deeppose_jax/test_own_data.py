@@ -12,9 +12,10 @@ from scipy.io import loadmat
 
 from deeppose_jax import COCO, FLIC, load, make_skeleton
 from deeppose_jax.boxes import input_box
-from deeppose_jax.config import SCHEMA, CocoConfig
+from deeppose_jax.config import SCHEMA
 from deeppose_jax.data import Part, Parts, Record, open_coco, prepare
 from deeppose_jax.data.parts import check_parts
+from deeppose_jax.data_config import CocoConfig
 from deeppose_jax.metrics import SCORES
 from deeppose_jax.oks import expected_similarities, joint_sigmas
 from deeppose_jax.skeleton_file import to_json, write_skeleton

@@ -9,6 +9,10 @@ from PIL import Image
 
 from deeppose_jax import COCO, load, predict, save
 from deeppose_jax.oks import joint_sigmas
+from deeppose_jax.people import Person
+from deeppose_jax.person_boxes import PersonBox
+from deeppose_jax.plots.overlay import overlay
+from deeppose_jax.pose_model import Prediction, StagePose
 from engine_jax import cli
 from tests.deeppose_jax.cascades import random_cascade
 from tests.deeppose_jax.lsp_folder import tiny_lsp
@@ -82,6 +86,7 @@ def test_a_file_of_boxes_says_who_is_where(run, images, tmp_path, monkeypatch):
     boxes.write_text("file,x0,y0,x1,y1,score\nim0001.jpg,1,2,30,40,0.75\nim0001.jpg,5,6,20,30,\n")
     files = (images / "im0001.jpg", images / "im0002.jpg")
     arguments = ("--workdir", run, "--out", tmp_path / "out", "--boxes", boxes, "--enlarge", "1")
+    arguments = (*arguments, "--draw-scores")
     assert call(monkeypatch, *files, *arguments) == 0
     found = json.loads((tmp_path / "out" / "predictions.json").read_text())["predictions"]
     assert [len(entry["people"]) for entry in found] == [2, 0]
@@ -207,11 +212,35 @@ def test_without_numbers_cocos_results_count_the_images(run, images, tmp_path, m
     assert [result["score"] for result in results] == [1, 1]
 
 
+def someone(box, joint_scores, score=None) -> Person:
+    pose = StagePose(np.linspace(box[:2], box[2:], 17), np.ones(17))
+    return Person(PersonBox(box, score), Prediction(box, (pose,)), np.array(joint_scores))
+
+
+def test_everybody_is_drawn_and_their_scores_where_asked():
+    photo = np.zeros((80, 120, 3), np.uint8)
+    sure, unsure = np.full(17, 0.75), np.linspace(0.1, 0.9, 17)
+    people = [
+        someone((5.0, 20.0, 50.0, 70.0), sure, 0.4),
+        someone((60.0, 2.0, 100.0, 60.0), unsure),
+    ]
+    (axes,) = overlay(photo, people, COCO).axes
+    (alone,) = overlay(photo, people[:1], COCO).axes
+    assert len(axes.lines) == 2 * len(alone.lines) > 0
+    assert len(axes.patches) == 2
+    assert axes.texts == []
+    (axes,) = overlay(photo, people, COCO, scores=True).axes
+    written = [text.get_text() for text in axes.texts]
+    assert written[:18] == ["0.75"] * 17 + ["0.30"]  # Of the box and the joints together.
+    assert written[18:] == [f"{score:.2f}" for score in unsure] + ["0.50"]
+    np.testing.assert_allclose([text.xy for text in axes.texts[:17]], people[0].prediction.joints)
+
+
 def test_the_picture_of_a_large_photo_is_drawn_small_with_its_pose_in_place():
     """As wide as 2048 pixels; a red square of the photo is where it was, in proportion."""
     photo = np.zeros((1500, 3000, 3), np.uint8)
     photo[600:900, 1200:1800] = (255, 0, 0)
-    figure = predict._overlay(photo, [], COCO)
+    figure = overlay(photo, [], COCO)
     assert (figure.get_size_inches() * 150).round().tolist() == [2048, 1024]
     (shown,) = figure.axes[0].get_images()
     assert shown.get_array().shape == (1024, 2048, 3)
