@@ -117,7 +117,7 @@ def objects(held: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
 
 def field(entry: Mapping[str, Any], name: str, kind: type) -> Any:
     """An object's value of a name, which has to be of a type."""
-    value = entry.get(name)
+    value: Any = entry.get(name)
     if type(value) is not kind or (kind is int and abs(value) >= _LARGEST):
         shown = repr(value) if name in entry else "missing"
         raise UserError(f"{name} of {_shown(entry)}: {shown}; accepted: {kind.__name__}")
