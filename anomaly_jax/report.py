@@ -96,10 +96,10 @@ def _write_history(
     """The loss, and recall, precision and accuracy of each defect, by epoch."""
     with drawing(folder.plots / "loss.png") as path:
         save(loss_curves(read_metrics(folder.metrics, NAME)), path)
-    if defects:
+    grid = [f"{t:g}" for t in settings.thresholds.grid]
+    if defects and grid:
         with drawing(folder.plots / "accuracies.png") as path:
             history = read_metrics(folder.metrics, NAME)
-            grid = [f"{t:g}" for t in settings.thresholds.grid]
             save(plots.accuracies_by_epoch(history, defects, grid, best_epoch), path)
 
 

@@ -4,7 +4,6 @@ Everything here raises a UserError that names what is wrong in the file.
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,6 +17,8 @@ from engine_jax.files import read_file
 
 # Why a person is not trained or tested on.
 CROWD, NO_JOINTS, NO_SIZE = "crowds", "people without joints", "boxes without a size"
+
+_LARGEST = 2**63  # of a number; JSON has larger ones, which arrays don't hold
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,8 @@ def objects(held: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
 
 def field(entry: Mapping[str, Any], name: str, kind: type) -> Any:
     """An object's value of a name, which has to be of a type."""
-    value = entry.get(name)
-    if type(value) is not kind:
+    value: Any = entry.get(name)
+    if type(value) is not kind or (kind is int and abs(value) >= _LARGEST):
         shown = repr(value) if name in entry else "missing"
         raise UserError(f"{name} of {_shown(entry)}: {shown}; accepted: {kind.__name__}")
     return value
@@ -128,7 +129,7 @@ def _shown(entry: Mapping[str, Any]) -> str:
 
 def _numbers(values: Any, count: int, where: str) -> np.ndarray:
     numbers = isinstance(values, list) and all(
-        type(value) in (int, float) and math.isfinite(value) for value in values
+        type(value) in (int, float) and abs(value) < _LARGEST for value in values
     )
     if not numbers or len(values) != count:
         found = f"{len(values)} values" if isinstance(values, list) else repr(values)

@@ -296,14 +296,21 @@ def test_the_discriminative_preset_runs_to_its_end(tmp_path):
 
 
 def test_a_defect_without_masks_is_scored_by_image_only(tmp_path, caplog):
+    """Here without fixed thresholds too."""
     folder = tiny_mvtec(tmp_path / "bolts", train=6)
     for mask in (folder / "ground_truth" / "crack").iterdir():
         mask.unlink()
     config = tiny_config(
-        data__dataset="mvtec", data__dir=str(folder), train__epochs=1, data__validation=0.2
+        data__dataset="mvtec",
+        data__dir=str(folder),
+        train__epochs=1,
+        data__validation=0.2,
+        thresholds__grid=(),
     )
     results = train_and_evaluate(config, tmp_path / "run")
     assert "test/crack has no masks" in caplog.text
+    assert "not drawn" not in caplog.text
+    assert results["thresholds"]["grid"] == []
     assert results["dataset"] == "bolts"
     crack, stamp = results["defects"]["crack"], results["defects"]["print"]
     assert crack["pixel_auroc"] is None

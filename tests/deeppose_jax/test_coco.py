@@ -138,6 +138,8 @@ def joints_of(*names):
         (changed("annotations.image_id", 8), "annotation 1: image_id 8 is not among the images"),
         (changed("annotations.bbox", None), "annotation 1: bbox: None; accepted: 4 numbers"),
         (changed("annotations.bbox", [1, 2, 3]), "annotation 1: bbox: 3 values"),
+        (changed("annotations.bbox", [1, 2, 3, 10**400]), "annotation 1: bbox: 4 values"),
+        (changed("annotations.id", 2**63), "id of .*: 9223372036854775808; accepted: int"),
         (changed("annotations.bbox", [1, 2, 3, float("nan")]), "annotation 1: bbox: 4 values"),
         (changed("annotations.keypoints", [1, 2, 2]), "annotation 1: keypoints: 3 values; .* 33"),
         (changed("annotations.keypoints", [1, 2, 3] * 11), "annotation 1: visibilities are"),

@@ -14,6 +14,7 @@ def test_the_stage_that_diverged_is_named_and_what_to_do(tmp_path):
     folder = tiny_lsp(tmp_path / "lsp", count=20).path
     changes = {"data__dir": str(folder), "data__validation": 3, "data__canvas": 48, "stages": 2}
     changes |= {"evaluation__batch_size": 8, "evaluation__bootstrap": 10, "refiner__form": "shared"}
+    changes["evaluation__thresholds"] = ()  # which is a run as any other
     for stage in ("", "refiner__"):
         changes |= {f"{stage}train__epochs": 1, f"{stage}train__batch_size": 7}
         changes[f"{stage}model__backbone"] = "compact"
@@ -36,4 +37,4 @@ def test_the_stage_that_diverged_is_named_and_what_to_do(tmp_path):
         UserError, match=r"learning_rate: 1e\+30 there, 0\.001 here\); give the same"
     ):
         run(1e-3, "run")
-    assert len(run(1e-3, "another")["stages"]) == 2
+    assert [stage["pdj"] for stage in run(1e-3, "another")["stages"]] == [{}, {}]

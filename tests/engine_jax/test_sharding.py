@@ -13,9 +13,13 @@ from engine_jax.sharding import device_mesh
 ROOT = Path(__file__).parents[2]
 
 EIGHT = """
+import logging, sys
+from dataclasses import dataclass
 import jax, numpy as np
 from engine_jax import sharding
 from engine_jax.batches import map_batches
+from engine_jax.experiment import Experiment
+from engine_jax.run_folder import RunFolder, Schema
 from engine_jax.sharding import device_mesh
 
 def shape(*arguments, **axes):
@@ -43,6 +47,22 @@ for size in (1, 3, 8, 9, 20):
     found = map_batches(function, np.arange(21), size, sharding.split(mesh))
     np.testing.assert_array_equal(found, 2 * np.arange(21))
 assert places == [8, 16, 24], places
+
+# A run says that it leaves devices out.
+@dataclass(frozen=True)
+class Settings:
+    task: str = "toy"
+
+class Nothing:
+    def sizes(self):
+        return {"train": 100}
+
+logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+for batch in (100, 128):
+    folder = RunFolder(f"{sys.argv[1]}/{batch}")
+    toy = Experiment(Schema("toy", Settings), Settings(), folder, None)
+    with toy.started(f"batches of {batch}", Nothing(), device_mesh(batch)):
+        pass
 """
 
 
@@ -57,9 +77,15 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_batches_go_over_as_many_of_eight_devices_as_divide_them():
-    done = python("-c", EIGHT, XLA_FLAGS="--xla_force_host_platform_device_count=8")
+def test_batches_go_over_as_many_of_eight_devices_as_divide_them(tmp_path):
+    eight = "--xla_force_host_platform_device_count=8"
+    done = python("-c", EIGHT, str(tmp_path), XLA_FLAGS=eight)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "batches of 100: 100 train images",
+        "5 of 8 devices are used: training can't be divided evenly among more",
+        "batches of 128: 100 train images",
+    ]
 
 
 def test_a_mesh_takes_enough_devices():

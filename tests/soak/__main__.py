@@ -13,7 +13,8 @@ CASES = {
     "kills": "a run is killed, told to stop or interrupted at random moments, and resumed; 8 minutes",
     "damage": "files of a run are damaged, and it is loaded and resumed; 15 minutes",
     "full_disk": "a run's disk is full at many moments, and has room again; 8 minutes",
-    "fuzz": "100,000 mutated files are read: joints, masks, images, weights, configurations; 5 minutes",
+    "fuzz": "100,000 mutated files are read: joints, boxes, masks, images, weights, configurations, checkpoints' "
+    "descriptions; 5 minutes",
     "long_run": "20,000 steps: memory, open files and rate; 4 minutes",
     "processes": "one of two processes that train together is killed or told to stop, and both are started again; "
     "30 minutes beside other programs",

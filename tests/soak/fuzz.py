@@ -13,6 +13,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import safetensors.numpy
@@ -25,13 +26,21 @@ from classify_jax.config import SCHEMA as CLASSIFY
 from configs import anomaly, classify, pose
 from convnets_jax import state_dict
 from deeppose_jax.config import SCHEMA as POSE
+from deeppose_jax.data.coco import open_coco
 from deeppose_jax.data.mat_files import read_array, read_joints
+from deeppose_jax.person_boxes import read_boxes
+from deeppose_jax.skeleton import LSP
+from deeppose_jax.skeleton_file import read_skeleton, to_json
+from engine_jax import checkpoint
+from engine_jax.checkpoint import Checkpoints
 from engine_jax.errors import UserError
 from engine_jax.images import decode_rgb
 from engine_jax.run_folder import RunFolder
 from tests.convnets_jax.test_state_dict import legacy_file, zip_file
 
 Read = Callable[[Path], object]
+
+_RARELY = 25  # Reading a checkpoint takes longer by that much.
 
 _WORDS = (b"NaN", b"1e999", b"null", b"[]", b"{}", b"-1", b"\xff\xff\xff\xff", b"\0" * 8, b'"')
 
@@ -60,13 +69,14 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
 
 
 def run(tries: int = 100_000, seed: int = 0) -> list[str]:
-    """Reads `tries` mutated files, equally many by each reader, and returns what was wrong."""
+    """Reads `tries` mutated files, equally many by each reader but fewer of checkpoints; returns what was wrong."""
     failures: list[str] = []
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         cases = _cases(Path(folder))
         for name, (path, read) in cases.items():
-            failures += _fuzz(name, path, read, tries // len(cases), seed)
+            rarely = _RARELY if name.startswith("checkpoints") else 1
+            failures += _fuzz(name, path, read, -(-tries // len(cases) // rarely), seed)
     return failures
 
 
@@ -131,6 +141,7 @@ def _cases(folder: Path) -> dict[str, tuple[Path, Read]]:
             path,
             lambda path, schema=schema: RunFolder(path.parent).read_settings(schema),
         )
+    cases |= _checkpoints(folder / "checkpoints") | _people(folder)
     (folder / "results.json").write_text(
         json.dumps({"task": "pose", "seed": 0, "stages": [{"pdj": 1.5}]})
     )
@@ -139,3 +150,44 @@ def _cases(folder: Path) -> dict[str, tuple[Path, Read]]:
         lambda path: RunFolder(path.parent).read_results(),
     )
     return cases
+
+
+def _checkpoints(folder: Path) -> dict[str, tuple[Path, Read]]:
+    """What describes a checkpoint; the arrays are those that were saved, or a line says why not."""
+    saved = {"x": np.arange(3.0), "n": np.asarray(7)}
+    with Checkpoints(folder) as checkpoints:
+        checkpoints.save(1, saved)
+
+    def read(path: Path) -> None:
+        with mock.patch.object(
+            checkpoint, "_OTHERS", 0.0
+        ):  # Seconds to wait for other arrays' errors.
+            found = checkpoint.restore(
+                folder, {name: 0 * array for name, array in saved.items()}, 1
+            )
+        for name, array in saved.items():
+            np.testing.assert_array_equal(found[name], array)
+
+    return {
+        f"checkpoints' {name}": (folder / "1" / name, read)
+        for name in ("_CHECKPOINT_METADATA", "state/_METADATA")
+    }
+
+
+def _people(folder: Path) -> dict[str, tuple[Path, Read]]:
+    """Files of boxes, key points and skeletons."""
+    table, coco, skeleton = folder / "boxes.csv", folder / "coco.json", folder / "skeleton.json"
+    table.write_text("file,x0,y0,x1,y1,score\na.jpg,1,2,30,40,0.5\nb/c.jpg,5,6,20,30,\n")
+    person = {"id": 3, "image_id": 1, "category_id": 1, "bbox": [1, 2, 8, 9], "area": 72.0}
+    person |= {"keypoints": [1, 2, 2, 8, 9, 1], "iscrowd": 0}
+    category = {"id": 1, "name": "person", "keypoints": ["left_eye", "right_eye"], "skeleton": []}
+    held = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [person]}
+    coco.write_text(json.dumps({**held, "categories": [category]}))
+    skeleton.write_text(json.dumps(to_json(LSP)))
+    Image.new("RGB", (9, 9)).save(folder / "a.jpg")
+    return {
+        "boxes": (table, read_boxes),
+        "boxes in JSON": (coco, read_boxes),
+        "key points": (coco, lambda path: open_coco(path, folder)),
+        "skeletons": (skeleton, lambda path: read_skeleton(path.parent)),
+    }
