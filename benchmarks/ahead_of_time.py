@@ -1,12 +1,14 @@
 """Compiles the training steps and predictions of every preset for TPUs, on a machine without one.
 
     python -m benchmarks.ahead_of_time [--topology v5e:1x1] [--topology v5e:2x4] [--json FILE] [CONFIG:PRESET ...]
+    python -m benchmarks.ahead_of_time [--topology v5e:1x1] crops
 
 It takes `pip install "jax[tpu]"`, whose compiler needs no TPU. v5e:1x1 is Colab's. Printed for each program, on one
 chip: the batch over all chips, seconds to compile, GiB of arguments and of temporary arrays (a chip has 16), TFLOP, GiB
 that memory accesses add up to, and the milliseconds that the arithmetic and the accesses take at the chip's peak of
 197 TFLOP/s in bfloat16 and 819 GB/s, by the compiler's own counts, which take the body of a loop once; and the number
-of loops. FILE gets each row as soon as it is measured; what it holds already is not compiled again.
+of loops. FILE gets each row as soon as it is measured; what it holds already is not compiled again. "crops" are those
+of `pose:small` alone, rotated, in either form of `crop_boxes`; without its loop all of the work is counted.
 """
 
 import argparse
@@ -20,9 +22,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-# Read by libtpu, before JAX starts: there is no TPU to ask.
+# Read by libtpu, before JAX starts: there is no TPU to ask, and none to hold alone.
 os.environ.update(TPU_SKIP_MDS_QUERY="1", TPU_WORKER_HOSTNAMES="localhost", TPU_WORKER_ID="0")
-os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ.update(ALLOW_MULTIPLE_LIBTPU_LOAD="1", JAX_PLATFORMS="cpu")
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +47,7 @@ from deeppose_jax import train_step as pose_step
 from deeppose_jax.boxes import whole_image
 from deeppose_jax.cascade import StagePoses
 from deeppose_jax.config import PoseConfig
+from deeppose_jax.crops import crop_boxes
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.displacements import Displacements
 from deeppose_jax.mesh import batch_axes, make_mesh, state_sharding
@@ -194,7 +197,31 @@ def classify_programs(config: dict[str, Any]) -> Iterator[Program]:
     yield Program("prediction", n, predict, (state.variables, *images(n), view), False)
 
 
-PROGRAMS = {"pose": pose_programs, "anomaly": anomaly_programs, "classify": classify_programs}
+def crop_programs(config: dict[str, Any]) -> Iterator[Program]:
+    del config
+    n, canvas, whole = 16, 192, sharding.replicated(sharding.device_mesh(1))
+    for what, k, size in (("stage 1", 1, 128), ("all joints", LSP.num_joints, 96)):
+        arrays = np.zeros((n, canvas, canvas, 3), np.uint8), np.zeros((n, k, 4), np.float32)
+        arguments = placed((*arrays, np.zeros((n, 2, 3), np.float32)), whole)
+
+        def crops(canvases: Any, boxes: Any, maps: Any, form: Any, size: int = size) -> Any:
+            return crop_boxes(canvases, boxes, size, maps=maps, form=form)
+
+        def unrolled(*arrays: Any, crops: Callable = crops) -> Any:
+            with mock.patch.object(jax.lax, "map", lambda tile, all_: jax.vmap(tile)(all_)):
+                return crops(*arrays, form="matmul")
+
+        for form in ("gather", "matmul"):
+            yield Program(f"{what}, {form}", n, partial(crops, form=form), arguments, False)
+        yield Program(f"{what}, matmul without its loop", n, unrolled, arguments, False)
+
+
+PROGRAMS = {
+    "pose": pose_programs,
+    "anomaly": anomaly_programs,
+    "classify": classify_programs,
+    "crops": crop_programs,
+}
 
 
 def measured(program: Program) -> dict[str, Any]:
@@ -251,7 +278,8 @@ def main() -> None:
         backend = mock.patch.object(jax, "default_backend", return_value="tpu")
         with backend, mock.patch.object(sharding, "all_devices", return_value=chips):
             for preset in args.presets or every:
-                config = config_files.read(preset)[1].to_dict()
+                alone = preset == "crops"
+                config = {"task": preset} if alone else config_files.read(preset)[1].to_dict()
                 for program in PROGRAMS[config["task"]](config):
                     row = known.get((topology, preset, program.name))
                     if row is None:
