@@ -1,6 +1,7 @@
 """Estimates poses in images from the command line; in Python, `load().predict(images)`.
 
 python -m deeppose_jax.predict [--workdir RUN_OR_FILE] IMAGE_OR_FOLDER... --out DIR [--box x0,y0,x1,y1 ...]
+python -m deeppose_jax.predict [--workdir RUN_OR_FILE] --video FILE --out DIR [--box x0,y0,x1,y1] [--follow] [--smooth]
 """
 
 import argparse
@@ -16,8 +17,9 @@ from deeppose_jax.people import Person, coco_results, scored
 from deeppose_jax.person_boxes import PersonBox, PersonBoxes, read_boxes
 from deeppose_jax.plots.overlay import overlay
 from deeppose_jax.pose_model import PoseModel, check_box, load
+from deeppose_jax.video import predict_video
 from engine_jax import cli
-from engine_jax.errors import listed
+from engine_jax.errors import UserError, listed
 from engine_jax.files import user_path
 from engine_jax.plots import save
 from engine_jax.prediction import predict_files, prediction_parser
@@ -26,7 +28,11 @@ FORMAT = 1  # of predictions.json
 
 
 def main(args: argparse.Namespace) -> None:
-    """Writes predictions.json and a picture with the poses for each image."""
+    """Writes predictions.json and a picture with the poses for each image, or a video with the poses."""
+    check_arguments(args)
+    if args.video is not None:
+        predict_video(args, load, {"format": FORMAT})
+        return
     boxes = None if args.boxes is None else read_boxes(args.boxes)
 
     def predict(
@@ -70,6 +76,28 @@ def main(args: argparse.Namespace) -> None:
     )
 
 
+def check_arguments(args: argparse.Namespace) -> None:
+    """Raises a UserError if there is nothing to look at, or an option doesn't go with what there is."""
+    if args.video is None:
+        if not args.images:
+            raise UserError("no images; accepted: IMAGE_OR_FOLDER..., or --video FILE")
+        given = {"--follow": args.follow, "--smooth": args.smooth}
+        accepted = "--video FILE with it"
+    else:
+        given = {
+            "images": args.images,
+            "--boxes": args.boxes,
+            "several --box": args.box is not None and len(args.box) > 1,
+            "--format=coco": args.format == "coco",
+            "--recursive": args.recursive,
+            "--skip-unreadable": args.skip_unreadable,
+        }
+        accepted = "--video FILE without it"
+    for name, there in given.items():
+        if there:
+            raise UserError(f"{name}: accepted: {accepted}")
+
+
 def _people(
     file: Path, image: np.ndarray, given: Sequence[Box] | None, boxes: PersonBoxes | None
 ) -> list[PersonBox]:
@@ -94,6 +122,13 @@ def _box(text: str) -> Box:
     return x0, y0, x1, y1
 
 
+def _cutoff(text: str) -> float:
+    value = cli.finite(text)
+    if not 0 < value <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r}; accepted: more than 0, up to 1000")
+    return value
+
+
 def _factor(text: str) -> float:
     value = cli.finite(text)
     if not 1 <= value <= 10:
@@ -107,6 +142,7 @@ def parser() -> argparse.ArgumentParser:
         "deeppose_jax.predict",
         (__doc__ or "").splitlines()[0],
         default_model="the one that comes with the package",
+        images="*",
     )
     people = command.add_mutually_exclusive_group()
     people.add_argument(
@@ -137,6 +173,21 @@ def parser() -> argparse.ArgumentParser:
         "--draw-scores",
         action="store_true",
         help="write the scores beside the people and joints drawn",
+    )
+    video = command.add_argument_group("videos", "one person's pose in each frame")
+    video.add_argument("--video", metavar="FILE", help="in place of images; takes PyAV, see README")
+    video.add_argument(
+        "--follow",
+        action="store_true",
+        help="look for the person around the pose in the frame before, not in the same box always",
+    )
+    video.add_argument(
+        "--smooth",
+        type=_cutoff,
+        nargs="?",
+        const=1.0,
+        metavar="HZ",
+        help="smooth joints over time by the 1 euro filter, whose cutoff at rest is HZ (1 without a number)",
     )
     command.add_argument(
         "--stages", action="store_true", help="write the poses of every stage of the cascade"

@@ -67,14 +67,15 @@ def _rgb_array(image: AnyImage, name: str, white: float | None) -> np.ndarray:
 
 
 def prediction_parser(
-    program: str, description: str, default_model: str | None = None
+    program: str, description: str, default_model: str | None = None, images: str = "+"
 ) -> argparse.ArgumentParser:
     """The command line of a program that applies a finished run to images.
 
-    `default_model` says which model is used without --workdir; None makes that an error.
+    `default_model` says which model is used without --workdir; None makes that an error. `images` is "*" for a program
+    that takes something else instead.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
-    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER")
+    parser.add_argument("images", nargs=images, metavar="IMAGE_OR_FOLDER")
     if default_model is None:
         parser.add_argument("--workdir", required=True, help="the folder of a finished run")
     else:

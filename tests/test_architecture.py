@@ -22,6 +22,7 @@ ALLOWED = {
 }
 # Libraries that are likely to change under the project have one importer each.
 IMPORTERS = {
+    "av": {"engine_jax/video_files.py"},
     "orbax": {"engine_jax/checkpoint.py"},
     "grain": {"engine_jax/stream.py"},
     "tensorflow_datasets": {"engine_jax/tfds_source.py"},

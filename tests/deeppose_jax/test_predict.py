@@ -228,7 +228,7 @@ def test_everybody_is_drawn_and_their_scores_where_asked():
     (alone,) = overlay(photo, people[:1], COCO).axes
     assert len(axes.lines) == 2 * len(alone.lines) > 0
     assert len(axes.patches) == 2
-    assert axes.texts == []
+    assert len(axes.texts) == 0
     (axes,) = overlay(photo, people, COCO, scores=True).axes
     written = [text.get_text() for text in axes.texts]
     assert written[:18] == ["0.75"] * 17 + ["0.30"]  # Of the box and the joints together.
