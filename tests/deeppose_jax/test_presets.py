@@ -33,7 +33,7 @@ from engine_jax.writer import read_metrics
 from tests.deeppose_jax.lsp_folder import tiny_lsp, tiny_lsp_extended
 from tests.deeppose_jax.settings import TORSO
 
-LSP_IMAGES, EXTENDED_IMAGES, VALIDATION, TEST, BATCH, EPOCHS = 12, 4, 2, 6, 4, 2
+LSP_IMAGES, EXTENDED_IMAGES, VALIDATION, TEST, BATCH, EPOCHS = 12, 8, 2, 6, 4, 1
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def small_run(preset: str, folders: dict[str, str]) -> ConfigDict:
     config.data.update(folders)
     config.data.canvas = 48
     config.data.validation = VALIDATION
-    config.data.train, config.data.test = 8, TEST  # synthetic figures
+    config.data.train, config.data.test = 12, TEST  # synthetic figures
     for model, size in ((config.model, 32), (config.refiner.model, 32)):
         model.input_size = size
         model.alexnet.widths = (8, 8, 8, 8, 8)
