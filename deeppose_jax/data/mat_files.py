@@ -24,9 +24,18 @@ Kind = Literal["lsp", "lspet"]
 # Of MATLAB's format, versions 5 to 7: the header's length and the types of elements.
 _HEADER, _MATRIX, _COMPRESSED = 128, 14, 15
 _TYPES = frozenset((1, 2, 3, 4, 5, 6, 7, 9, 12, 13, _MATRIX, 16, 17, 18))
-# What scipy raises on bytes that aren't a complete MATLAB file of version 4 to 7: it doesn't check them first.
+# What scipy raises on bytes that aren't a complete MATLAB file of version 4 to 7: it doesn't check them first, and has
+# no branch for a class of arrays that it doesn't know.
 _UNREADABLE = (
-    *(ArithmeticError, LookupError, TypeError, ValueError, MatReadError, struct.error),
+    *(
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        ValueError,
+        MatReadError,
+        UnboundLocalError,
+        struct.error,
+    ),
     *READ_ERRORS,
 )
 

@@ -196,6 +196,7 @@ BAD = {
     "missing predictions": ({"pred": "none.mat"}, (), "none.mat: no such file"),
     "not a MATLAB file": ({"pred": "text.mat"}, (), "text.mat: can't be read as a MATLAB file"),
     "cut short": ({"pred": "cut.mat"}, (), "cut.mat: can't be read as a MATLAB file"),
+    "an array of class 99": ({"pred": "class.mat"}, (), "class.mat: can't be read as a MATLAB"),
     "no pred": ({"pred": "joints.mat"}, (), "no variable `pred`, found joints"),
     "no joints": ({"joints": "pred.mat"}, (), "no variable `joints`, found pred"),
     "joints' shape": ({"joints": "shape.mat"}, (), "`joints` has shape [14, 2, 6]; accepted: [3"),
@@ -220,6 +221,7 @@ def test_bad_input_is_one_line_and_status_1(files, case, monkeypatch, capsys):
     (folder / "text.mat").write_text("not a MATLAB file, however long the text of it may be" * 9)
     whole = (folder / "pred.mat").read_bytes()
     (folder / "cut.mat").write_bytes(whole[: len(whole) // 2])
+    (folder / "class.mat").write_bytes(whole[:144] + b"\x63" + whole[145:])
     savemat("shape.mat", {"joints": np.ones((14, 2, N)), "pred": np.ones((3, 14, 2))})
     savemat("word.mat", {"pred": "four"})
     names, extra, message = BAD[case]
