@@ -15,6 +15,8 @@ from ml_collections import ConfigDict
 from scipy.io import loadmat
 
 from configs.pose import get_config
+from convnets_jax import zoo
+from convnets_jax.resnet import ResNetConfig
 from deeppose_jax import LSP, load
 from deeppose_jax.config import PoseConfig, StageConfig
 from deeppose_jax.data import Part
@@ -86,6 +88,15 @@ def five_joints(part: Part) -> Part:
     poses = part.poses
     poses = replace(poses, joints=poses.joints[:, chosen], labelled=poses.labelled[:, chosen])
     return replace(part, poses=poses)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def narrow_resnet18():
+    """A block of a few channels in each of the four stages of ResNet-18, which compiles fast."""
+    narrow = replace(zoo.MODELS["resnet18"], config=ResNetConfig((1, 1, 1, 1), widths=(4, 8, 8, 8)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(zoo.MODELS, "resnet18", narrow)
+        yield
 
 
 @pytest.fixture(scope="module", params=["demo", "small", "modern", "paper"])
