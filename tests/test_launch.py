@@ -210,7 +210,8 @@ def test_the_first_preset_is_the_default(name):
         ([], 2, "usage: deeppose-jax COMMAND"),
         (["fit"], 2, "invalid choice: 'fit' (choose from"),
         (["train"], 1, "error: --config: missing; accepted: anomaly, classify, pose"),
-        (["predict-pose", "--out", "x"], 2, "the following arguments are required"),
+        (["predict-pose", "--out", "x"], 1, "error: no images; accepted: IMAGE_OR_FOLDER"),
+        (["predict-anomaly", "--out", "x"], 2, "the following arguments are required"),
     ],
 )
 def test_the_command_says_what_it_takes(arguments, status, message, monkeypatch, capsys):
