@@ -48,9 +48,9 @@ def _try(
     said = process.communicate()[1]
     if time.monotonic() - sent > 30:
         return "took more than 30 s to end"
-    # Before Python has begun, and after the end, the signal meets no handler of ours.
-    early = "images" not in said
-    if process.returncode != 0 and not early:
+    # Before the run has begun, and after its end, the signal meets no handler of ours.
+    early, late = "images" not in said, "results in " in said
+    if process.returncode != 0 and not early and not late:
         wanted = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[kind]
         if process.returncode != wanted:
             return f"status {process.returncode}: {said[-500:]}"
