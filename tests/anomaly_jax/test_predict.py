@@ -1,5 +1,5 @@
 import json
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,9 @@ from anomaly_jax.regions import Region
 from anomaly_jax.scoring import decide
 from anomaly_jax.thresholds import Thresholds
 from anomaly_jax.train import train_and_evaluate
-from engine_jax import cli, prediction
+from engine_jax import prediction
 from engine_jax.errors import UserError
+from tests import programs
 from tests.anomaly_jax.settings import tiny_config
 
 
@@ -36,14 +37,7 @@ def images(tmp_path_factory) -> Path:
     return folder
 
 
-def call(monkeypatch, *arguments):
-    """The program's exit status."""
-    monkeypatch.setattr(sys, "argv", ["predict", *map(str, arguments)])
-    try:
-        cli.run(predict.main, predict.parser())
-    except SystemExit as stopped:
-        return stopped.code
-    return 0
+call = partial(programs.call, predict)
 
 
 def test_a_folder_gives_decisions_heat_maps_and_masks_of_each_image(

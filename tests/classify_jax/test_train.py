@@ -1,7 +1,6 @@
 import json
 import re
 import shutil
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from classify_jax.data import fit
 from classify_jax.data.load import load_parts
 from classify_jax.networks import ModelConfig, build
 from classify_jax.train import train_and_evaluate
-from engine_jax import checkpoint, cli, sharding
+from engine_jax import checkpoint, sharding
 from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
 from engine_jax.loop import best_variables
@@ -25,6 +24,7 @@ from engine_jax.plan import make_plan
 from engine_jax.run_folder import RunFolder
 from engine_jax.state import abstract_model, variables_by_name
 from engine_jax.writer import read_metrics
+from tests import programs
 from tests.classify_jax.image_folder import image_folder
 from tests.classify_jax.settings import shrink, tiny_config
 
@@ -167,14 +167,7 @@ def test_a_loaded_classifier_gives_what_the_run_reported(finished):
         model.predict([np.zeros((4, 4, 3))])
 
 
-def call(monkeypatch, *arguments):
-    """The program's exit status."""
-    monkeypatch.setattr(sys, "argv", ["predict", *map(str, arguments)])
-    try:
-        cli.run(predict.main, predict.parser())
-    except SystemExit as stopped:
-        return stopped.code
-    return 0
+call = partial(programs.call, predict)
 
 
 def test_predictions_of_files(finished, tmp_path, monkeypatch, capsys):

@@ -1,5 +1,5 @@
 import json
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from deeppose_jax.people import Person
 from deeppose_jax.person_boxes import PersonBox
 from deeppose_jax.plots.overlay import overlay
 from deeppose_jax.pose_model import Prediction, StagePose
-from engine_jax import cli
+from tests import programs
 from tests.deeppose_jax.cascades import random_cascade
 from tests.deeppose_jax.lsp_folder import tiny_lsp
 from tests.deeppose_jax.runs import TINY, launch
@@ -33,14 +33,7 @@ def run(images, tmp_path_factory) -> Path:
     return workdir
 
 
-def call(monkeypatch, *arguments):
-    """The program's exit status."""
-    monkeypatch.setattr(sys, "argv", ["predict", *map(str, arguments)])
-    try:
-        cli.run(predict.main, predict.parser())
-    except SystemExit as stopped:
-        return stopped.code
-    return 0
+call = partial(programs.call, predict)
 
 
 def test_a_folder_gives_a_json_and_a_picture_for_each_image(run, images, tmp_path, monkeypatch):

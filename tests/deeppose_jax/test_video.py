@@ -3,6 +3,7 @@
 import json
 import sys
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,8 @@ from deeppose_jax import load, predict, save
 from deeppose_jax.boxes import input_box
 from deeppose_jax.smoothing import OneEuroFilter
 from deeppose_jax.video import followed
-from engine_jax import cli
 from engine_jax.video_files import VideoReader, VideoWriter
+from tests import programs
 from tests.deeppose_jax.cascades import random_cascade
 
 FRAMES, RATE, WIDTH, HEIGHT = 5, Fraction(10), 64, 48
@@ -39,14 +40,7 @@ def video(tmp_path_factory) -> Path:
     return path
 
 
-def call(monkeypatch, *arguments):
-    """The program's exit status."""
-    monkeypatch.setattr(sys, "argv", ["predict", *map(str, arguments)])
-    try:
-        cli.run(predict.main, predict.parser())
-    except SystemExit as stopped:
-        return stopped.code
-    return 0
+call = partial(programs.call, predict)
 
 
 def predicted(monkeypatch, video, model, out, *arguments):
