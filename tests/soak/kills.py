@@ -49,7 +49,8 @@ def _try(
     if time.monotonic() - sent > 30:
         return "took more than 30 s to end"
     # Before the run has begun, and after its end, the signal meets no handler of ours.
-    early, late = "images" not in said, "results in " in said
+    early = "images" not in said
+    late = "results in " in said and process.returncode == -kind
     if process.returncode != 0 and not early and not late:
         wanted = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[kind]
         if process.returncode != wanted:
