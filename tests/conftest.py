@@ -2,14 +2,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import jaxtyping
 import pytest
 
-from tests import array_types
-from tests.platform_forms import computed_as_on
-
 # Compilation is most of what the tests take, and LLVM's optimisations are most of that; here and in
-# the programs that tests start.
+# the programs that tests start. JAX reads these when it is imported.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # Many tests and the programs that they start compile the same.
 os.environ.setdefault(
@@ -17,6 +13,11 @@ os.environ.setdefault(
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+import jaxtyping
+
+from tests import array_types
+from tests.platform_forms import computed_as_on
 
 # Files of a few long tests, the longest first: begun at the end they would leave all workers but one idle.
 LONG = (

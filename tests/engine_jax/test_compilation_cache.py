@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import pytest
 
 PROGRAM = """
@@ -62,3 +63,8 @@ def test_without_a_folder_nothing_is_kept(kind, tmp_path):
         assert folder_of(XDG_CACHE_HOME=blocked) == "None"
     else:
         assert folder_of(HOME=blocked, XDG_CACHE_HOME="") == "None"
+
+
+def test_tests_read_and_write_the_cache_too():
+    """The variables of tests/conftest.py are set before JAX is imported, which reads them then."""
+    assert jax.config.jax_persistent_cache_min_compile_time_secs == 0
