@@ -37,11 +37,12 @@ def arguments(tmp_path_factory):
 
 
 def test_four_devices_divide_joints_and_images_and_train_as_one(tmp_path):
-    """Four joints, since each has a network that must be compiled."""
+    """Four joints, since each has a network that must be compiled; stage 1's batch norm sees the whole batch."""
     few = make_skeleton(("head_top", "right_elbow", "neck", "left_elbow"), [(0, 2)])
     parts = {name: coco_set(tmp_path, name, count, few) for name, count in SIZES.items()}
     data = [f"--config.data.coco.{name}={path}" for name, path in parts.items()]
     arguments = (*TINY, *REFINERS, "--config.data.dataset=coco", *data)
+    arguments += ("--config.model.alexnet.norm=batch",)
     runs = []
     for devices, joints in ((1, 1), (4, 2)):
         runs.append(tmp_path / str(devices))
@@ -56,7 +57,8 @@ def test_four_devices_divide_joints_and_images_and_train_as_one(tmp_path):
     assert one.keys() == four.keys()
     for name, array in one.items():
         np.testing.assert_allclose(four[name], array, atol=1e-5, err_msg=name)
-    np.testing.assert_allclose(*(losses(run, "stage_2") for run in runs), rtol=1e-4)
+    for stage in ("stage_1", "stage_2"):
+        np.testing.assert_allclose(*(losses(run, stage) for run in runs), rtol=1e-4)
 
 
 @pytest.mark.parametrize("part", ["train", "validation"])
