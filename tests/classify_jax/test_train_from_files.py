@@ -26,27 +26,62 @@ def narrow():
         yield
 
 
-@pytest.fixture
-def folder(tmp_path):
+def image_set(path):
     counts = {"train/cat": 14, "train/dog": 7}
     counts |= {f"{part}/{label}": 2 for part in ("val", "test") for label in ("cat", "dog")}
-    return image_folder(tmp_path / "images", counts)
+    return image_folder(path, counts)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return image_set(tmp_path / "images")
+
+
+@pytest.fixture(scope="module")
+def from_memory(tmp_path_factory):
+    """The metrics of a run on the same images in memory."""
+    folder = tmp_path_factory.mktemp("data")
+    return train_rows(image_set(folder / "images"), folder, "stream")
 
 
 def config(folder, **changes):
     return tiny_config(data__dataset="folder", data__dir=str(folder), **CHANGES | changes)
 
 
-def test_images_in_files_train_as_those_in_memory(folder, tmp_path):
-    results, rows = {}, {}
-    for placement in ("stream", "files"):
-        run = tmp_path / placement
-        settings = config(folder, data__placement=placement)
-        results[placement] = train_and_evaluate(settings, run, pictures=False)
-        rows[placement] = read_metrics(run / "metrics.jsonl", training.NAME)
-    assert sum("train/loss" in row for row in rows["files"]) == 4
-    assert rows["files"] == rows["stream"]
-    assert results["files"]["confusion"] == results["stream"]["confusion"]
+def train_rows(folder, tmp_path, placement):
+    """The metrics of a run of eight steps with an evaluation after every second one."""
+    run = tmp_path / placement
+    settings = config(folder, data__placement=placement, train__epochs=4)
+    train_and_evaluate(settings, run, pictures=False)
+    return read_metrics(run / "metrics.jsonl", training.NAME)
+
+
+def test_images_in_files_train_as_those_in_memory(from_memory, folder, tmp_path):
+    rows = train_rows(folder, tmp_path, "files")
+    assert sum("train/loss" in row for row in rows) == 8
+    assert rows == from_memory
+
+
+def test_a_run_that_damaged_files_ended_goes_on_when_they_are_mended(
+    from_memory, folder, tmp_path, monkeypatch
+):
+    errors, kept = training._errors, {}
+
+    def damaged(*arguments):
+        """The first evaluation is the last to see whole files."""
+        for file in () if kept else (folder / "train" / "dog").iterdir():
+            kept[file] = file.read_bytes()
+            file.write_bytes(kept[file][:2000])
+        return errors(*arguments)
+
+    monkeypatch.setattr(training, "_errors", damaged)
+    with pytest.raises(UserError, match=r"^train/dog/\d\d\.png: can't be read as an image"):
+        train_rows(folder, tmp_path, "files")
+    taken = read_metrics(tmp_path / "files" / "metrics.jsonl", training.NAME)
+    assert sum("validation/loss" in row for row in taken) in (1, 2)
+    for file, data in kept.items():
+        file.write_bytes(data)
+    assert train_rows(folder, tmp_path, "files") == from_memory
 
 
 def test_only_training_images_stay_in_files(folder):
