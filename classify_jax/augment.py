@@ -14,9 +14,11 @@ from jaxtyping import Array, Float, UInt8
 from classify_jax.views import as_values, crop
 from engine_jax.blur import gaussian_blur
 from engine_jax.config import AtLeastZero, Octaves, Range
+from engine_jax.lazy_images import LazyImages
 from engine_jax.warp import input_maps, warp
 
 _IMAGES = 2000  # to compute principal components from, at most
+_AT_ONCE = 64  # of them in memory
 
 
 @dataclass(frozen=True)
@@ -79,18 +81,22 @@ def augment(
     return values
 
 
-def principal_components(images: UInt8[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "3 3"]:
+def principal_components(
+    images: UInt8[np.ndarray, "n s s 3"] | LazyImages,
+) -> Float[np.ndarray, "3 3"]:
     """Rows lambda_i p_i: the eigenvectors of the covariance of all pixels' RGB in [0, 1], times their eigenvalues.
 
     Of more than 2,000 images, every n-th is looked at.
     """
-    some = images[:: -(-len(images) // _IMAGES)]
+    n, height, width, _ = images.shape
+    some = np.arange(0, n, -(-n // _IMAGES))
     total, squares = np.zeros(3), np.zeros((3, 3))
-    for image in some:
-        pixels = image.reshape(-1, 3) / 255
-        total += pixels.sum(0)
-        squares += pixels.T @ pixels
-    count = some[..., 0].size
+    for numbers in np.split(some, range(_AT_ONCE, len(some), _AT_ONCE)):
+        for image in images[numbers]:
+            pixels = image.reshape(-1, 3) / 255
+            total += pixels.sum(0)
+            squares += pixels.T @ pixels
+    count = len(some) * height * width
     mean = total / count
     values, vectors = np.linalg.eigh(squares / count - np.outer(mean, mean))
     return (values * vectors).T.astype(np.float32)

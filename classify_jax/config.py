@@ -13,6 +13,7 @@ from engine_jax.blur import check_blur
 from engine_jax.config import AtLeastOne, Location, Range
 from engine_jax.errors import UserError
 from engine_jax.optimizer import OptimizerConfig
+from engine_jax.placement import Placement, check_placement
 from engine_jax.plan import BatchSize, TrainConfig
 from engine_jax.randomness import Seed
 from engine_jax.run_folder import Schema
@@ -35,7 +36,9 @@ class DataConfig:
         test: share that is tested, likewise.
         rendered: how many shapes there are, in all parts together.
         skip_unreadable: report and leave out images that can't be read, instead of stopping.
-        placement: the images stay on the "device" for the whole run, or a "stream" of batches comes from the host.
+        placement: the training images stay on the "device" for the whole run; or a "stream" of batches comes from the
+            host's memory; or they stay in their "files", for sets larger than memory, and are decoded anew in each
+            epoch, ahead of the steps, which find the damaged ones. Validation and test images are always in memory.
         balanced: train on all classes equally often, see `engine_jax.order.balanced_order`.
     """
 
@@ -47,8 +50,12 @@ class DataConfig:
     test: Share
     rendered: Annotated[int, Range(low=10)]
     skip_unreadable: bool
-    placement: Literal["device", "stream"]
+    placement: Placement
     balanced: bool = False
+
+    def __post_init__(self):
+        in_files = self.dataset == "folder"
+        check_placement(self.placement, self.dataset, in_files, self.skip_unreadable)
 
     @property
     def title(self) -> str:

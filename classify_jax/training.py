@@ -52,7 +52,9 @@ def train_classifier(run: Run[ClassificationConfig, Parts], plan: Plan) -> Train
     settings, parts, seed = run.settings, run.parts, run.settings.seed
     network = partial(build, settings.model, len(parts.class_names))
     weights = class_weights(parts.train.counts, settings.loss.class_weights)
-    components = principal_components(parts.train.images)
+    components = np.zeros((3, 3), np.float32)
+    if settings.augment.colour:  # Images may have to be decoded for it.
+        components = principal_components(parts.train.images)
     everywhere = sharding.replicated(run.mesh)
 
     def begin(phase: Phase) -> tuple[TrainState, TrainCall]:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from engine_jax.config import AtLeastOne, Location, Range
 from engine_jax.errors import UserError
+from engine_jax.placement import Placement, check_placement
 
 Size = Annotated[int, AtLeastOne]
 
@@ -52,7 +53,10 @@ class DataConfig:
             around the labelled joints there, "image" the whole image.
         extended_box_scale: size of the "joints" box in units of the joints' bounding box.
         skip_unreadable: report and leave out images that can't be read, instead of stopping.
-        placement: the canvases stay on the "device" for the whole run, or a "stream" of batches comes from the host.
+        placement: the training part's canvases stay on the "device" for the whole run; or a "stream" of batches comes
+            from the host's memory; or the images stay in their "files", for sets larger than memory, and are decoded
+            anew in each epoch, ahead of the steps, which find the damaged ones: only their sizes are read before.
+            Validation and test canvases are always in memory.
         coco: the files of "coco".
         skeleton: the joints of a folder like LSP's: "" is LSP's 14, else "coco", "mpii", "flic" or a JSON file, see
             `skeleton_file.named_skeleton`.
@@ -72,12 +76,14 @@ class DataConfig:
     extended_box: Literal["image", "joints"]
     extended_box_scale: Annotated[float, AtLeastOne]
     skip_unreadable: bool
-    placement: Literal["device", "stream"]
+    placement: Placement
     coco: CocoConfig = CocoConfig()
     test_box: Literal["image", "joints"] = "image"
     skeleton: Location = ""
 
     def __post_init__(self):
+        in_files = self.dataset != "synthetic"
+        check_placement(self.placement, self.dataset, in_files, self.skip_unreadable)
         if self.dataset == "lsp_and_extended" and self.labels == "OC":
             raise UserError(
                 "config.data.labels: 'OC', but LSP Extended is labelled person-centric, so that left would mean two "

@@ -40,8 +40,7 @@ from engine_jax import cli
 from engine_jax.devices import check_devices
 from engine_jax.errors import UserError
 from engine_jax.files import read_file, user_path
-from engine_jax.image_files import images_in, read_bytes
-from engine_jax.images import read_image, upright_size
+from engine_jax.image_files import images_in, read_size
 
 _BATCH = 32  # images that a model is given at once
 
@@ -181,9 +180,7 @@ def image_sizes(folder: Path, count: int) -> np.ndarray:
         UserError: as `image_files` does, or when one can't be read.
     """
     files = image_files(folder, count)
-    return np.array(
-        [read_image(read_bytes(partial(read_file, f), str(f)), str(f), upright_size) for f in files]
-    )
+    return np.array([read_size(partial(read_file, file), str(file)) for file in files])
 
 
 def main(args: argparse.Namespace) -> None:

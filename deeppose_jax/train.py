@@ -10,7 +10,7 @@ import jax
 from deeppose_jax.config import SCHEMA, PoseConfig
 from deeppose_jax.data.labels import checked_labels
 from deeppose_jax.data.load import load_parts, rendered_size
-from deeppose_jax.data.parts import Parts, check_parts
+from deeppose_jax.data.parts import Parts, check_parts, check_placed
 from deeppose_jax.data_config import GIVEN
 from deeppose_jax.epoch_metrics import check_choice
 from deeppose_jax.mesh import make_mesh
@@ -84,11 +84,13 @@ def train(
     Raises:
         UserError: for input that can't be used.
     """
-    data = {**config["data"], "dataset": GIVEN}
-    experiment = open_experiment(SCHEMA, {**config, "data": data}, workdir, redraw, pictures)
+    given = {**config, "data": {**config["data"], "dataset": GIVEN}}
+    experiment = open_experiment(SCHEMA, given, workdir, redraw, pictures)
     if experiment.results is not None:
         return experiment.results
-    check_parts(parts, skeleton, experiment.settings.data.canvas)
+    data = experiment.settings.data
+    check_parts(parts, skeleton, data.canvas)
+    check_placed(parts, data.placement)
     return _run(experiment, checked_labels(replace(parts, skeleton=skeleton)))
 
 

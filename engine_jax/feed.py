@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -12,6 +12,7 @@ from jaxtyping import Int
 from engine_jax import sharding
 from engine_jax.loop import TrainCall
 from engine_jax.order import SampleOrder
+from engine_jax.placement import Placement
 from engine_jax.plan import Plan
 from engine_jax.state import TrainState
 from engine_jax.stream import stream
@@ -25,7 +26,7 @@ X = TypeVar("X")
 def make_train_call(
     step: Step,
     data: Any,
-    placement: Literal["device", "stream"],
+    placement: Placement,
     plan: Plan,
     entropy: Sequence[int],
     state_sharding: Any,
@@ -36,8 +37,9 @@ def make_train_call(
 
     Args:
         step: one optimiser step on one batch; returns the new state and the loss.
-        data: a tree of NumPy arrays with samples along the first axis.
-        placement: whether the data are kept on the "device", or a "stream" of batches comes from the host.
+        data: a tree of NumPy arrays with samples along the first axis; images may be `LazyImages`, except on devices.
+        placement: whether the data are kept on the "device", or batches come from the host, gathered in its memory
+            ("stream") or decoded from "files".
         plan: batch size and steps.
         entropy: seeds the order of the samples, see `engine_jax.randomness.entropy_for`.
         state_sharding: where the state is, a sharding or a tree of them.

@@ -16,7 +16,7 @@ from PIL import Image
 
 from engine_jax.errors import UserError
 from engine_jax.files import user_path
-from engine_jax.images import UnreadableError, decode_rgb
+from engine_jax.images import UnreadableError, decode_rgb, read_image, upright_size
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Path | zipfile.Path)
@@ -116,6 +116,11 @@ def read_rgb(read: Callable[[], bytes], name: str, white: float | None = None) -
         UnreadableError: it can't be read, or not as an image.
     """
     return decode_rgb(read_bytes(read, name), name, white)
+
+
+def read_size(read: Callable[[], bytes], name: str) -> tuple[int, int]:
+    """(width, height) of the image that `read_rgb` gives, mostly without decoding its pixels; raises as it does."""
+    return read_image(read_bytes(read, name), name, upright_size)
 
 
 def read_each(read: Callable[[int], T], count: int) -> list[T | UserError]:

@@ -1,4 +1,4 @@
-"""Batches from host memory, for data sets that are larger than a device. The one importer of grain."""
+"""Batches from the host, for data sets that are larger than a device. The one importer of grain."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -17,7 +17,7 @@ def stream(
     """Gathers samples on the host in background threads, ahead of their use.
 
     Args:
-        data: a tree of NumPy arrays (memory maps, too) with samples along the first axis.
+        data: a tree of NumPy arrays (memory maps, too) or `LazyImages` with samples along the first axis.
         indices: which samples the batch of a call holds, as an array of any shape.
         calls: what there are batches for.
         prefetch: batches held ready.

@@ -26,6 +26,7 @@ LONG = (
     "test_wheel.py",
     "test_soak_interruptions.py",
     "test_own_data.py",
+    "test_train_from_files.py",
     "test_stages.py",
     "test_warm_start.py",
     "test_presets.py",

@@ -1,6 +1,7 @@
 """A data set for image classification in memory: images and labels as arrays, ready for a device."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -13,19 +14,19 @@ class ImageSet:
     """n square images of s pixels, each of one class.
 
     Attributes:
-        images: RGB.
+        images: RGB; `LazyImages` where they stay in their files.
         labels: indices into `class_names`.
         names: of the images.
         class_names: in the order of the logits.
     """
 
-    images: UInt8[np.ndarray, "n s s 3"]
+    images: UInt8[Any, "n s s 3"]
     labels: Int[np.ndarray, " n"]
     names: list[str]
     class_names: tuple[str, ...]
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.labels)
 
     @property
     def counts(self) -> Int[np.ndarray, " k"]:

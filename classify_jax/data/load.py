@@ -36,7 +36,13 @@ def load_parts(config: DataConfig, seed: int) -> Parts:
     chosen = splits(records, config.validation, config.test, seed=seed)
     return Parts(
         **{
-            name: prepare(part, config.size, classes, skip_unreadable=config.skip_unreadable)
+            name: prepare(
+                part,
+                config.size,
+                classes,
+                skip_unreadable=config.skip_unreadable,
+                in_files=name == "train" and config.placement == "files",
+            )
             for name, part in chosen.items()
         }
     )

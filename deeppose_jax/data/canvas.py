@@ -19,7 +19,8 @@ from deeppose_jax.boxes import Box, input_box, whole_image
 from deeppose_jax.data.pose_set import PoseSet
 from deeppose_jax.data.record import Record
 from engine_jax.errors import UserError
-from engine_jax.image_files import read_all, read_rgb
+from engine_jax.image_files import read_all, read_rgb, read_size
+from engine_jax.lazy_images import LazyImages
 
 # A labelled joint farther outside the image than this, in pixels, can't have been visible to the annotator.
 _OUTSIDE = 1.0
@@ -32,8 +33,9 @@ def prepare(
     box_scale: float = 1.3,
     *,
     skip_unreadable: bool = False,
+    in_files: bool = False,
 ) -> tuple[PoseSet, list[str]]:
-    """Decodes every image onto a square canvas.
+    """Decodes every image onto a square canvas, at once or whenever it is asked for.
 
     Images are turned upright by their EXIF orientation: joints are labelled on what a viewer shows.
 
@@ -48,6 +50,8 @@ def prepare(
         box_scale: for "joints", the longer side of the region over the longer side of the joints'
             bounding box.
         skip_unreadable: leave unreadable images out, with a warning that names them.
+        in_files: leave the images in their files, of which only the size is read: the canvases are
+            `LazyImages`.
 
     Returns:
         The pose set, and the names of the images in it. Boxes and joints are in canvas pixels,
@@ -55,8 +59,8 @@ def prepare(
         unlabelled.
 
     Raises:
-        UserError: no records, an option out of range, an unreadable image, no readable image, or a
-            record's box outside of its image.
+        UserError: no records, an option out of range, an unreadable image, no readable image, a
+            record's box outside of its image, or `skip_unreadable` with `in_files`.
     """
     if not records:
         raise UserError("prepare: no images were given")
@@ -66,37 +70,57 @@ def prepare(
         raise UserError(f'box: got {box!r}; expected "image" or "joints"')
     if box_scale < 1:
         raise UserError(f"box_scale: got {box_scale}; expected at least 1")
+    if in_files and skip_unreadable:
+        raise UserError("skip_unreadable: got True with in_files=True; expected False")
     n, k = len(records), len(records[0].joints)
-    canvases = np.empty((n, canvas, canvas, 3), np.uint8)
+    names, shape = [record.name for record in records], (canvas, canvas, 3)
     joints, labelled = np.zeros((n, k, 2), np.float32), np.zeros((n, k), bool)
     boxes, to_image = np.empty((n, 4), np.float32), np.empty((n, 2, 3), np.float32)
 
+    def draw(i: int) -> UInt8[np.ndarray, "c c 3"]:
+        image = read_rgb(records[i].read, names[i])
+        return place(image, _region(records[i], image.size, box, box_scale), canvas)[0]
+
+    canvases = LazyImages(draw, names, shape) if in_files else np.empty((n, *shape), np.uint8)
+
     def fill(i: int) -> None:
-        image = read_rgb(records[i].read, records[i].name)
-        labelled[i] = joints_inside(records[i], image.size)
-        region = whole_image(*image.size)
-        seen = records[i].joints[labelled[i]]
-        if (person := records[i].box) is not None:
-            region = input_box(person, *image.size)
-            if not (region[0] < region[2] and region[1] < region[3]):
-                w, h = image.size
-                raise UserError(
-                    f"{records[i].name}: box {person} is outside of its image, {w}x{h} pixels"
-                )
-        # One joint alone gives no size.
-        elif box == "joints" and len(seen) and np.ptp(seen, axis=0).max() >= 1:
-            region = joint_box(seen, box_scale)
-        canvases[i], affine = place(image, region, canvas)
+        if isinstance(canvases, LazyImages):
+            size = read_size(records[i].read, names[i])
+            region = _region(records[i], size, box, box_scale)
+            affine = canvas_to_image(region, canvas)
+        else:
+            image = read_rgb(records[i].read, names[i])
+            size, region = image.size, _region(records[i], image.size, box, box_scale)
+            canvases[i], affine = place(image, region, canvas)
+        labelled[i] = joints_inside(records[i], size)
         to_image[i] = affine
-        joints[i, labelled[i]] = _on_canvas(seen, affine)
+        joints[i, labelled[i]] = _on_canvas(records[i].joints[labelled[i]], affine)
         boxes[i] = box_on_canvas(region, affine)
 
-    names = [record.name for record in records]
     kept = read_all(fill, names, skip_unreadable=skip_unreadable)
     poses = PoseSet(canvases, joints, labelled, boxes, to_image)
     if len(kept) < n:
         poses = jax.tree.map(lambda array: array[kept], poses)
     return poses, [names[i] for i in kept]
+
+
+def _region(
+    record: Record, size: tuple[int, int], box: Literal["image", "joints"], box_scale: float
+) -> Box:
+    """What fills the canvas of a record's image of (width, height), in the image's pixels; see `prepare`."""
+    if record.box is not None:
+        region = input_box(record.box, *size)
+        if not (region[0] < region[2] and region[1] < region[3]):
+            w, h = size
+            raise UserError(
+                f"{record.name}: box {record.box} is outside of its image, {w}x{h} pixels"
+            )
+        return region
+    seen = record.joints[joints_inside(record, size)]
+    # One joint alone gives no size.
+    if box == "joints" and len(seen) and np.ptp(seen, axis=0).max() >= 1:
+        return joint_box(seen, box_scale)
+    return whole_image(*size)
 
 
 def place(
@@ -128,9 +152,19 @@ def place(
     window.paste(image, (-column, -row))
     square = (left - column, top - row, left - column + side, top - row + side)
     resized = window.resize((canvas, canvas), Image.Resampling.BICUBIC, box=square)
-    centre = (canvas - 1) / 2
-    to_image = np.array([[scale, 0, cx - scale * centre], [0, scale, cy - scale * centre]])
-    return np.asarray(resized), to_image
+    return np.asarray(resized), canvas_to_image(region, canvas)
+
+
+def canvas_to_image(region: Box, canvas: int) -> Float64[np.ndarray, "2 3"]:
+    """The affine map from a canvas's pixels to the image's, of which it shows a region as `place` draws it."""
+    x0, y0, x1, y1 = region
+    scale, centre = max(x1 - x0, y1 - y0) / canvas, (canvas - 1) / 2
+    return np.array(
+        [
+            [scale, 0, (x0 + x1) / 2 - scale * centre],
+            [0, scale, (y0 + y1) / 2 - scale * centre],
+        ]
+    )
 
 
 def box_on_canvas(box: Box, to_image: Float64[np.ndarray, "2 3"]) -> Float64[np.ndarray, "4"]:

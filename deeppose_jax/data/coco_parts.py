@@ -75,7 +75,7 @@ def _some(found: CocoSet, kept: np.ndarray) -> CocoSet:
 
 
 def _part(name: str, found: CocoSet, config: DataConfig) -> Part:
-    part = prepare_part(found.records, config, "image")
+    part = prepare_part(found.records, config, "image", training=name == "train")
     readable = set(part.names)
     kept = np.ones(len(found.people), bool)
     kept[: len(found.records)] = [record.name in readable for record in found.records]

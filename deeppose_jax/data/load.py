@@ -1,6 +1,7 @@
 """From a data configuration to the three parts of a run: training, validation and test."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ from deeppose_jax.data_config import GIVEN, DataConfig
 from deeppose_jax.skeleton import LSP, Skeleton
 from deeppose_jax.skeleton_file import named_skeleton
 from engine_jax.errors import UserError
+from engine_jax.lazy_images import LazyImages
 
 
 def load_parts(config: DataConfig, seed: int) -> Parts:
@@ -40,15 +42,16 @@ def load_parts(config: DataConfig, seed: int) -> Parts:
     skeleton = named_skeleton(config.skeleton)
     records = _lsp_records(config, skeleton)
     chosen = splits(len(records), config.split, validation=config.validation, seed=seed)
-    loaded = {
-        name: prepare_part(
-            [records[i] for i in indices], config, "image" if name == "train" else config.test_box
-        )
-        for name, indices in chosen.items()
-    }
+
+    def part(name: str) -> Part:
+        training = name == "train"
+        some = [records[i] for i in chosen[name]]
+        return prepare_part(some, config, "image" if training else config.test_box, training)
+
+    loaded = {name: part(name) for name in chosen}
     train, added = loaded["train"], 0
     if config.dataset == "lsp_and_extended":
-        extended = prepare_part(_extended_records(config), config, config.extended_box)
+        extended = prepare_part(_extended_records(config), config, config.extended_box, True)
         check_usable("LSP Extended", extended.poses.labelled, LSP)
         train, added = _join(train, extended), len(extended)
     parts = Parts(train, loaded["validation"], loaded["test"], added=added, skeleton=skeleton)
@@ -77,6 +80,7 @@ def _lsp_records(config: DataConfig, skeleton: Skeleton) -> Sequence[Record]:
         raise UserError(
             f"config.data.dir: '' with config.data.skeleton={config.skeleton!r}; accepted: the folder of the data"
         )
+    _check_files("dir", config)
     # Imported here: tensorflow-datasets takes seconds to load, and most runs name a folder.
     from deeppose_jax.data import tfds_builders
 
@@ -86,11 +90,26 @@ def _lsp_records(config: DataConfig, skeleton: Skeleton) -> Sequence[Record]:
 def _extended_records(config: DataConfig) -> Sequence[Record]:
     if config.extended_dir:
         return open_lsp_extended(config.extended_dir)
+    _check_files("extended_dir", config)
     from deeppose_jax.data import tfds_builders
 
     return tfds_builders.prepared_records(tfds_builders.LspExtended())
 
 
+def _check_files(field: str, config: DataConfig) -> None:
+    """Raises a UserError if training images are to stay in files, and TFDS would bring them into memory."""
+    if config.placement == "files":
+        raise UserError(
+            f"config.data.{field}: '' with config.data.placement='files', and TFDS's images are read into memory; "
+            "accepted: the folder of the data"
+        )
+
+
 def _join(first: Part, second: Part) -> Part:
-    poses = jax.tree.map(lambda *arrays: np.concatenate(arrays), first.poses, second.poses)
+    def joined(one: Any, other: Any) -> Any:
+        if isinstance(one, LazyImages):
+            return one.followed_by(other)
+        return np.concatenate([one, other])
+
+    poses = jax.tree.map(joined, first.poses, second.poses)
     return Part(poses, first.names + second.names)

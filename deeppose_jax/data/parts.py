@@ -15,6 +15,8 @@ from deeppose_jax.oks import People
 from deeppose_jax.skeleton import LSP, Skeleton
 from engine_jax import parts
 from engine_jax.errors import UserError
+from engine_jax.lazy_images import LazyImages
+from engine_jax.placement import Placement
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,26 @@ class Parts(parts.Parts[Part]):
 
 
 def prepare_part(
-    records: Sequence[Record], config: DataConfig, box: Literal["image", "joints"]
+    records: Sequence[Record],
+    config: DataConfig,
+    box: Literal["image", "joints"],
+    training: bool = False,
 ) -> Part:
-    """A part of a data set that has no people's areas; raises as `prepare` does."""
+    """A part of a data set that has no people's areas; raises as `prepare` does.
+
+    Args:
+        records: of the part.
+        config: of the data.
+        box: what fills the canvas.
+        training: whether it is trained on, and so may stay in its files.
+    """
     poses, names = prepare(
         records,
         config.canvas,
         box,
         config.extended_box_scale,
         skip_unreadable=config.skip_unreadable,
+        in_files=training and config.placement == "files",
     )
     return Part(poses, names)
 
@@ -91,15 +104,28 @@ def check_parts(parts: Parts, skeleton: Skeleton, canvas: int) -> None:
             "to_image": ((n, 2, 3), "float32"),
         }
         for field, (shape, kind) in shapes.items():
-            array = np.asarray(getattr(part.poses, field))
+            array = getattr(part.poses, field)
+            lazy = isinstance(array, LazyImages)
+            array = array if lazy else np.asarray(array)
             if array.shape != shape or array.dtype != kind:
                 raise UserError(
                     f"parts.{name}.poses.{field}: {array.dtype} {list(array.shape)}; accepted: {kind} {list(shape)}"
                 )
-            if not np.isfinite(array).all():
+            if not lazy and not np.isfinite(array).all():
                 raise UserError(f"parts.{name}.poses.{field}: not finite; accepted: finite numbers")
         boxes = np.asarray(part.poses.boxes)
         if not n or not (boxes[:, :2] < boxes[:, 2:]).all():
             raise UserError(f"parts.{name}: {n} images, or an empty box; accepted: some, in boxes")
         if part.people is not None and len(part.people) < n:
             raise UserError(f"parts.{name}.people: {len(part.people)} for {n} poses")
+
+
+def check_placed(parts: Parts, placement: Placement) -> None:
+    """Raises a UserError if the training images of parts that a program made aren't where a configuration has them."""
+    lazy = isinstance(parts.train.poses.canvases, LazyImages)
+    if lazy != (placement == "files"):
+        where, accepted = ("files", "'files'") if lazy else ("memory", "'device' or 'stream'")
+        raise UserError(
+            f"config.data.placement: {placement!r}, but the canvases of parts.train are in {where}; "
+            f"accepted: {accepted}"
+        )

@@ -13,7 +13,7 @@ class PoseSet:
     """n images of k joints on square canvases of c pixels; NumPy arrays on the host, jax's on a device.
 
     Attributes:
-        canvases: the images, each scaled to one square canvas.
+        canvases: the images, each scaled to one square canvas; `LazyImages` where they stay in their files.
         joints: (x, y) in canvas pixels; arbitrary finite numbers where `labelled` is false.
         labelled: which joints the data set gives.
         boxes: (x0, y0, x1, y1) in canvas pixels, stage 1's box b^0: the whole image, or the person.

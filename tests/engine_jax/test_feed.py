@@ -8,11 +8,14 @@ import pytest
 from flax import nnx
 
 from engine_jax import sharding
+from engine_jax.errors import UserError
 from engine_jax.feed import make_train_call
+from engine_jax.lazy_images import LazyImages
 from engine_jax.plan import Plan
 from engine_jax.state import create_state
 
 DATA = np.arange(1.0, 16.0, dtype=np.float32)  # 7 batches of 2, one sample is left over
+PLACEMENTS = ("device", "stream", "files")
 
 
 class Weighted(nnx.Module):
@@ -27,7 +30,18 @@ def step(state, batch):
     return state.apply_gradients(optax.sgd(0.5), grads, state.model_state), batch.mean()
 
 
-def trained(steps_per_call, placement, starts=(0,), balance=None):
+def in_files(broken=()):
+    """`DATA` as images of one pixel; reading those at the places `broken` fails."""
+
+    def read(i):
+        if i in broken:
+            raise UserError(f"{i}.png: damaged")
+        return np.full((1, 1, 3), DATA[i], np.uint8)
+
+    return LazyImages(read, [f"{i}.png" for i in range(len(DATA))], (1, 1, 3))
+
+
+def trained(steps_per_call, placement, starts=(0,), balance=None, broken=()):
     """The parameter and the losses after two epochs, which are resumed at the steps `starts`."""
     plan = Plan(
         steps=14,
@@ -40,7 +54,8 @@ def trained(steps_per_call, placement, starts=(0,), balance=None):
     mesh = sharding.device_mesh(2)
     everywhere = sharding.replicated(mesh)
     state = create_state(Weighted, optax.sgd(0.5), jax.random.key(0), everywhere)
-    make = partial(make_train_call, step, DATA, placement, plan, [3], everywhere)
+    data = in_files(broken) if placement == "files" else DATA
+    make = partial(make_train_call, step, data, placement, plan, [3], everywhere)
     done, losses, lengths = 0, [], []
     for start, stop in zip(starts, (*starts[1:], plan.steps), strict=True):
         assert done == start
@@ -53,7 +68,7 @@ def trained(steps_per_call, placement, starts=(0,), balance=None):
     return float(state.params["value"][...]), np.concatenate(losses), lengths
 
 
-@pytest.mark.parametrize("placement", ["device", "stream"])
+@pytest.mark.parametrize("placement", PLACEMENTS)
 def test_calls_of_any_length_take_the_same_steps(placement):
     value, losses, _ = trained(1, "device")
     assert len(set(losses.tolist())) > 7  # The epochs differ.
@@ -64,7 +79,7 @@ def test_calls_of_any_length_take_the_same_steps(placement):
         assert found[0] == pytest.approx(value, rel=1e-6)
 
 
-@pytest.mark.parametrize("placement", ["device", "stream"])
+@pytest.mark.parametrize("placement", PLACEMENTS)
 def test_a_run_resumed_within_an_epoch_takes_the_same_steps(placement):
     value, losses, _ = trained(1, placement)
     found = trained(3, placement, starts=(0, 6, 7, 13))
@@ -73,7 +88,7 @@ def test_a_run_resumed_within_an_epoch_takes_the_same_steps(placement):
     assert found[0] == pytest.approx(value, rel=1e-6)
 
 
-@pytest.mark.parametrize("placement", ["device", "stream"])
+@pytest.mark.parametrize("placement", PLACEMENTS)
 def test_balanced_batches_hold_every_class_equally_often(placement):
     few = np.arange(15) < 3  # The numbers 1, 2 and 3.
     _, losses, _ = trained(3, placement, balance=few.astype(int))
@@ -82,3 +97,9 @@ def test_balanced_batches_hold_every_class_equally_often(placement):
     assert all(1 + 4 <= total <= 3 + 15 for total in sums)
     # The mean of a number of each class, 2 and 9.5, and not that of all numbers, 8.
     assert np.mean(sums) == pytest.approx(11.5, abs=2)
+
+
+@pytest.mark.parametrize("broken", [(0,), range(15)], ids=["one", "all"])
+def test_a_file_that_cannot_be_read_ends_training_with_its_name(broken):
+    with pytest.raises(UserError, match=r"^\d+\.png: damaged"):
+        trained(3, "files", broken=broken)
