@@ -7,12 +7,14 @@ from typing import Any
 
 from anomaly_jax.config import SCHEMA
 from anomaly_jax.data.load import load_parts, rendered_size
+from anomaly_jax.detector import Detector
 from anomaly_jax.feature_training import check_embedding, fit_detector
 from anomaly_jax.report import write_report
 from anomaly_jax.training import check_start, train_detector
 from engine_jax.experiment import open_experiment
 from engine_jax.plan import make_plan
 from engine_jax.sharding import device_mesh
+from engine_jax.state import abstract_model, check_memory
 
 
 def train_and_evaluate(
@@ -42,8 +44,12 @@ def train_and_evaluate(
     # What can be known before images are rendered or read is.
     if settings.by_features:
         check_embedding(settings)
-    elif (size := rendered_size(settings.data)) is not None:
-        make(size)
+    else:
+        detector = abstract_model(partial(Detector, settings.detector))
+        of_members = f" of config.members={settings.members}" if settings.members > 1 else ""
+        check_memory(detector, f"config.model{of_members}", settings.members)
+        if (size := rendered_size(settings.data)) is not None:
+            make(size)
     cross_fit = settings.thresholds.calibration == "cross_fit"
     parts = load_parts(settings.data, settings.model.input_size, settings.seed, cross_fit)
     plan = None if settings.by_features else make(parts.train.square_count)

@@ -17,7 +17,7 @@ from convnets_jax.resnet import ResNet, ResNetConfig, ResNetFeatures
 from convnets_jax.transfer import NewHead, TransferConfig, check_blocks
 from engine_jax.config import AtLeastOne
 from engine_jax.errors import UserError
-from engine_jax.state import abstract_model, variables_by_name
+from engine_jax.state import abstract_model, check_memory, variables_by_name
 
 # A ResNet of four blocks whose widths make a step of 64 px images cheap on CPU.
 NARROW = "resnet10_narrow"
@@ -106,6 +106,7 @@ def check_network(config: ModelConfig, transfer: TransferConfig) -> None:
             lacks would be frozen with random weights.
     """
     model: Any = abstract_model(partial(build, config, 2))  # classes: any number
+    check_memory(model, "config.model")
     check_blocks(model, transfer)
     if config.weights:
         new = _load(model, config)

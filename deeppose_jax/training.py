@@ -43,6 +43,7 @@ from engine_jax.state import (
     Variables,
     abstract_model,
     abstract_variables,
+    check_memory,
     create_state,
     graph_defs,
     variables_by_name,
@@ -231,6 +232,7 @@ def check_networks(settings: PoseConfig, skeleton: Skeleton) -> None:
             model = abstract_model(partial(stage_network, stage, skeleton.num_joints))
         except UserError as error:
             raise UserError(f"{stage.field}.model: {error}") from error
+        check_memory(model, f"{stage.field}.model")
         check_blocks(model, stage.transfer)
         names = variables_by_name(model)
         if number <= len(started):

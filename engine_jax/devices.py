@@ -36,3 +36,11 @@ def check_devices() -> None:
         # Where there is no NVIDIA GPU, JAX passes over "cuda" and fails an assertion without a message.
         reason = str(error) or "JAX sees no NVIDIA GPU on this machine"
         raise UserError(f"{f'JAX_PLATFORMS={asked}' if asked else 'JAX'}: {reason}") from error
+
+
+def memory() -> int:
+    """Bytes of a device's memory; of a CPU the machine's."""
+    device = jax.local_devices(backend=platform())[0]
+    stats = device.memory_stats() or {}
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return stats.get("bytes_limit", machine)

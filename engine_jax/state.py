@@ -1,5 +1,6 @@
 """The state of a training run, and the static definitions of its model."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,9 @@ from flax import nnx
 from flax.nnx import filterlib
 from jax.sharding import Sharding
 from jaxtyping import Array, Int
+
+from engine_jax.devices import memory
+from engine_jax.errors import UserError
 
 M = TypeVar("M", bound=nnx.Module)
 
@@ -117,6 +121,26 @@ def abstract_model(build: Callable[..., M]) -> M:
         return build(rngs=rngs)
 
     return nnx.eval_shape(model)
+
+
+def check_memory(model: nnx.Module, field: str, copies: int = 1) -> None:
+    """Checks that as many copies of a model have parameters that a device can hold.
+
+    Args:
+        model: from `abstract_model`.
+        field: of the configuration that describes the model.
+        copies: of the model, on each device.
+
+    Raises:
+        UserError: otherwise.
+    """
+    leaves = jax.tree.leaves(nnx.state(model))
+    size = copies * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+    if size > (most := memory()):
+        raise UserError(
+            f"{field}: {size / 2**30:,.0f} GiB of parameters; accepted: at most {most / 2**30:,.0f} GiB, "
+            "the device's memory"
+        )
 
 
 class _OneKey(nnx.RngStream):

@@ -74,6 +74,14 @@ CASES = [
     ("anomaly", "augment.scale=11.0", "config.augment.scale: 11.0 is out of range; accepted"),
     ("classify", "augment.scale=11.0", "config.augment.scale: 11.0 is out of range; accepted"),
     ("classify", "augment.scale=1e999", "config.augment.scale: inf; accepted: a finite number"),
+    (
+        "pose:report",
+        "model.hidden=(2147483648,)",
+        "GiB of parameters; accepted: at most",
+    ),
+    ("pose", "refiner.model.compact.widths=(100000,100000)", "config.refiner.model: "),
+    ("anomaly", "members=2147483648", "config.model of config.members=2147483648: "),
+    ("classify", "model.head=(2147483648,)", "GiB of parameters; accepted: at most"),
 ]
 
 

@@ -1,7 +1,5 @@
 import json
 import signal
-import subprocess
-import time
 from dataclasses import replace
 from functools import partial
 
@@ -30,7 +28,7 @@ from engine_jax.run_folder import RunFolder
 from engine_jax.state import create_state, graph_defs
 from engine_jax.writer import read_metrics
 from tests.deeppose_jax.lsp_folder import tiny_lsp
-from tests.deeppose_jax.runs import ROOT, TINY, command, environment, launch
+from tests.deeppose_jax.runs import TINY, launch
 from tests.soak.processes import resumed, stopped
 
 EPOCHS = 4
