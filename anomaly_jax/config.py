@@ -229,4 +229,4 @@ def without_percentiles(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, "thresholds": thresholds}
 
 
-SCHEMA = Schema("anomaly", AnomalyConfig, (without_percentiles,))
+SCHEMA = Schema("anomaly", AnomalyConfig, (without_percentiles,), lambda _: ("train.epochs",))

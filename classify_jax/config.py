@@ -142,4 +142,6 @@ def without_counted_freezes(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, "transfer": without_frozen_counts(config["transfer"])}
 
 
-SCHEMA = Schema("classify", ClassificationConfig, (without_counted_freezes,))
+SCHEMA = Schema(
+    "classify", ClassificationConfig, (without_counted_freezes,), lambda _: ("train.epochs",)
+)

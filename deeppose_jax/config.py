@@ -281,4 +281,9 @@ def with_named_weights(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, "refiner": refiner, "transfer": without_frozen_counts(config["transfer"])}
 
 
-SCHEMA = Schema("pose", PoseConfig, (with_named_weights,))
+def _growing(settings: PoseConfig) -> tuple[str, ...]:
+    """The last stage's epochs; of two refiners neither, for the second one was trained on the first one's errors."""
+    return {1: ("train.epochs",), 2: ("refiner.train.epochs",)}.get(settings.stages, ())
+
+
+SCHEMA = Schema("pose", PoseConfig, (with_named_weights,), _growing)

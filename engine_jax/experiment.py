@@ -39,7 +39,8 @@ class Experiment(Generic[C]):
         schema: of the task.
         settings: the run's configuration.
         folder: the run's folder.
-        results: what results.json holds if the run is finished, and its pictures aren't to be drawn again; else None.
+        results: what results.json holds if the run is finished, isn't to be trained further, and its pictures aren't to
+            be drawn again; else None.
         pictures: whether the report draws pictures.
     """
 
@@ -121,7 +122,7 @@ def open_experiment(
         results = folder.read_results()
     except UserError as error:
         logging.warning("%s; the results are computed again", error)
-    if results is not None and redraw:
+    if results is not None and (redraw or folder.grows(schema, settings)):
         results = None
     elif results is not None:
         logging.info("%s: this run is finished; --redraw draws its pictures again", folder.path)

@@ -41,11 +41,14 @@ class Schema(Generic[C]):
         task: the task's name, `config.task`.
         config: its dataclass.
         upgrades: from format 0 to 1, from 1 to 2, and so on.
+        growing: names the fields of a configuration that may be larger than in its run's folder, so that its training
+            goes on, such as "train.epochs"; None lets no field grow.
     """
 
     task: str
     config: type[C]
     upgrades: tuple[Upgrade, ...] = ()
+    growing: Callable[[C], tuple[str, ...]] | None = None
 
     @property
     def format(self) -> int:
@@ -84,6 +87,17 @@ class Schema(Generic[C]):
             raise UserError(f"{name}: damaged, of format {number} ({error!r})") from error
         return from_mapping(self.config, config, f"{name}: config")
 
+    def grown(self, stored: C, settings: C) -> C:
+        """`stored` with the values of `settings` in the fields that may grow, where those are larger."""
+        values, given = to_mapping(stored), to_mapping(settings)
+        for name in self.growing(settings) if self.growing else ():
+            *groups, field = name.split(".")
+            there, here = values, given
+            for group in groups:
+                there, here = there[group], here[group]
+            there[field] = max(there[field], here[field])
+        return from_mapping(self.config, values)
+
 
 class RunFolder:
     """`config.json`, `metrics.jsonl`, `checkpoints/`, `results.json`, `plots/`, `predictions/`, `log.txt`."""
@@ -97,7 +111,7 @@ class RunFolder:
         self._log: logging.Handler | None = None
 
     def check(self, schema: Schema[C], settings: C) -> None:
-        """Makes sure that the folder is free, or holds a run of this very configuration.
+        """Makes sure that the folder is free, or holds a run of this configuration, perhaps with fewer epochs.
 
         Raises:
             UserError: when it holds a run of another configuration (naming the fields that differ), an unfinished run
@@ -110,12 +124,13 @@ class RunFolder:
             lock.check(self.path)
         if (self.path / "config.json").exists():
             stored = self.read_settings(schema)
-            if differing := differences(stored, settings):
+            if differing := differences(schema.grown(stored, settings), settings):
                 raise UserError(
                     f"{self.path}: holds a run of another config ({'; '.join(differing)}); "
                     "give the same config to resume it, or another --workdir"
                 )
-            if self._format() < schema.format and not self.finished:
+            unfinished = not self.finished or bool(differences(stored, settings))
+            if self._format() < schema.format and unfinished:
                 raise UserError(
                     f"{self.path}: an unfinished run that an earlier version began, whose random numbers were others; "
                     "give another --workdir to train it anew"
@@ -126,8 +141,16 @@ class RunFolder:
                 "give another --workdir"
             )
 
+    def grows(self, schema: Schema[C], settings: C) -> bool:
+        """Whether the folder holds a run of fewer epochs, so that it is to be trained further; after `check`."""
+        if not (self.path / "config.json").exists():
+            return False
+        return bool(differences(self.read_settings(schema), settings))
+
     def start(self, schema: Schema[C], settings: C) -> None:
         """Locks the folder, writes config.json, unless the run is resumed, and begins or continues log.txt.
+
+        Of a run that is trained further the results are removed.
 
         Raises:
             UserError: as `check` does, or when the folder can't be written to.
@@ -138,7 +161,10 @@ class RunFolder:
         make_folder(self.path)
         lock.acquire(self.path)
         self.check(schema, settings)  # Another process may have begun in between.
-        if not (self.path / "config.json").exists():
+        grows = self.grows(schema, settings)
+        if grows:
+            (self.path / "results.json").unlink(missing_ok=True)
+        if grows or not (self.path / "config.json").exists():
             write_json(self.path / "config.json", schema.to_stored(settings))
         make_folder(self.plots)
         log = self.path / "log.txt"

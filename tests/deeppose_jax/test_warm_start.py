@@ -10,7 +10,7 @@ from flax import nnx
 
 from deeppose_jax import load, save
 from deeppose_jax.cascade import Cascade
-from deeppose_jax.config import StartConfig
+from deeppose_jax.config import SCHEMA, StartConfig
 from deeppose_jax.initial_weights import check_started, started_weights
 from deeppose_jax.pose_model import PoseModel
 from deeppose_jax.skeleton import LSP
@@ -19,6 +19,7 @@ from deeppose_jax.stages import network_of, stage_network
 from deeppose_jax.train import train_and_evaluate
 from engine_jax.config import to_mapping
 from engine_jax.errors import UserError
+from engine_jax.run_folder import RunFolder
 from engine_jax.state import abstract_model, variables_by_name
 from engine_jax.writer import read_metrics
 from tests.deeppose_jax.cascades import demo_settings, random_cascade
@@ -187,3 +188,28 @@ def test_a_model_of_other_joints_gives_its_backbones(file):
         check_started(new, taken, number)
     with pytest.raises(UserError, match=r"config.start.keep: 1, but .* is of other joints"):
         started_weights(settings("shared", StartConfig(str(file), keep=1)), FLIC)
+
+
+@pytest.mark.parametrize(
+    ("stages", "grows"),
+    [(1, ("train.epochs",)), (2, ("refiner.train.epochs",)), (3, ())],
+)
+def test_the_last_stage_of_a_run_may_be_given_more_epochs(stages, grows, tmp_path):
+    """Those before it not, whose errors it was trained on."""
+    config = settings("shared", StartConfig(), stages=stages)
+    longer = replace(config.train, epochs=2)
+    changed = {
+        "train.epochs": replace(config, train=longer),
+        "refiner.train.epochs": replace(config, refiner=replace(config.refiner, train=longer)),
+    }
+    folder = RunFolder(tmp_path / "run")
+    folder.start(SCHEMA, config)
+    folder.stop()
+    for name, given in changed.items():
+        if name in grows:
+            folder.check(SCHEMA, given)
+            assert folder.grows(SCHEMA, given)
+        else:
+            with pytest.raises(UserError, match=f"config.{name}: 1 there, 2 here"):
+                folder.check(SCHEMA, given)
+    assert not folder.grows(SCHEMA, config)
