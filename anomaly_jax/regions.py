@@ -1,6 +1,6 @@
 """The faulty regions of an image, each with its box and area."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -25,7 +25,8 @@ class Region(NamedTuple):
 
 def regions(mask: Bool[np.ndarray, "h w"], anomaly_map: Float[np.ndarray, "h w"]) -> list[Region]:
     """The regions of a mask, the largest first."""
-    labels, count = ndimage.label(mask, np.ones((3, 3)))  # pyright: ignore[reportGeneralTypeIssues]
+    labels = np.empty(mask.shape, np.int32)
+    count: Any = ndimage.label(mask, np.ones((3, 3)), output=labels)
     areas = np.zeros(count, np.int64)
     highest = np.full(count, -np.inf, anomaly_map.dtype)
     for start in range(0, len(mask), _ROWS):
