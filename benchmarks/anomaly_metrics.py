@@ -65,9 +65,9 @@ def others(
     """By scikit-learn, and by scipy.ndimage and NumPy, at every score."""
     weights, regions = np.zeros(masks.shape), 0
     for weight, mask in zip(weights, masks, strict=True):
-        labels, count = ndimage.label(mask, np.ones((3, 3)))  # pyright: ignore[reportGeneralTypeIssues]
+        labels = np.empty(mask.shape, np.int32)
+        regions += int(ndimage.label(mask, np.ones((3, 3)), output=labels))  # pyright: ignore[reportArgumentType]
         weight[mask] = 1 / np.bincount(labels.ravel())[labels[mask]]
-        regions += count
     order = np.argsort(-maps, axis=None)
     scores = maps.ravel()[order]
     last = np.append(np.diff(scores) != 0, True)  # of equal scores
