@@ -50,11 +50,13 @@ class Work(NamedTuple):
     """An evaluation in its parts.
 
     Attributes:
-        predict: what is found in all images.
+        found: what `predict` returns.
+        predict: applies the networks to all images.
         scores: of what was found.
         forward: the forward passes alone; returns arrays that are still computed.
     """
 
+    found: Any
     predict: Timed
     scores: Callable[[Any], Any]
     forward: Timed
@@ -93,7 +95,7 @@ def pose_work(lsp: Path, images: int) -> Work:
         ]
 
     first = predict()
-    before = [None, *(found.stage for found in first[:-1])]
+    before = [None, *(stage.stage for stage in first[:-1])]
     batches = [
         predictor.batches(part.poses, previous)
         for (predictor, _), previous in zip(stages, before, strict=True)
@@ -106,7 +108,7 @@ def pose_work(lsp: Path, images: int) -> Work:
             for batch, _ in of_stage
         ]
 
-    return Work(predict, scores, forward)
+    return Work(first, predict, scores, forward)
 
 
 def anomaly_work(preset: str, images: int) -> Work:
@@ -145,7 +147,7 @@ def anomaly_work(preset: str, images: int) -> Work:
         folds = jax.numpy.full(settings.evaluation.batch_size, -1, jax.numpy.int32)
         return [predictor._detect(variables, batch, folds) for batch, _ in batches]
 
-    return Work(predict, scores, forward)
+    return Work(predict(), predict, scores, forward)
 
 
 def _variables(build: Callable[..., Any], mesh: Any, stack: int | None = None) -> Variables:
@@ -166,11 +168,10 @@ def main(args: argparse.Namespace) -> None:
         work, name = pose_work(args.lsp, args.images), "small, three stages"
     else:
         work, name = anomaly_work(args.preset, args.images), args.preset
-    found = work.predict()
     forms: dict[str, Timed] = {
         "evaluation": lambda: work.scores(work.predict()),
         "forward passes": work.forward,
-        "scores": lambda: work.scores(found),
+        "scores": lambda: work.scores(work.found),
     }
     seconds = in_turns({n: partial(_seconds, form) for n, form in forms.items()}, args.turns)
     title = f"{args.work}, {name}, {args.images} images, {args.turns} turns"
