@@ -121,6 +121,10 @@ def counts_by_image(
     thresholds = np.asarray(thresholds, scores.dtype)  # A float32 score of 0.7 is at least 0.7.
     if not thresholds.size or thresholds[-1] != -np.inf:
         thresholds = np.append(thresholds, scores.dtype.type(-np.inf))
+    if weights is None and scores.shape[1:] == (1, 1):  # Single images: there may be a thousand.
+        found = scores[:, 0] >= thresholds
+        good = found & ~masks[:, 0]
+        return ThresholdCounts(thresholds, good.astype(np.int64), (found & ~good).astype(np.int64))
     rows = weights if weights is not None else [None] * len(scores)
     images = [_count(s, m, w, thresholds) for s, m, w in zip(scores, masks, rows, strict=True)]
 

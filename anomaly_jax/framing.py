@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
+from engine_jax.images import pixels
+
 Fit = Literal["squeeze", "letterbox", "tiles"]
 
 
@@ -105,9 +107,13 @@ def resize_map(
 
     Runs on the host: images come in any size, and on a device each new size would be compiled.
     """
+    return pixels(_resized(anomaly_map, shape))
+
+
+def _resized(anomaly_map: Float[np.ndarray, "h w"], shape: tuple[int, int]) -> Image.Image:
     height, width = shape
     image = Image.fromarray(np.asarray(anomaly_map, np.float32))
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def framed_map(
@@ -115,11 +121,11 @@ def framed_map(
 ) -> Float[np.ndarray, "bh bw"]:
     """The part of a square's map that lies in the image of size (height, width), at the image's scale."""
     rows, columns = box.inside(height, width)
-    (above, _), (before, _) = _margins(box, rows, columns)
-    resized = resize_map(square_map, (box.height, box.width))
-    return resized[
-        above : above + rows.stop - rows.start, before : before + columns.stop - columns.start
-    ]
+    if not square_map.any():  # The spread of one member: memory that isn't written to takes none.
+        return np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.float32)
+    left, top = columns.start - box.left, rows.start - box.top
+    right, bottom = columns.stop - box.left, rows.stop - box.top
+    return pixels(_resized(square_map, (box.height, box.width)), (left, top, right, bottom))
 
 
 class Blend:

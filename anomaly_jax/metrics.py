@@ -5,7 +5,8 @@ predicted faulty where its score is at least the threshold. What is undefined is
 a fault, precision without a predicted pixel, and every ranking without both good and faulty scores.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from engine_jax.statistics import (
     number,
     percentile_interval,
 )
+
+_BLOCK = 64  # resamples whose curves are computed at once: a processor's cache holds them
 
 BINS = 1000  # points of curves.thinned for the resampled curves
 
@@ -132,16 +135,16 @@ def _level(
     """
 
     def summary(counts: ThresholdCounts, repeats: Float[np.ndarray, "*r n"]) -> dict[str, Any]:
-        f1, threshold = curves.best_f1(counts)
         rates = _by_name(_rates(curves.pooled(fixed, repeats)), thresholds)
+        f1, threshold = _in_blocks(curves.best_f1, counts)
         result = {
-            "auroc": curves.auroc(counts),
-            "ap": curves.average_precision(counts),
+            "auroc": _in_blocks(curves.auroc, counts),
+            "ap": _in_blocks(curves.average_precision, counts),
             "oracle": {"threshold": threshold, "f1": f1},
             "at": rates,
         }
         if by_image.regions is not None:
-            result["aupro"] = curves.aupro(counts, limit)
+            result["aupro"] = _in_blocks(partial(curves.aupro, limit=limit), counts)
             means = _by_name(_image_means(fixed, repeats), thresholds)
             result["at"] = {t: {**rates[t], "per_image": means[t]} for t in thresholds}
         return result
@@ -153,6 +156,17 @@ def _level(
         return values, {}
     few = curves.at_thresholds(by_image, curves.thinned(pooled, BINS).thresholds)
     return values, summary(curves.pooled(few, draws), draws)
+
+
+def _in_blocks(function: Callable[[ThresholdCounts], Any], counts: ThresholdCounts) -> Any:
+    """A function of counts [t], or of counts [r, t] block by block; its result is an array [..., r]."""
+    if counts.good.ndim == 1:
+        return function(counts)
+    starts = range(0, len(counts.good), _BLOCK)
+    blocks = [
+        counts.each(lambda count, start=start: count[start : start + _BLOCK]) for start in starts
+    ]
+    return np.concatenate([np.asarray(function(block)) for block in blocks], axis=-1)
 
 
 def _arrange(pixel: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ python -m anomaly_jax.predict --workdir RUN IMAGE_OR_FOLDER... --out DIR [--thre
 """
 
 import argparse
-import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -45,7 +44,7 @@ from engine_jax.run_folder import RunFolder
 from engine_jax.state import graph_defs
 
 _BATCH = 16  # images a call, at most
-_ROWS = 256  # of a picture that are drawn at once
+_ROWS = 32  # of a picture that are drawn at once
 
 
 class AnomalyModel:
@@ -88,7 +87,7 @@ class AnomalyModel:
         if not arrays:
             return []
         framing = settings.data.framing(settings.model.input_size)
-        pictures = [Image.fromarray(array) for array in arrays]
+        pictures = map(Image.fromarray, arrays)  # One by one: each takes as much as its array.
         if framing.fit == "tiles":
             found = [
                 tiled_image(self._batches, picture, framing, settings.scoring, settings.own_scores)
@@ -184,9 +183,7 @@ def _write_image(
 ) -> dict[str, Any]:
     """Writes an image's map and pictures, as far as they are wanted, and returns its entry."""
     if maps == "npy":
-        data = io.BytesIO()
-        np.save(data, prediction.anomaly_map)
-        write_file(Path(f"{stem}_map.npy"), data.getvalue())
+        write_file(Path(f"{stem}_map.npy"), lambda file: np.save(file, prediction.anomaly_map))
     elif maps == "tiff":
         save_image(Image.fromarray(prediction.anomaly_map), Path(f"{stem}_map.tiff"), "TIFF")
     if pictures == "all" or (pictures == "faulty" and prediction.pred_label):
@@ -218,15 +215,16 @@ def _heat(
     image: UInt8[np.ndarray, "h w 3"], values: Float[np.ndarray, "h w"], scale: float
 ) -> Image.Image:
     """Colours for values from 0 to `scale` over the grey image, which shows through where they are low."""
-    drawn = np.empty_like(image)
+    drawn = Image.new("RGB", (image.shape[1], image.shape[0]))
     for start in range(0, len(image), _ROWS):  # A large photo as a whole would take gigabytes.
         rows = slice(start, start + _ROWS)
         shares = (values[rows] / scale).clip(0, 1)[..., None]
         grey = np.repeat(image[rows].mean(-1, keepdims=True), 3, axis=-1)
         colours = 255 * colormaps["inferno"](shares[..., 0])[..., :3]
         cover = 0.35 + 0.45 * shares
-        drawn[rows] = ((1 - cover) * grey + cover * colours).round().astype(np.uint8)
-    return Image.fromarray(drawn)
+        mixed = ((1 - cover) * grey + cover * colours).round().astype(np.uint8)
+        drawn.paste(Image.fromarray(mixed), (0, start))
+    return drawn
 
 
 def parser() -> argparse.ArgumentParser:

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from PIL import Image
 
 from anomaly_jax.curves import PerImage
 from anomaly_jax.data.load import Part
-from anomaly_jax.framing import Blend, Framing, framed_map, resize_map
+from anomaly_jax.framing import Blend, Box, Framing, framed_map, resize_map
 from anomaly_jax.predictor import Detections
 from anomaly_jax.scoring import ScoringConfig, map_score
 
@@ -115,15 +115,19 @@ class Whole:
 
 def framed_images(
     detect: Callable[[UInt8[np.ndarray, "n s s 3"]], Detections],
-    images: Sequence[Image.Image],
+    images: Iterable[Image.Image],
     framing: Framing,
     scoring: ScoringConfig,
     own_scores: bool,
 ) -> list[Whole]:
     """What is found in images that one square shows each; see `detect_part`."""
-    sizes = [(image.height, image.width) for image in images]
-    boxes = [framing.boxes(*size)[0] for size in sizes]
-    squares = [framing.square(image, box) for image, box in zip(images, boxes, strict=True)]
+
+    def framed(image: Image.Image) -> tuple[tuple[int, int], Box, UInt8[np.ndarray, "s s 3"]]:
+        size = image.height, image.width
+        (box,) = framing.boxes(*size)
+        return size, box, framing.square(image, box)
+
+    sizes, boxes, squares = zip(*map(framed, images), strict=True)  # No image is held longer.
     found = detect(np.stack(squares))
     wholes = []
     for i, (box, size) in enumerate(zip(boxes, sizes, strict=True)):

@@ -2,7 +2,9 @@
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from engine_jax.errors import UserError, reason
 
@@ -43,8 +45,12 @@ def read_file(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def write_file(path: Path, data: bytes | str) -> None:
+def write_file(path: Path, data: bytes | str | Callable[[BinaryIO], object]) -> None:
     """Writes a file whole or not at all: a killed program or a full disk leaves the earlier file or none.
+
+    Args:
+        path: of the file.
+        data: what it is to hold, or a function that writes it to the open file.
 
     Raises:
         UserError: when it can't be written.
@@ -52,7 +58,10 @@ def write_file(path: Path, data: bytes | str) -> None:
     partial = path.with_suffix(".partial")
     try:
         with partial.open("wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            if callable(data):
+                data(file)
+            else:
+                file.write(data.encode() if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
+from jaxtyping import Shaped
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from engine_jax.errors import UserError
@@ -35,6 +36,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ROWS = 256  # of an image that become an array at once
+
 # TIFF's tags for bits a sample, and for what its values mean.
 _BITS, _MEANING = 258, 262
 
@@ -102,6 +105,22 @@ def as_rgb(image: Image.Image, white: float | None = None) -> Image.Image:
     rgb = image.convert("RGB")
     rgb.info = {}  # An orientation that has been applied must not be applied again.
     return rgb
+
+
+def pixels(
+    image: Image.Image, box: tuple[int, int, int, int] | None = None
+) -> Shaped[np.ndarray, "h w *c"]:
+    """The values of an image, or of a (left, top, right, bottom) in it, in an array that can be written to.
+
+    As `numpy.asarray(image.crop(box))`, which holds them three times while it works.
+    """
+    left, top, right, bottom = box or (0, 0, *image.size)
+    like = np.asarray(image.crop((0, 0, 1, 1)))
+    values = np.empty((bottom - top, right - left, *like.shape[2:]), like.dtype)
+    for start in range(0, len(values), _ROWS):
+        rows = values[start : start + _ROWS]
+        rows[:] = image.crop((left, top + start, right, top + start + len(rows)))
+    return values
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -1,7 +1,6 @@
 """What `predict` of every task's model takes, and the frame of every task's prediction program."""
 
 import argparse
-import io
 import json
 import logging
 import os
@@ -19,7 +18,7 @@ from engine_jax.devices import check_devices
 from engine_jax.errors import UserError
 from engine_jax.files import check_folder, make_folder, read_file, user_path, write_file
 from engine_jax.image_files import image_paths, read_rgb
-from engine_jax.images import UnreadableError, as_rgb
+from engine_jax.images import UnreadableError, as_rgb, pixels
 
 T = TypeVar("T")
 
@@ -52,10 +51,10 @@ def rgb_arrays(
 
 def _rgb_array(image: AnyImage, name: str, white: float | None) -> np.ndarray:
     if isinstance(image, (str, Path)):
-        return np.asarray(read_rgb(partial(read_file, user_path(image)), str(image), white))
+        return pixels(read_rgb(partial(read_file, user_path(image)), str(image), white))
     if isinstance(image, Image.Image):
         try:
-            return np.asarray(as_rgb(image, white))
+            return pixels(as_rgb(image, white))
         except ValueError as error:
             raise UserError(f"{name}: {error}") from error
     array = np.asarray(image)
@@ -126,18 +125,22 @@ def predict_files(
     model = load(args.workdir)
     make_folder(out)
     entries: list[dict[str, Any]] = []
+
+    def apply(batch: list[tuple[Path, np.ndarray]], bar: tqdm) -> None:
+        files, images = [path for path, _ in batch], [image for _, image in batch]
+        found = predict(model, files, images)
+        for (path, image), prediction in zip(batch, found, strict=True):
+            stem = out / f"{len(entries) + 1:05d}_{_shortened(path.stem)}"
+            entries.append({"file": str(path), **write(model, image, prediction, stem)})
+            if line is not None:
+                bar.write(line(entries[-1]), file=sys.stdout)
+                sys.stdout.flush()
+            bar.update()
+
     try:
         with tqdm(total=len(paths), unit="image", disable=None) as bar:
             for batch in _batches(_read(paths, args.skip_unreadable, bar, white(model))):
-                files, images = [path for path, _ in batch], [image for _, image in batch]
-                found = predict(model, files, images)
-                for (path, image), prediction in zip(batch, found, strict=True):
-                    stem = out / f"{len(entries) + 1:05d}_{_shortened(path.stem)}"
-                    entries.append({"file": str(path), **write(model, image, prediction, stem)})
-                    if line is not None:
-                        bar.write(line(entries[-1]), file=sys.stdout)
-                        sys.stdout.flush()
-                    bar.update()
+                apply(batch, bar)  # What it found is gone when the next batch is read.
     finally:  # Whatever ends the loop, what was predicted until then is kept.
         written = {**header(model), "predictions": entries}
         text = json.dumps(document(written), indent=2)
@@ -147,9 +150,7 @@ def predict_files(
 
 def save_image(image: Image.Image, path: Path, kind: str = "PNG") -> None:
     """Writes a file of one of Pillow's kinds, whole or not at all."""
-    data = io.BytesIO()
-    image.save(data, kind)
-    write_file(path, data.getvalue())
+    write_file(path, partial(image.save, format=kind))
 
 
 def _shortened(stem: str) -> str:
@@ -162,7 +163,7 @@ def _read(
 ) -> Iterator[tuple[Path, np.ndarray]]:
     for path in paths:
         try:
-            yield path, np.asarray(read_rgb(partial(read_file, path), str(path), white))
+            yield path, pixels(read_rgb(partial(read_file, path), str(path), white))
         except UnreadableError as error:
             if not skip:
                 raise UserError(f"{error}; --skip-unreadable leaves such files out") from error

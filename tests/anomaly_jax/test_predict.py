@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -142,6 +144,50 @@ def test_regions_stand_in_the_predictions(run, images, tmp_path, monkeypatch):
     assert region["area"] == 2400
     (found,) = predict.load(run).predict([images / "a.png"])
     assert region["score"] == pytest.approx(found.anomaly_map.max(), rel=1e-5)
+
+
+# Prints by how many bytes a pixel memory grows at most, after a small image, where a large photo is given to Python and
+# then to the program.
+MEMORY = """
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from anomaly_jax import predict
+
+run, file, out = sys.argv[1:]
+photo = np.full((3000, 4000, 3), 128, np.uint8)
+model = predict.load(run)
+model.predict(photo[:40, :60])
+
+def kilobytes(name):
+    rows = Path("/proc/self/status").read_text().splitlines()
+    return next(int(row.split()[1]) for row in rows if row.startswith(name))
+
+held = kilobytes("VmRSS")
+
+def grown():
+    return 1024 * (kilobytes("VmHWM") - held) / (3000 * 4000)
+
+model.predict(photo)
+print(grown())
+arguments = [file, "--workdir", run, "--out", out, "--threshold", "0"]
+predict.main(predict.parser().parse_args(arguments))
+print(grown())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's counts of memory")
+def test_a_large_photo_takes_little_memory(run, tmp_path):
+    """Two float32 maps take 8 bytes a pixel, a mask one; the program holds the photo, its bytes and a picture too."""
+    photo = tmp_path / "photo.bmp"
+    Image.new("RGB", (4000, 3000), (120, 130, 140)).save(photo)
+    command = [sys.executable, "-c", MEMORY, str(run), str(photo), str(tmp_path / "out")]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    python, program = float(said[0]), float(said[-1])
+    assert 8 < python < 15
+    assert 12 < program < 22
 
 
 def test_a_loaded_model_gives_the_scores_that_the_run_reported(run):

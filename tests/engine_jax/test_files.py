@@ -69,10 +69,14 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     try:
         with pytest.raises(UserError, match=r"a\.json: can't be written \(File too large\)"):
             write_file(path, "x" * 2000)
+        with pytest.raises(UserError, match=r"a\.json: can't be written \(File too large\)"):
+            write_file(path, lambda file: file.write(b"x" * 2000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_text() == "before"
     assert os.listdir(tmp_path) == ["a.json"]
+    write_file(path, lambda file: file.write(b"after"))
+    assert path.read_text() == "after"
 
 
 HOLD = """

@@ -13,11 +13,13 @@ from PIL import Image
 import anomaly_jax.data
 import classify_jax.data
 import deeppose_jax.data
+from engine_jax import images
 from engine_jax.errors import UserError
 from engine_jax.images import (
     UnreadableError,
     as_rgb,
     decode_rgb,
+    pixels,
     read_image,
     upright_size,
 )
@@ -237,3 +239,15 @@ def test_of_several_pages_the_first_is_used_which_is_said(kind, caplog):
     pages[0].save(file, kind)
     decode_rgb(file.getvalue(), "scan")
     assert not caplog.messages
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "F", "1"])
+def test_pixels_are_those_of_the_image(mode, monkeypatch):
+    monkeypatch.setattr(images, "_ROWS", 4)
+    values = np.random.default_rng(0).integers(0, 256, (11, 7, 3), np.uint8)
+    image = Image.fromarray(values).convert(mode)
+    for box in (None, (2, 1, 6, 10)):
+        found = pixels(image, box)
+        expected = np.asarray(image if box is None else image.crop(box))
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
