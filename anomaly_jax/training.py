@@ -95,7 +95,6 @@ def train_detector(run: Run[AnomalyConfig, Parts], plan: Plan) -> TrainedDetecto
             graphdef=graphs.train,
             optimizer=optimizer,
             settings=settings,
-            key=key_for(seed, phase.name, "steps"),
         )
         train_call = make_train_call(
             step,
@@ -106,6 +105,7 @@ def train_detector(run: Run[AnomalyConfig, Parts], plan: Plan) -> TrainedDetecto
             everywhere,
             sharding.split(run.mesh, axis=1),
             balance=square_folds,  # A batch that is all of one fold would leave a member nothing.
+            fixed={"key": key_for(seed, phase.name, "steps")},
         )
         return state, train_call
 

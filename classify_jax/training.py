@@ -69,10 +69,8 @@ def train_classifier(run: Run[ClassificationConfig, Parts], plan: Plan) -> Train
             optimizer=optimizer,
             trained=phase.trained,
             settings=settings,
-            weights=weights,
-            components=components,
-            key=key_for(seed, phase.name, "steps"),
         )
+        fixed = {"weights": weights, "components": components}
         train_call = make_train_call(
             step,
             Batch(parts.train.images, parts.train.labels),
@@ -82,6 +80,7 @@ def train_classifier(run: Run[ClassificationConfig, Parts], plan: Plan) -> Train
             everywhere,
             sharding.split(run.mesh, axis=1),
             balance=parts.train.labels if settings.data.balanced else None,
+            fixed=fixed | {"key": key_for(seed, phase.name, "steps")},
         )
         return state, train_call
 

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from convnets_jax.transfer import check_blocks
 from deeppose_jax.config import PoseConfig, StageConfig
 from deeppose_jax.data.parts import Parts
+from deeppose_jax.displacements import Displacements, ObservedDisplacements
 from deeppose_jax.epoch_metrics import criterion, epoch_metrics, evaluated_parts
 from deeppose_jax.initial_weights import (
     check_started,
@@ -99,13 +100,14 @@ def train_stage(
         key = key_for(seed, phase.name, "parameters")
         state = create_state(build, by_joint, key, placed, trained=phase.trained)
         train_call = make_train_call(
-            _step(run, stage, phase, before, optimizer),
+            _step(run, stage, phase, optimizer),
             parts.train.poses,
             settings.data.placement,
             phase.plan,
             entropy_for(seed, phase.name, "order"),
             placed,
             sharding.split(run.mesh, axis=1, over=batch_axes(stage, run.mesh)),
+            fixed={"key": key_for(seed, phase.name, "steps"), **_displacements(run, before)},
         )
         return state, train_call
 
@@ -183,27 +185,32 @@ def _step(
     run: Run[PoseConfig, Parts],
     stage: StageConfig,
     phase: Phase,
-    before: Sequence[TrainedStage],
     optimizer: optax.GradientTransformation,
 ) -> Step:
-    """The stage's train step as a function of its state and a batch."""
+    """The stage's train step as a function of its state, a batch, the random key, and refiners' displacements."""
     settings, skeleton = run.settings, run.parts.skeleton
-    key = key_for(settings.seed, phase.name, "steps")
-    common = {"optimizer": optimizer, "settings": settings, "skeleton": skeleton, "key": key}
+    common = {"optimizer": optimizer, "settings": settings, "skeleton": skeleton}
     build = partial(stage_network, stage, skeleton.num_joints)
     if stage.form == "regressor":
         graphdef = graph_defs(build, phase.trained).train
         return partial(train_step, graphdef=graphdef, trained=phase.trained, **common)
-    measured = before[-1].measured
-    assert measured is not None
-    observed = settings.refiner.displacements == "observed"
-    common["displacements"] = (
-        measured.observed(skeleton) if observed else measured.normals(skeleton)
-    )
     if stage.form == "shared":
         return partial(shared_refiner_step, graphdef=graph_defs(build).train, **common)
     one = partial(Regressor, stage.model, 1)
     return partial(joint_refiners_step, graphdef=graph_defs(one).train, mesh=run.mesh, **common)
+
+
+def _displacements(
+    run: Run[PoseConfig, Parts], before: Sequence[TrainedStage]
+) -> dict[str, Displacements | ObservedDisplacements]:
+    """Under that name what refiners are trained on: the errors of the stage before, if there is one."""
+    if not before:
+        return {}
+    measured, skeleton = before[-1].measured, run.parts.skeleton
+    assert measured is not None
+    observed = run.settings.refiner.displacements == "observed"
+    drawn_from = measured.observed(skeleton) if observed else measured.normals(skeleton)
+    return {"displacements": drawn_from}
 
 
 def check_flips(settings: PoseConfig, skeleton: Skeleton) -> None:

@@ -1,6 +1,6 @@
 """Feeds a train step: batches gathered from a data set on the device, or sent from the host."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from engine_jax.plan import Plan
 from engine_jax.state import TrainState
 from engine_jax.stream import stream
 
-Step = Callable[[TrainState, Any], tuple[TrainState, jax.Array]]
+Step = Callable[..., tuple[TrainState, jax.Array]]
 
 S = TypeVar("S")
 X = TypeVar("X")
@@ -32,11 +32,13 @@ def make_train_call(
     state_sharding: Any,
     batch_sharding: NamedSharding,
     balance: Int[np.ndarray, " size"] | None = None,
+    fixed: Mapping[str, Any] | None = None,
 ) -> TrainCall:
     """The jitted function that takes the steps of `plan.call` in one call.
 
     Args:
-        step: one optimiser step on one batch; returns the new state and the loss.
+        step: one optimiser step of a state and a batch, `step(state, batch, **fixed)`; returns the new state and the
+            loss.
         data: a tree of NumPy arrays with samples along the first axis; images may be `LazyImages`, except on devices.
         placement: whether the data are kept on the "device", or batches come from the host, gathered in its memory
             ("stream") or decoded from "files".
@@ -45,33 +47,38 @@ def make_train_call(
         state_sharding: where the state is, a sharding or a tree of them.
         batch_sharding: how [steps, batch, ...] is split.
         balance: each sample's class, to draw all classes equally often; None visits every sample once an epoch.
+        fixed: arguments of the step that are the same in all steps, by name: arrays, or trees of them. The compiled
+            program doesn't hold them, so that it serves other seeds, and the next stage, too.
     """
     everywhere = NamedSharding(batch_sharding.mesh, PartitionSpec())
     placed = {"donate_argnums": 0, "out_shardings": (state_sharding, everywhere)}
     size = jax.tree.leaves(data)[0].shape[0]
     indices = SampleOrder(entropy, size, plan.batch_size, balance)
+    held = jax.jit(lambda tree: tree, out_shardings=everywhere)(dict(fixed or {}))
 
     if placement == "device":
         data = sharding.place(data, everywhere)
 
         @partial(jax.jit, **placed)
         def from_device(
-            state: TrainState, data: Any, chosen: jax.Array
+            state: TrainState, data: Any, chosen: jax.Array, held: dict[str, Any]
         ) -> tuple[TrainState, jax.Array]:
             def gathered_step(state: TrainState, at: jax.Array) -> tuple[TrainState, jax.Array]:
-                return step(state, jax.tree.map(lambda array: array[at], data))
+                return step(state, jax.tree.map(lambda array: array[at], data), **held)
 
             return take_steps(gathered_step, state, chosen)
 
         def train_call(state: TrainState, done: int) -> tuple[TrainState, jax.Array]:
             chosen = sharding.place(indices(plan.call(done)), batch_sharding)
-            return from_device(state, data, chosen)  # chosen: [steps, batch]
+            return from_device(state, data, chosen, held)  # chosen: [steps, batch]
 
         return train_call
 
     @partial(jax.jit, **placed)
-    def from_host(state: TrainState, batches: Any) -> tuple[TrainState, jax.Array]:
-        return take_steps(step, state, batches)
+    def from_host(
+        state: TrainState, batches: Any, held: dict[str, Any]
+    ) -> tuple[TrainState, jax.Array]:
+        return take_steps(partial(step, **held), state, batches)
 
     batches = None
 
@@ -79,7 +86,7 @@ def make_train_call(
         nonlocal batches
         if batches is None:
             batches = stream(data, indices, list(plan.calls(done)))
-        return from_host(state, sharding.place(next(batches), batch_sharding))
+        return from_host(state, sharding.place(next(batches), batch_sharding), held)
 
     return train_call
 

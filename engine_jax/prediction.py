@@ -150,7 +150,9 @@ def predict_files(
 
 def save_image(image: Image.Image, path: Path, kind: str = "PNG") -> None:
     """Writes a file of one of Pillow's kinds, whole or not at all."""
-    write_file(path, partial(image.save, format=kind))
+    # In a third to a half of the time of Pillow's default, 6; files of photos are up to a quarter larger.
+    options = {"compress_level": 3} if kind == "PNG" else {}
+    write_file(path, partial(image.save, format=kind, **options))
 
 
 def _shortened(stem: str) -> str:

@@ -103,3 +103,25 @@ def test_balanced_batches_hold_every_class_equally_often(placement):
 def test_a_file_that_cannot_be_read_ends_training_with_its_name(broken):
     with pytest.raises(UserError, match=r"^\d+\.png: damaged"):
         trained(3, "files", broken=broken)
+
+
+@pytest.mark.parametrize("placement", ["device", "stream"])
+def test_a_compiled_program_holds_no_fixed_argument(placement):
+    """Programs of two seeds are the same, so that the second one finds what the first compiled."""
+    mesh = sharding.device_mesh(2)
+    everywhere = sharding.replicated(mesh)
+    plan = Plan(14, 7, steps_per_call=7, evaluate_every=1, patience=0, batch_size=2)
+    programs, losses = [], []
+
+    def scaled(state, batch, *, key, scales):
+        programs.append((key, scales["of_all"]))
+        return step(state, batch * scales["of_all"] + jax.random.uniform(key))
+
+    for seed, scale in ((0, 1.0), (1, 2.0)):
+        state = create_state(Weighted, optax.sgd(0.5), jax.random.key(0), everywhere)
+        fixed = {"key": jax.random.key(seed), "scales": {"of_all": np.float32(scale)}}
+        batches = sharding.split(mesh, axis=1)
+        call = make_train_call(scaled, DATA, placement, plan, [3], everywhere, batches, fixed=fixed)
+        losses.append(np.asarray(call(state, 0)[1]) - np.asarray(jax.random.uniform(fixed["key"])))
+    assert all(isinstance(value, jax.core.Tracer) for traced in programs for value in traced)
+    np.testing.assert_allclose(losses[1], 2 * losses[0], rtol=1e-5)
