@@ -25,7 +25,7 @@ from engine_jax.state import variables_by_name
 from tests.deeppose_jax.coco_files import coco_set
 from tests.deeppose_jax.lsp_folder import tiny_lsp
 from tests.deeppose_jax.runs import REFINERS, TINY, launch
-from tests.deeppose_jax.test_train import last_arrays, losses
+from tests.deeppose_jax.test_train import losses, stage_arrays
 
 SIZES = {"train": 20, "test": 4}
 
@@ -53,7 +53,7 @@ def test_four_devices_divide_joints_and_images_and_train_as_one(tmp_path):
         done = launch(*arguments, *changes, devices=devices)
         assert done.returncode == 0, done.stderr
         assert not (runs[-1] / "checkpoints" / "stage_1" / "train_poses.npz").exists()
-    one, four = (last_arrays(run, "stage_2") for run in runs)
+    one, four = (stage_arrays(run, "stage_2") for run in runs)
     assert one.keys() == four.keys()
     for name, array in one.items():
         np.testing.assert_allclose(four[name], array, atol=1e-5, err_msg=name)

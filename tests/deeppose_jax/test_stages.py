@@ -21,7 +21,7 @@ from engine_jax.config import to_mapping
 from engine_jax.run_folder import RunFolder
 from tests.deeppose_jax.lsp_folder import tiny_lsp
 from tests.deeppose_jax.runs import REFINERS, ROOT, TINY, command, environment, launch
-from tests.deeppose_jax.test_train import last_arrays, losses
+from tests.deeppose_jax.test_train import losses, stage_arrays
 
 SHARED = (
     "--config.refiner.form=shared",
@@ -133,6 +133,6 @@ def test_a_run_killed_in_its_second_stage_ends_with_the_same_parameters(
     assert "stage_1: finished at epoch 2" in resumed.stderr
     for stage in ("stage_1", "stage_2", "stage_3"):
         assert losses(workdir, stage) == losses(finished, stage)
-        expected, found = last_arrays(finished, stage), last_arrays(workdir, stage)
+        expected, found = stage_arrays(finished, stage), stage_arrays(workdir, stage)
         for name, array in expected.items():
             np.testing.assert_array_equal(found[name], array, err_msg=name)

@@ -7,7 +7,6 @@ import jax
 import numpy as np
 import optax
 import pytest
-from orbax.checkpoint import v1 as ocp
 
 from deeppose_jax import LSP, load
 from deeppose_jax.config import SCHEMA
@@ -27,6 +26,7 @@ from engine_jax.plan import make_plan
 from engine_jax.run_folder import RunFolder
 from engine_jax.state import create_state, graph_defs
 from engine_jax.writer import read_metrics
+from tests.checkpoints import last_arrays
 from tests.deeppose_jax.lsp_folder import tiny_lsp
 from tests.deeppose_jax.runs import TINY, launch
 from tests.soak.processes import resumed, stopped
@@ -58,14 +58,8 @@ def settings(finished):
     return RunFolder(finished).read_settings(SCHEMA)
 
 
-def last_arrays(workdir, stage="stage_1"):
-    last = workdir / "checkpoints" / stage / "last"
-    checkpoint = last / str(steps(last)[0])
-    held = ocp.metadata(str(checkpoint)).metadata
-    blank = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in held.items()}
-    arrays = ocp.load(str(checkpoint), blank)
-    # Seconds differ from run to run, and mean nothing here.
-    return {name: np.asarray(array) for name, array in arrays.items() if "seconds" not in name}
+def stage_arrays(workdir, stage="stage_1"):
+    return last_arrays(workdir / "checkpoints" / stage)
 
 
 def losses(workdir, stage="stage_1"):
@@ -77,7 +71,7 @@ def test_four_devices_train_as_one(finished, arguments, tmp_path):
     done = launch(*arguments, f"--workdir={tmp_path}", devices=4)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "results.json").read_text())["device"].startswith("4 x")
-    expected, found = last_arrays(finished), last_arrays(tmp_path)
+    expected, found = stage_arrays(finished), stage_arrays(tmp_path)
     for name, array in expected.items():
         np.testing.assert_allclose(found[name], array, atol=1e-5, err_msg=name)
     np.testing.assert_allclose(losses(tmp_path), losses(finished), rtol=1e-5)

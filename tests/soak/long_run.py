@@ -14,12 +14,12 @@ from tests.soak.small_run import start
 STEPS_PER_EPOCH = 22  # of 180 training images in batches of eight
 
 
-def run(steps: int = 20_000, samples: int = 20, slowest: float = 1.3) -> list[str]:
-    """Trains and looks at the process now and then; returns what grew."""
+def run(steps: int = 20_000, samples: int = 20, slowest: float = 1.3, every: int = 20) -> list[str]:
+    """Trains, with an evaluation and a checkpoint `every` so many epochs, and looks at the process; what grew."""
     failures, rows, files = [], [], []
     with tempfile.TemporaryDirectory() as name:
         workdir = Path(name) / "run"
-        process = start(workdir, -(-steps // STEPS_PER_EPOCH), "--config.evaluation.every=20")
+        process = start(workdir, -(-steps // STEPS_PER_EPOCH), f"--config.evaluation.every={every}")
         try:
             while process.poll() is None and len(rows) < samples:
                 done = _steps(workdir)
@@ -48,7 +48,7 @@ def run(steps: int = 20_000, samples: int = 20, slowest: float = 1.3) -> list[st
     )
     if memory > 1.05:
         failures.append(f"memory grew {memory:.3f} times")
-    if more > 2:
+    if more > 4:  # An event loop of a checkpoint that Python hasn't collected yet has three.
         failures.append(f"{more:.0f} more open files")
     if slower > slowest:
         failures.append(f"{slower:.2f} times slower")

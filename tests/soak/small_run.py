@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from engine_jax import checkpoint
 from engine_jax.writer import read_metrics
+from tests.checkpoints import last_arrays
 from tests.deeppose_jax.runs import ROOT, command, environment
 
 PART = "classifier"
@@ -49,14 +49,7 @@ def outcome(workdir: Path) -> tuple[list[float], dict[str, np.ndarray]]:
     """All training losses, and the arrays of the last checkpoint but for the seconds."""
     rows = read_metrics(workdir / "metrics.jsonl", PART)
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
-    last = workdir / "checkpoints" / PART / "last"
-    step = checkpoint.steps(last)[0]
-    arrays = {
-        name: checkpoint.restore_leaf(last, name, step)
-        for name in checkpoint.names(last, step)
-        if "seconds" not in name
-    }
-    return losses, arrays
+    return losses, last_arrays(workdir / "checkpoints" / PART)
 
 
 def same(found: Path, expected: Path) -> bool:
