@@ -3,7 +3,8 @@
     python -m tests.soak devices
     python -m tests.soak.devices [--devices=N ...] [CONFIG:PRESET ...]
 
-A run is right when the last network that it trains has taken its first steps and has been evaluated; it is killed then.
+A run is right when it ends with results, or the last network that it trains has taken its first steps and has been
+evaluated; it is killed then.
 Of `paper` that is stage 1: its refiners take a larger machine, and their training step is lowered instead.
 """
 
@@ -73,7 +74,7 @@ def _started(name: str, preset: str, count: int) -> str | None:
             process.kill()
             process.wait()
         lines = said.read_text().strip().splitlines()
-        right = process.returncode == 0 and _evaluated(workdir / "metrics.jsonl", last)
+        right = process.returncode == 0 and (workdir / "results.json").exists()
         return None if right else f"status {process.returncode}, {lines[-1]}"
 
 
