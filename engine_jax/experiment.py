@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from engine_jax.config import from_mapping
 from engine_jax.devices import all_devices
 from engine_jax.errors import UserError
-from engine_jax.loop import Fit
+from engine_jax.loop import Fit, check_resumable
 from engine_jax.run_folder import RunFolder, Schema
 
 
@@ -122,7 +122,10 @@ def open_experiment(
         results = folder.read_results()
     except UserError as error:
         logging.warning("%s; the results are computed again", error)
-    if results is not None and (redraw or folder.grows(schema, settings)):
+    if results is not None and folder.grows(schema, settings):
+        check_resumable(folder)  # Before the results are removed.
+        results = None
+    elif results is not None and redraw:
         results = None
     elif results is not None:
         logging.info("%s: this run is finished; --redraw draws its pictures again", folder.path)

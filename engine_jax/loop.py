@@ -181,9 +181,10 @@ def _fit_phase(
         try:
             while not is_finished(progress, plan):
                 start = time.monotonic()
-                # A run that was interrupted between two evaluations goes on to the next of them.
+                # A run that was interrupted between two evaluations goes on to the next of them; one that is trained
+                # further was evaluated at its former end, too.
                 every = plan.evaluate_every * plan.steps_per_epoch
-                until = min(int(progress["evaluated_step"]) + every, plan.steps)
+                until = min((int(progress["evaluated_step"]) // every + 1) * every, plan.steps)
                 while step < until:
                     with postponed(), jax.transfer_guard("disallow"):
                         state, found = train_call(state, step)
@@ -269,6 +270,19 @@ def _resumed(folder: RunFolder, part: Path, first: TrainState) -> tuple[TrainSta
 def has_checkpoint(folder: RunFolder, name: str) -> bool:
     """Whether `fit` would resume the phase of this name from a checkpoint."""
     return bool(checkpoint.steps(folder.checkpoints / name / "last"))
+
+
+def check_resumable(folder: RunFolder) -> None:
+    """Raises a UserError unless the training of a finished run can go on from its checkpoints."""
+    for part in sorted(folder.checkpoints.glob("*")):
+        if checkpoint.steps(part / "best") == [0]:
+            continue  # It was taken as it is, see `adopt`.
+        last = part / "last"
+        read = partial(checkpoint.restore_leaf, last, "progress.best_step")
+        if checkpoint.newest(last, read) is None:
+            raise UserError(
+                f"{last}: no complete checkpoint here, from which the run could be trained further"
+            )
 
 
 def best_variables(

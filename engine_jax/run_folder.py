@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,10 +130,11 @@ class RunFolder:
                     f"{self.path}: holds a run of another config ({'; '.join(differing)}); "
                     "give the same config to resume it, or another --workdir"
                 )
-            unfinished = not self.finished or bool(differences(stored, settings))
-            if self._format() < schema.format and unfinished:
+            grows = bool(differences(stored, settings))
+            if self._format() < schema.format and (grows or not self.finished):
+                state = "a run" if self.finished else "an unfinished run"
                 raise UserError(
-                    f"{self.path}: an unfinished run that an earlier version began, whose random numbers were others; "
+                    f"{self.path}: {state} that an earlier version began, whose random numbers were others; "
                     "give another --workdir to train it anew"
                 )
         elif any(path.name not in _BEGUN for path in self.path.iterdir()):
@@ -150,7 +152,7 @@ class RunFolder:
     def start(self, schema: Schema[C], settings: C) -> None:
         """Locks the folder, writes config.json, unless the run is resumed, and begins or continues log.txt.
 
-        Of a run that is trained further the results are removed.
+        Of a run that is trained further the results and their pictures are removed.
 
         Raises:
             UserError: as `check` does, or when the folder can't be written to.
@@ -164,6 +166,7 @@ class RunFolder:
         grows = self.grows(schema, settings)
         if grows:
             (self.path / "results.json").unlink(missing_ok=True)
+            shutil.rmtree(self.plots, ignore_errors=True)
         if grows or not (self.path / "config.json").exists():
             write_json(self.path / "config.json", schema.to_stored(settings))
         make_folder(self.plots)

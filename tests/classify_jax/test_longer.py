@@ -1,11 +1,14 @@
 """A finished run that is given more epochs."""
 
 import json
+import shutil
 
 import pytest
 
 from classify_jax.train import train_and_evaluate
+from classify_jax.training import NAME
 from engine_jax.errors import UserError
+from engine_jax.writer import read_metrics
 from tests.classify_jax.settings import shrink, tiny_config
 from tests.soak.small_run import same
 
@@ -33,3 +36,32 @@ def test_a_finished_run_with_more_epochs_ends_as_one_that_had_them_from_the_star
         with pytest.raises(UserError, match="holds a run of another config"):
             trained(workdir, **changes)
     assert json.loads((workdir / "results.json").read_text()) == found
+
+
+def test_evaluations_stay_at_the_same_epochs_and_old_pictures_go(tmp_path, monkeypatch):
+    shrink(monkeypatch)
+    workdir = tmp_path / "run"
+    trained(workdir, 2, evaluation__every=3)
+    (workdir / "plots" / "old.png").touch()
+    trained(workdir, 4, evaluation__every=3)
+    rows = read_metrics(workdir / "metrics.jsonl", NAME)
+    assert [row["epoch"] for row in rows if "validation/loss" in row] == [2, 3, 4]
+    assert not any((workdir / "plots").iterdir())
+
+
+@pytest.mark.parametrize("damage", ["lost", "emptied"])
+def test_a_run_that_cannot_be_trained_further_keeps_its_results(damage, tmp_path, monkeypatch):
+    shrink(monkeypatch)
+    workdir = tmp_path / "run"
+    expected = trained(workdir, 1)
+    last = workdir / "checkpoints" / NAME / "last"
+    if damage == "lost":
+        shutil.rmtree(last)
+    else:
+        for file in last.rglob("*"):
+            if file.is_file():
+                file.write_bytes(b"")
+    with pytest.raises(UserError, match=r"last.*(no complete checkpoint here|damaged)"):
+        trained(workdir, 2)
+    assert trained(workdir, 1) == expected
+    assert (workdir / "results.json").exists()
