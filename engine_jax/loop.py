@@ -272,14 +272,20 @@ def has_checkpoint(folder: RunFolder, name: str) -> bool:
     return bool(checkpoint.steps(folder.checkpoints / name / "last"))
 
 
+def _best_step(last: Path) -> int | None:
+    """The step of the best variables by the newest checkpoint to resume from; None where there is none."""
+    read = partial(checkpoint.restore_leaf, last, "progress.best_step")
+    found = checkpoint.newest(last, read)
+    return None if found is None else int(found)
+
+
 def check_resumable(folder: RunFolder) -> None:
     """Raises a UserError unless the training of a finished run can go on from its checkpoints."""
     for part in sorted(folder.checkpoints.glob("*")):
         if checkpoint.steps(part / "best") == [0]:
             continue  # It was taken as it is, see `adopt`.
         last = part / "last"
-        read = partial(checkpoint.restore_leaf, last, "progress.best_step")
-        if checkpoint.newest(last, read) is None:
+        if _best_step(last) is None:
             raise UserError(
                 f"{last}: no complete checkpoint here, from which the run could be trained further"
             )
@@ -311,12 +317,10 @@ def best_variables(
     while True:
         known = checkpoint.steps(last), checkpoint.steps(best)
         try:
-            step = checkpoint.newest(
-                last, lambda step: checkpoint.restore_leaf(last, "progress.best_step", step)
-            )
+            step = _best_step(last)
             if step is None:  # The folder was given on without what only training needs.
                 step = max(known[1], default=0)
-            return checkpoint.restore(best, like, int(step))
+            return checkpoint.restore(best, like, step)
         except UserError:
             # A run that is training replaces its checkpoints.
             if known == (checkpoint.steps(last), checkpoint.steps(best)):
