@@ -15,7 +15,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from engine_jax import checksums
-from engine_jax.errors import UserError, reason
+from engine_jax.errors import UserError, failed_computation, reason
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class Checkpoints:
                 self.wait()
                 with self._named_errors():
                     self._checkpointer.close()
-            except UserError:
+            except Exception:
                 if kind is None:
                     raise  # Else it is a consequence of the error that is on its way.
 
@@ -91,6 +91,8 @@ class Checkpoints:
         except Exception as error:  # What orbax and tensorstore raise isn't documented.
             time.sleep(_OTHERS)
             self._remove_unfinished()
+            if failed_computation(error):
+                raise
             raise UserError(f"{self.folder}: can't be written ({reason(error)})") from error
 
     def _remove_unfinished(self) -> None:
@@ -236,6 +238,8 @@ def _damage(path: Path) -> Iterator[None]:
         with _late_errors_ignored():
             yield
     except Exception as error:  # Orbax and tensorstore raise all kinds of errors.
+        if failed_computation(error):
+            raise
         raise DamagedError(f"{path}: this checkpoint is damaged ({reason(error)})") from error
     finally:
         logger.setLevel(level)

@@ -2,7 +2,11 @@
 
 import errno
 import os
+import re
 from collections.abc import Sequence
+
+# Errors of XLA and of its connections begin with a status, such as "UNAVAILABLE: ".
+_STATUS = re.compile(r"[A-Z_]+: ")
 
 
 class UserError(ValueError):
@@ -29,3 +33,14 @@ def reason(error: BaseException, most: int = 160) -> str:
         if refusal in text:
             return refusal
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def failed_computation(error: BaseException) -> bool:
+    """Whether XLA raised it: among several processes, one of which has ended, any computation may.
+
+    Some are a ValueError, as those of tensorstore are, which begin with a status too and name their source files.
+    """
+    text = str(error)
+    return (
+        bool(_STATUS.match(text)) and not isinstance(error, UserError) and "tensorstore" not in text
+    )

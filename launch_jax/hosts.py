@@ -1,20 +1,16 @@
 """Several processes, usually one on each host, that train together."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import jax
 
-from engine_jax.errors import UserError
+from engine_jax.errors import UserError, failed_computation
 from engine_jax.interruption import end_without_teardown
 from launch_jax.rendezvous import check_address, meet
 
 # Seconds after which a process that says nothing any more counts as gone.
 _SILENCE = 60
-
-# Errors of XLA and of its connections begin with a status, such as "UNAVAILABLE: "; JAX raises some as ValueError.
-_STATUS = re.compile(r"[A-Z_]+: ")
 
 
 def join(coordinator: str | None, processes: int | None, process: int | None) -> None:
@@ -49,7 +45,7 @@ def together() -> Iterator[None]:
         yield
     except (jax.errors.JaxRuntimeError, ValueError) as error:
         ours = isinstance(error, UserError)
-        if not ours and not _STATUS.match(str(error)):
+        if not ours and not failed_computation(error):
             raise
         # At exit JAX would wait for the other processes, and then abort.
         end_without_teardown(1)

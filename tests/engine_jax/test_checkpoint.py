@@ -144,6 +144,18 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
         saved(tmp_path / "file" / "last", (1, 1.0))
 
 
+def test_a_process_that_has_ended_is_no_fault_of_the_disk(tmp_path):
+    """Its collective fails while a checkpoint is written or read, with an error as jaxlib 0.10.2 raises it."""
+    lost = (
+        "UNKNOWN: Gloo AllGather failed: [pair.cc:547] Connection closed by peer [127.0.0.1]:56024"
+    )
+    with Checkpoints(tmp_path) as checkpoints:
+        for inside in (checkpoints._named_errors, lambda: checkpoint._damage(tmp_path)):
+            with pytest.raises(ValueError, match="Gloo") as error, inside():
+                raise ValueError(lost)
+            assert not isinstance(error.value, UserError)
+
+
 def test_abstract_variables_are_the_states_shapes():
     everywhere = sharding.replicated(sharding.device_mesh())
     like = abstract_variables(lambda rngs: Net(4, rngs=rngs), everywhere)
