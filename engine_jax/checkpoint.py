@@ -91,8 +91,8 @@ class Checkpoints:
         except Exception as error:  # What orbax and tensorstore raise isn't documented.
             time.sleep(_OTHERS)
             self._remove_unfinished()
-            if failed_computation(error):
-                raise
+            if jax.process_count() > 1 and failed_computation(error):
+                raise  # The processes wait for each other here; it says nothing of the folder.
             raise UserError(f"{self.folder}: can't be written ({reason(error)})") from error
 
     def _remove_unfinished(self) -> None:
@@ -238,8 +238,6 @@ def _damage(path: Path) -> Iterator[None]:
         with _late_errors_ignored():
             yield
     except Exception as error:  # Orbax and tensorstore raise all kinds of errors.
-        if failed_computation(error):
-            raise
         raise DamagedError(f"{path}: this checkpoint is damaged ({reason(error)})") from error
     finally:
         logger.setLevel(level)

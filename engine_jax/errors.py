@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 # Errors of XLA and of its connections begin with a status, such as "UNAVAILABLE: ".
 _STATUS = re.compile(r"[A-Z_]+: ")
+# What a disk says that takes no more; libraries bury it among the names of their own temporary files.
+_REFUSALS = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)))
 
 
 class UserError(ValueError):
@@ -28,19 +30,20 @@ def reason(error: BaseException, most: int = 160) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = " ".join(str(error).split()) or type(error).__name__
-    # Libraries bury these among the names of their own temporary files.
-    for refusal in map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)):
+    for refusal in _REFUSALS:
         if refusal in text:
             return refusal
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def failed_computation(error: BaseException) -> bool:
-    """Whether XLA raised it: among several processes, one of which has ended, any computation may.
+    """Whether XLA may have raised it, as any computation of several processes does when one of them has ended.
 
-    Some are a ValueError, as those of tensorstore are, which begin with a status too and name their source files.
+    Tensorstore's errors begin with a status too; those of a full disk are told apart by what they say.
     """
     text = str(error)
     return (
-        bool(_STATUS.match(text)) and not isinstance(error, UserError) and "tensorstore" not in text
+        bool(_STATUS.match(text))
+        and not isinstance(error, UserError)
+        and not any(refusal in text for refusal in _REFUSALS)
     )

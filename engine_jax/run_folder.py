@@ -73,7 +73,7 @@ class Schema(Generic[C]):
         """
         config = dict(stored)
         if (task := config.get("task")) != self.task:
-            raise UserError(f"{where}: holds a run of the task {task!r}; accepted: {self.task!r}")
+            raise UserError(f"{name}: holds a run of the task {task!r}; accepted: {self.task!r}")
         number = config.pop("format", 0)
         if type(number) is not int or number < 0:
             raise UserError(f"{name}: format is {number!r}; accepted: a number from 0")

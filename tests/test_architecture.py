@@ -1,8 +1,11 @@
 """The arrows between the packages, and what none of them may import."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -70,6 +73,19 @@ def test_jax_is_asked_for_devices_in_one_place(path):
         if node.value.id == "jax" and node.attr in DEVICES
     }
     assert not asked or path == ROOT / "engine_jax" / "devices.py"
+
+
+def test_what_is_imported_is_installed():
+    """But for what messages ask to be installed, and the importlib_resources of tensorflow-datasets is there too."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    required = {re.split(r"[^\w-]", name)[0].lower() for name in project["dependencies"]}
+    used = set().union(*(imports(path) for path in files()))
+    used -= {*PACKAGES, "configs", *sys.stdlib_module_names, "av", "tensorboardX"}
+    providers = packages_distributions()
+    missing = {name for name in used if not required & {found.lower() for found in providers[name]}}
+    assert {"flax", "jax", "numpy", "PIL"} <= used
+    assert missing == set()
+    assert "importlib_resources" in required
 
 
 @pytest.mark.parametrize("package", DOMAINS)

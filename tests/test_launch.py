@@ -246,3 +246,17 @@ def test_a_number_that_may_be_missing_is_given_and_taken_back():
     assert thaw(transfer, f"{field}=None") is None
     assert thaw("--config=classify:demo", f"{field}=3") == 3
     assert parse("train", (transfer, "--config.data.dir=None")).config.data.dir == "None"
+
+
+def test_pictures_are_drawn_again_where_asked(tmp_path, monkeypatch):
+    asked = []
+
+    def train_and_evaluate(config, workdir, redraw, pictures):
+        del config, workdir, pictures
+        asked.append(redraw)
+
+    monkeypatch.setattr(train, "task", lambda name: train_and_evaluate)
+    arguments = [f"--config={ROOT / 'configs/classify.py'}", f"--workdir={tmp_path / 'run'}"]
+    for more in ([], ["--redraw"]):
+        train.launch("launch.py", [*arguments, *more])
+    assert asked == [False, True]

@@ -67,6 +67,21 @@ def test_predictions_are_those_of_the_version_that_wrote_the_run(stored):
                 np.testing.assert_allclose(found[task][name], value, atol=1e-5, err_msg=name)
 
 
+def test_reading_a_run_writes_nothing(stored):
+    """Neither locks nor logs, and it leaves what another process may still be writing."""
+    for part in stored.glob("*/checkpoints/*/*/*"):
+        if part.name.isdecimal():
+            shutil.copytree(part, part.with_name("99.orbax-checkpoint-tmp"), dirs_exist_ok=True)
+
+    def held():
+        return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in stored.rglob("*")}
+
+    before = held()
+    assert any("orbax-checkpoint-tmp" in path.name for path in before)
+    predictions(stored)
+    assert held() == before
+
+
 def test_todays_format_is_among_them():
     """A new format needs a run of its own here, before the next one is made."""
     formats = {f"format_{schema.format}" for schema in (POSE, ANOMALY, CLASSIFY)}

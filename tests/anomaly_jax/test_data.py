@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from anomaly_jax.config import AnomalyConfig
 from anomaly_jax.data import open_category, read_sample, splits
@@ -256,8 +257,9 @@ def test_validation_leaves_something_to_train_on(tmp_path):
         splits(records)
 
 
-def test_check_reports_what_is_there(tmp_path, capsys):
+def test_check_reports_what_is_there(tmp_path, capsys, caplog):
     folder = tiny_mvtec(tmp_path / "nuts")
+    Image.new("RGB", (8, 8)).save(folder / "test" / "crack" / "moving.gif")
     save(folder / "ground_truth/print/001_mask.png", np.zeros((40, 32), np.uint8))
     half = fault_mask("crack") * np.uint8(255)
     half[0, 0] = 100
@@ -277,6 +279,7 @@ def test_check_reports_what_is_there(tmp_path, capsys):
         "faulty, but mask empty": "1: test/print/001.png",
         "can't be used": "0",
     }
+    assert "1 files are not used" in caplog.text
 
 
 def test_check_fails_with_one_line_and_names_all_that_is_wrong(tmp_path):

@@ -49,7 +49,7 @@ def test_the_runs_seed_chooses_the_held_out_images(tmp_path):
     assert held_out[0] != held_out[2**63 - 1]
 
 
-@pytest.mark.parametrize("name", ["val", "validation"])
+@pytest.mark.parametrize("name", ["val", "validation", "valid"])
 def test_published_parts_stay_and_missing_ones_are_cut_from_train(tmp_path, name):
     counts = {"train/a": 6, "train/b": 6, f"{name}/a": 3, f"{name}/b": 1}
     records = open_folder(image_folder(tmp_path, counts))
@@ -57,6 +57,14 @@ def test_published_parts_stay_and_missing_ones_are_cut_from_train(tmp_path, name
     assert [len(parts[split]) for split in ("train", "validation", "test")] == [8, 4, 4]
     assert all(n.startswith(f"{name}/") for n in names(parts["validation"]))
     assert all(n.startswith("train/") for n in names(parts["test"] + parts["train"]))
+
+
+@pytest.mark.parametrize("name", ["test", "testing"])
+def test_a_published_test_part_is_the_test_part(tmp_path, name):
+    counts = {"train/a": 6, "train/b": 6, f"{name}/a": 2, f"{name}/b": 3}
+    parts = splits(open_folder(image_folder(tmp_path, counts)), validation=0.5, test=0.34)
+    assert len(parts["test"]) == 5
+    assert all(n.startswith(f"{name}/") for n in names(parts["test"]))
 
 
 def test_images_are_in_the_order_of_their_numbers(tmp_path):
@@ -142,9 +150,11 @@ def test_an_unreadable_image_gets_one_line_or_is_left_out(tmp_path, caplog):
     assert found.names[3:] == ["dog/00.png", "dog/02.png"]
 
 
-def test_the_check_prints_what_is_there(tmp_path, capsys):
+def test_the_check_prints_what_is_there(tmp_path, capsys, caplog):
     folder = image_folder(tmp_path, {"cat": 3, "dog": 2}, suffix=".jpg")
+    Image.new("RGB", (8, 8)).save(folder / "cat" / "moving.gif")
     check.main(argparse.Namespace(path=str(folder)))
+    assert "1 files are not used" in caplog.text
     printed = capsys.readouterr().out
     assert "5 in 2 classes; most 3 of cat, fewest 2 of dog" in printed
     assert "5 jpg" in printed

@@ -62,6 +62,27 @@ def test_a_run_leaves_results_and_pictures(finished):
     assert all(0 <= row["train/top5_error"] <= 1 for row in rows if "train/top5_error" in row)
 
 
+def test_training_errors_are_of_a_sample_of_all_classes(tmp_path, monkeypatch):
+    folder = image_folder(tmp_path / "pets", {"cat": 20, "dog": 20})
+    errors, seen = training._errors, []
+
+    def observed(part, found, labels):
+        if part == "train":
+            seen.append(labels)
+        return errors(part, found, labels)
+
+    monkeypatch.setattr(training, "_errors", observed)
+    config = tiny_config(train__epochs=1, data__dataset="folder", data__dir=str(folder))
+    train_and_evaluate(config, tmp_path / "run", pictures=False)
+    data = from_mapping(ClassificationConfig, config).data
+    parts = load_parts(data, seed=config["seed"])
+    (labels,) = seen
+    assert not parts.train.labels[: len(labels)].any()  # The first ones show cats alone.
+    assert set(labels) == {0, 1}
+    expected = parts.train.sample(len(parts.validation), config["seed"])
+    np.testing.assert_array_equal(labels, expected.labels)
+
+
 def test_a_killed_run_ends_as_one_that_was_never_killed(finished, tmp_path, monkeypatch):
     errors, evaluated = training._errors, []
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from deeppose_jax import COCO, FLIC
 from deeppose_jax.data import check, open_coco
+from deeppose_jax.data.canvas import prepare
 from deeppose_jax.data.load import load_parts
 from deeppose_jax.data_config import CocoConfig
 from deeppose_jax.skeleton_file import to_json
@@ -45,6 +46,19 @@ def small_set(folder: Path) -> tuple[Path, dict]:
 def written(path: Path, held: dict) -> Path:
     path.write_text(json.dumps(held))
     return path
+
+
+def test_boxes_and_joints_refer_to_the_image_as_a_viewer_shows_it(tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 256, (40, 60, 3), np.uint8)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # clockwise by a quarter
+    found = []
+    for name, image, exif in (("a", pixels, None), ("b", np.rot90(pixels), turned)):
+        path, held = small_set(tmp_path / name)
+        Image.fromarray(np.ascontiguousarray(image)).save(path.with_name("a.png"), exif=exif)
+        found.append(prepare(open_coco(written(path, held)).records, 48)[0])
+    for field in ("canvases", "joints", "boxes"):
+        np.testing.assert_array_equal(*(getattr(poses, field) for poses in found))
 
 
 def test_categories_give_the_skeleton_and_boxes_the_people(rendered):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.io import loadmat, savemat
 
 from deeppose_jax.data import open_folder, open_lsp, open_lsp_extended, splits
@@ -107,19 +108,24 @@ def test_a_zip_and_a_folder_above_are_the_same_as_the_folder(tmp_path, above):
         np.testing.assert_array_equal(stack(other, "joints"), stack(plain, "joints"))
 
 
-def test_images_may_be_beside_joints_mat_and_names_may_have_backslashes(tmp_path):
-    folder = tiny_lsp(tmp_path / "lsp")
-    expected = [record.read() for record in open_lsp(folder.path)]
+@pytest.mark.parametrize(
+    ("make", "opened"),
+    [(tiny_lsp, open_lsp), (tiny_lsp_extended, open_lsp_extended)],
+    ids=["LSP", "LSP Extended"],
+)
+def test_images_may_be_beside_joints_mat_and_names_may_have_backslashes(make, opened, tmp_path):
+    folder = make(tmp_path / "lsp")
+    expected = [record.read() for record in opened(folder.path)]
     archive = tmp_path / "windows.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted(folder.path.rglob("*.*")):
             name = path.relative_to(tmp_path).as_posix().replace("/", "\\")
             file.writestr(zipfile.ZipInfo(name), path.read_bytes())
-    assert [record.read() for record in open_lsp(archive)] == expected
+    assert [record.read() for record in opened(archive)] == expected
     for image in (folder.path / "images").iterdir():
         image.rename(folder.path / image.name)
     (folder.path / "images").rmdir()
-    assert [record.read() for record in open_lsp(folder.path)] == expected
+    assert [record.read() for record in opened(folder.path)] == expected
 
 
 def test_what_is_not_used_is_named_with_its_number(tmp_path, caplog):
@@ -297,8 +303,9 @@ def test_parts_that_cannot_be(arguments, message):
         splits(**arguments)
 
 
-def test_the_check_prints_what_it_found(tmp_path, capsys):
+def test_the_check_prints_what_it_found(tmp_path, capsys, caplog):
     folder = tiny_lsp(tmp_path / "lsp")
+    Image.new("RGB", (8, 8)).save(folder.path / "images" / "moving.gif")
 
     def change(array):
         array[:2, :, 4] = 50.0  # Every stick of the fifth image is a point.
@@ -308,6 +315,7 @@ def test_the_check_prints_what_it_found(tmp_path, capsys):
     rewrite(folder.path, change)
     main(parser().parse_args([str(folder.path)]))
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert "1 files are not used" in caplog.text
     assert lines[0] == f"LSP, PC labels: {folder.path}"
     text = {line[:26].strip(): line[26:] for line in lines[1:]}
     assert text["images"] == "6, 6 of them readable"

@@ -144,16 +144,22 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
         saved(tmp_path / "file" / "last", (1, 1.0))
 
 
-def test_a_process_that_has_ended_is_no_fault_of_the_disk(tmp_path):
-    """Its collective fails while a checkpoint is written or read, with an error as jaxlib 0.10.2 raises it."""
+def test_a_process_that_has_ended_is_no_fault_of_the_disk(tmp_path, monkeypatch):
+    """Errors as jaxlib 0.10.2 and tensorstore raise them while two processes write a checkpoint."""
     lost = (
         "UNKNOWN: Gloo AllGather failed: [pair.cc:547] Connection closed by peer [127.0.0.1]:56024"
     )
+    full = (
+        "RESOURCE_EXHAUSTED: Failed writing: d/d2e6: No space left on device [os_error_code='28']"
+    )
     with Checkpoints(tmp_path) as checkpoints:
-        for inside in (checkpoints._named_errors, lambda: checkpoint._damage(tmp_path)):
-            with pytest.raises(ValueError, match="Gloo") as error, inside():
-                raise ValueError(lost)
-            assert not isinstance(error.value, UserError)
+        monkeypatch.setattr(jax, "process_count", lambda: 2)
+        with pytest.raises(ValueError, match="Gloo") as error, checkpoints._named_errors():
+            raise ValueError(lost)
+        assert not isinstance(error.value, UserError)
+        with pytest.raises(UserError, match="can't be written"), checkpoints._named_errors():
+            raise ValueError(full)
+        monkeypatch.undo()
 
 
 def test_abstract_variables_are_the_states_shapes():

@@ -8,47 +8,12 @@ import pytest
 from engine_jax import lock
 from engine_jax.errors import UserError
 from engine_jax.files import check_folder, write_file
-
-
-def below_a_file(folder):
-    (folder / "file").touch()
-    return folder / "file" / "run"
-
-
-def loop_of_links(folder):
-    (folder / "a").symlink_to(folder / "b")
-    (folder / "b").symlink_to(folder / "a")
-    return folder / "a"
-
-
-def too_long(folder):
-    return folder / ("x" * 300) / "run"
-
-
-def dangling(folder):
-    (folder / "link").symlink_to(folder / "gone")
-    return folder / "link"
-
-
-def below_a_dangling_link(folder):
-    return dangling(folder) / "run"
-
-
-def a_file(folder):
-    (folder / "file").touch()
-    return folder / "file"
+from tests.engine_jax.odd_paths import ODD
 
 
 @pytest.mark.parametrize(
     ("odd", "message"),
-    [
-        (below_a_file, "Not a directory"),
-        (loop_of_links, "Too many levels of symbolic links"),
-        (too_long, "File name too long"),
-        (dangling, "link: is a link to .*gone, which isn't there"),
-        (below_a_dangling_link, "link: is a link to .*gone, which isn't there"),
-        (a_file, "file: is not a folder"),
-    ],
+    ODD,
 )
 def test_a_path_that_cannot_be_a_folder_is_named(odd, message, tmp_path):
     with pytest.raises(UserError, match=message):
@@ -59,6 +24,13 @@ def test_a_folder_is_there_or_could_be(tmp_path):
     assert check_folder(tmp_path)
     assert not check_folder(tmp_path / "a" / "b")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_read_only_place_is_named(tmp_path, monkeypatch):
+    """As a user other than root finds it."""
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    with pytest.raises(UserError, match="can't be written to"):
+        check_folder(tmp_path / "run")
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):

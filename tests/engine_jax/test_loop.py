@@ -116,6 +116,18 @@ def test_patience_counts_through_a_restart(tmp_path):
     assert evaluated == [4]
 
 
+def test_the_best_variables_are_those_that_the_progress_names(tmp_path):
+    """Not the newest: as if the run had been killed between the two writes of a later evaluation."""
+    losses = [5.0, 3.0, 4.0, 6.0, 6.0, 6.0]
+    with pytest.raises(IndexError):
+        fitted(tmp_path, losses[:3])
+    best = tmp_path / "run" / "checkpoints" / "net" / "best"
+    shutil.copytree(best / "2", best / "99")
+    found = fitted(tmp_path, losses)
+    assert (found.best_step, steps_of(found)) == (4, 4)
+    assert not (best / "99").exists()
+
+
 def test_a_run_whose_checkpoints_were_lost_does_not_start_from_scratch(tmp_path):
     losses = [5.0, 4.0, 3.0, 2.0, 1.0, 0.5]
     part = tmp_path / "run" / "checkpoints" / "net"

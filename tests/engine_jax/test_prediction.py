@@ -26,6 +26,16 @@ def test_arrays_pil_images_and_paths_are_the_same_image(tmp_path):
     assert rgb_arrays([]) == []
 
 
+def test_photos_are_turned_as_a_viewer_shows_them(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by a quarter
+    path = tmp_path / "a.png"
+    Image.fromarray(np.ascontiguousarray(np.rot90(PIXELS))).save(path, exif=exif)
+    with Image.open(path) as image:
+        for array in rgb_arrays([path, image]):
+            np.testing.assert_array_equal(array, PIXELS)
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [
@@ -63,6 +73,19 @@ def files(tmp_path):
     for i in range(5):
         Image.fromarray(PIXELS + i).save(tmp_path / f"{i}.png")
     return [tmp_path / f"{i}.png" for i in range(5)]
+
+
+def test_what_was_done_before_a_disk_is_full_stays(files, tmp_path):
+    def until_full(model, image, found, stem):
+        if len(list((tmp_path / "out").glob("*.png"))) == 2:
+            raise UserError("the disk is full")
+        return write(model, image, found, stem)
+
+    given = arguments(tmp_path, files)
+    with pytest.raises(UserError, match="the disk is full"):
+        predict_files(given, lambda workdir: [], predict, until_full, lambda _: {})
+    written = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [entry["file"] for entry in written["predictions"]] == [str(path) for path in files[:2]]
 
 
 def test_files_are_predicted_in_batches_and_written_in_order(files, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from engine_jax.errors import UserError
 from engine_jax.run_folder import RunFolder, Schema
 from engine_jax.writer import MetricsWriter, read_metrics
 from tests.deeppose_jax.runs import ROOT
+from tests.engine_jax.odd_paths import ODD
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,12 @@ class LaterConfig(Config):
 SCHEMA = Schema("toy", Config)
 RUN = Config("toy", 0, Data("x", (1, 2)))
 FINISHED = {"task": "toy", "seed": 0}
+
+
+@pytest.mark.parametrize(("odd", "message"), ODD)
+def test_a_place_where_no_run_can_be_is_named(odd, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        RunFolder(odd(tmp_path)).check(SCHEMA, RUN)
 
 
 def test_the_same_config_resumes_wherever_the_data_lie(tmp_path):

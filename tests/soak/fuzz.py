@@ -7,6 +7,7 @@ A try is right when the reader takes the bytes or raises a UserError; everything
 
 import io
 import json
+import math
 import random
 import tempfile
 import traceback
@@ -74,9 +75,10 @@ def run(tries: int = 100_000, seed: int = 0) -> list[str]:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         cases = _cases(Path(folder))
+        shares = {name: 1 / _RARELY if name.startswith("checkpoints") else 1.0 for name in cases}
         for name, (path, read) in cases.items():
-            rarely = _RARELY if name.startswith("checkpoints") else 1
-            failures += _fuzz(name, path, read, -(-tries // len(cases) // rarely), seed)
+            share = math.ceil(tries * shares[name] / sum(shares.values()))
+            failures += _fuzz(name, path, read, share, seed)
     return failures
 
 
