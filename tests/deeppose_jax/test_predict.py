@@ -140,7 +140,8 @@ def test_bad_input_gets_one_line(run, images, tmp_path, monkeypatch, capsys):
         assert message in error
         assert error.count("\n") == 1
     assert call(monkeypatch, good, "--workdir", run, "--box", "0,0,inf,9") == 2
-    assert "'0,0,inf,9'" in capsys.readouterr().err.splitlines()[-1]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "'0,0,inf,9'" in line
     skip = (broken, good, "--workdir", run, "--skip-unreadable")
     assert call(monkeypatch, *skip, "--out", tmp_path / "out") == 0
     assert "left out" in capsys.readouterr().err
