@@ -47,10 +47,13 @@ def guard(program: Callable[[], None], *, debug: bool) -> None:
 
 
 def run(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
-    """Parses the command line, adds --debug to it, and runs `main` under `guard`."""
+    """Parses the command line, adds --debug to it, and runs `main` under `guard`.
+
+    Raises:
+        SystemExit: as `guard` does, and with status 2 after an argument that is refused, in one line.
+    """
     parser.add_argument("--debug", action="store_true", help="show tracebacks of user errors")
-    # An argument that is refused gets one line, as a file does.
-    parser.print_usage = lambda file=None: None
+    parser.print_usage = lambda file=None: None  # Else it stands above that line.
     args = parser.parse_intermixed_args(_joined(sys.argv[1:]))
     guard(lambda: main(args), debug=args.debug)
 
