@@ -11,7 +11,7 @@ from engine_jax.errors import UserError
 from launch_jax import command, config_files, train
 from launch_jax.flags import parse
 from tests.deeppose_jax.lsp_folder import tiny_lsp
-from tests.deeppose_jax.runs import ROOT, TINY, launch
+from tests.deeppose_jax.runs import ROOT, TINY, launch, launch_here
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def skipping(tmp_path_factory):
     unreadable(data)
     arguments = (*TINY, f"--config.data.dir={data}", "--config.train.epochs=1")
     arguments += ("--config.data.skip_unreadable=True",)
-    done = launch(*arguments, preset="report", cwd=folder, pictures=True)
+    done = launch_here(*arguments, preset="report", cwd=folder, pictures=True)
     assert done.returncode == 0, done.stderr
     return arguments, folder / "runs" / "pose-report", done.stderr
 

@@ -34,7 +34,7 @@ def test_a_run_that_is_told_to_stop_is_saved_and_says_how_to_go_on(told, status,
 
 
 def test_damaged_files_change_no_number_without_a_word():
-    assert damage.run(1, kinds=("one bit",), files=("config.json", "metrics.jsonl")) == []
+    assert damage.run(1, kinds=("one bit", "nested"), files=("config.json", "metrics.jsonl")) == []
 
 
 def test_a_full_disk_costs_one_line():

@@ -3,11 +3,12 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from configs.pose import get_config
 from deeppose_jax.cascade import Cascade
-from deeppose_jax.config import PoseConfig
+from deeppose_jax.config import PoseConfig, StageConfig
 from deeppose_jax.pose_model import PoseModel
 from deeppose_jax.skeleton import LSP, Skeleton
 from deeppose_jax.stages import as_stage, stage_network
@@ -30,18 +31,30 @@ def demo_settings(form: str) -> PoseConfig:
     return from_mapping(PoseConfig, config.to_dict())
 
 
+def random_network(
+    stage: StageConfig, num_joints: int, seed: int, wider: float = 0.0
+) -> nnx.Module:
+    """A stage's network with random weights, and more than these so that outputs differ by more; for evaluation."""
+    network = nnx.merge(*_split_network(stage, num_joints, jax.random.key(seed), wider))
+    network.eval()
+    return network
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _split_network(stage: StageConfig, num_joints: int, key: jax.Array, wider: float):
+    network = stage_network(stage, num_joints, rngs=nnx.Rngs(key))
+    graphdef, params, rest = nnx.split(network, nnx.Param, ...)
+    params = jax.tree.map(
+        lambda x: x + wider * jnp.sin(jnp.arange(x.size)).reshape(x.shape), params
+    )
+    return graphdef, params, rest
+
+
 def random_cascade(form: str, skeleton: Skeleton = LSP) -> PoseModel:
     """Two stages with random weights, as a run would leave them."""
     settings = demo_settings(form)
-
-    @partial(jax.jit, static_argnums=0)
-    def network(number: int, key: jax.Array):
-        stage = settings.stage(number)
-        return nnx.split(stage_network(stage, skeleton.num_joints, rngs=nnx.Rngs(key)))
-
-    stages = []
-    for number in (1, 2):
-        made = nnx.merge(*network(number, jax.random.key(number)))
-        made.eval()
-        stages.append(as_stage(made, settings.stage(number)))
+    stages = [
+        as_stage(random_network(stage, skeleton.num_joints, stage.number), stage)
+        for stage in (settings.stage(1), settings.stage(2))
+    ]
     return PoseModel(settings, skeleton, Cascade(stages, settings.cascade, skeleton))

@@ -28,6 +28,15 @@ OFF = AugmentConfig(
 )
 SIZE = 64
 
+augmented_samples = jax.jit(augment.augmented_samples, static_argnums=(2, 3, 4, 5))
+refiner_samples = jax.jit(
+    augment.refiner_samples,
+    static_argnums=(2, 3, 4),
+    static_argnames=("skeleton", "sigma", "joints_per_image"),
+)
+random_maps = jax.jit(augment.random_maps, static_argnums=2)
+moved_crops = jax.jit(augment.moved_crops, static_argnums=4, static_argnames="border")
+
 
 def dots(n=16, seed=0):
     """Black canvases with one white blob each, joint 3 on it and all others unlabelled."""
@@ -71,7 +80,7 @@ def blob_positions(inputs):
 )
 def test_joints_move_with_the_image(change):
     batch = dots()
-    inputs, targets, labelled = augment.augmented_samples(
+    inputs, targets, labelled = augmented_samples(
         jax.random.key(1), batch, 80, replace(OFF, **change), LSP, "black"
     )
     joint = np.asarray(labelled).argmax(1)
@@ -91,11 +100,9 @@ def test_moved_crops_are_the_warp_of_the_same_maps(seed):
     canvases = rng.integers(0, 256, (n, SIZE, SIZE, 3), dtype=np.uint8)
     batch = replace(dots(n, seed), canvases=canvases)
     changes = replace(OFF, scale=0.4, translation=0.3, flip=True)
-    maps, flipped = augment.random_maps(jax.random.key(seed), batch.boxes, changes)
+    maps, flipped = random_maps(jax.random.key(seed), batch.boxes, changes)
     assert 0 < flipped.sum() < n
-    crops = augment.moved_crops(
-        canvases, batch.boxes[:, None], maps, flipped, size, border="black"
-    )[:, 0]
+    crops = moved_crops(canvases, batch.boxes[:, None], maps, flipped, size, border="black")[:, 0]
     to_input = affine.compose(affine.box_to_pixels(batch.boxes, size), maps)
     warped = warp(canvases / np.float32(255), affine.invert(to_input), size, diagonal=3.0)
     np.testing.assert_allclose(crops, warped, atol=1e-4)
@@ -106,7 +113,7 @@ def test_rotated_crops_are_the_warp_of_the_same_maps():
     canvases = np.random.default_rng(2).integers(0, 256, (n, SIZE, SIZE, 3), dtype=np.uint8)
     batch = replace(dots(n), canvases=canvases)
     changes = replace(OFF, rotation=40.0, scale=0.4, translation=0.3, flip=True)
-    maps, flipped = augment.random_maps(jax.random.key(5), batch.boxes, changes)
+    maps, flipped = random_maps(jax.random.key(5), batch.boxes, changes)
     assert 0 < flipped.sum() < n
     boxes = batch.boxes[:, None]
     crops = jax.jit(augment._rotated_crops, static_argnums=(4, 5))(
@@ -128,8 +135,8 @@ def test_samples_are_the_same_with_a_rotation_of_so_little_that_it_moves_nothing
 
     def samples(changes):
         if sample == "stage 1":
-            return augment.augmented_samples(jax.random.key(5), batch, 48, changes, LSP)
-        return augment.refiner_samples(
+            return augmented_samples(jax.random.key(5), batch, 48, changes, LSP)
+        return refiner_samples(
             jax.random.key(5), batch, 24, changes, LSP, normals, sigma=1.0, joints_per_image=2
         )
 
@@ -152,7 +159,7 @@ def test_refiners_see_crops_as_sharp_in_training_as_in_prediction():
     common = {"sigma": 1.0, "skeleton": LSP, "displacements": none}
     crops = {
         rotation: np.asarray(
-            augment.refiner_samples(
+            refiner_samples(
                 jax.random.key(3), batch, 48, replace(OFF, rotation=rotation), **common
             ).inputs
         )
@@ -167,12 +174,12 @@ def test_refiners_crops_show_the_canvas_moved_as_the_joints():
     ramp = np.stack([*np.meshgrid(np.arange(SIZE), np.arange(SIZE)), np.zeros((SIZE, SIZE))], -1)
     canvases = np.tile(ramp.astype(np.float32), (n, 1, 1, 1))
     batch = dots(n)
-    maps, flipped = augment.random_maps(
+    maps, flipped = random_maps(
         jax.random.key(0), batch.boxes, replace(OFF, scale=0.3, translation=0.2, flip=True)
     )
     moved = affine.apply(maps, batch.joints[:, 3:4])  # [n, 1, 2]
     regions = refiner_boxes(moved, jnp.full((n, 1), 5.0), 2.0)
-    crops = augment.moved_crops(canvases, regions, maps, flipped, 9)
+    crops = moved_crops(canvases, regions, maps, flipped, 9)
     np.testing.assert_allclose(crops[:, 0, 4, 4, :2], batch.joints[:, 3], atol=1e-4)
     # From left to right x grows, or falls in mirrored images.
     across = np.asarray(crops[:, 0, 4, 8, 0] - crops[:, 0, 4, 0, 0])
@@ -185,7 +192,7 @@ def test_coordinates_are_computed_without_matrix_products():
     batch, changes = dots(2), replace(OFF, rotation=10.0, scale=0.4, translation=0.3, flip=True)
 
     def moved(key):
-        maps, flipped = augment.random_maps(key, batch.boxes, changes)
+        maps, flipped = random_maps(key, batch.boxes, changes)
         return maps, augment.move_joints(batch, maps, flipped, LSP).joints
 
     program = str(jax.make_jaxpr(moved)(jax.random.key(0)))
@@ -195,9 +202,7 @@ def test_coordinates_are_computed_without_matrix_products():
 
 def test_a_flip_swaps_left_and_right():
     batch = dots(64)
-    _, _, labelled = augment.augmented_samples(
-        jax.random.key(0), batch, 32, replace(OFF, flip=True), LSP
-    )
+    _, _, labelled = augmented_samples(jax.random.key(0), batch, 32, replace(OFF, flip=True), LSP)
     joint = np.asarray(labelled).argmax(1)
     assert set(joint) == {2, 3}  # left hip, or right hip where mirrored
     assert 16 < (joint == 2).sum() < 48
@@ -205,7 +210,7 @@ def test_a_flip_swaps_left_and_right():
 
 def test_without_augmentation_training_and_evaluation_see_the_same():
     batch = dots()
-    inputs, targets, _ = augment.augmented_samples(jax.random.key(0), batch, 48, OFF, LSP)
+    inputs, targets, _ = augmented_samples(jax.random.key(0), batch, 48, OFF, LSP)
     crops = crop_boxes(batch.canvases, batch.boxes[:, None], 48)[:, 0]
     np.testing.assert_allclose(inputs, augment.normalise(crops), atol=1e-5)
     np.testing.assert_allclose(targets, codec.encode(batch.joints, batch.boxes), atol=1e-6)
@@ -215,7 +220,7 @@ def test_pixel_changes_have_the_configured_strength_and_leave_joints_alone():
     batch = replace(dots(64), canvases=np.full((64, SIZE, SIZE, 3), 128, np.uint8))
     batch = replace(batch, boxes=np.tile(np.array([15.5, 15.5, 47.5, 47.5], np.float32), (64, 1)))
     changed = replace(OFF, noise=0.1, brightness=0.2, contrast=0.5)
-    inputs, targets, _ = augment.augmented_samples(jax.random.key(0), batch, 32, changed, LSP)
+    inputs, targets, _ = augmented_samples(jax.random.key(0), batch, 32, changed, LSP)
     np.testing.assert_allclose(targets, codec.encode(batch.joints, batch.boxes), atol=1e-6)
     pixels = np.asarray(inputs) * np.array([0.229, 0.224, 0.225]) + np.array([0.485, 0.456, 0.406])
     deviations, means = pixels.std((1, 2, 3)), pixels.mean((1, 2, 3))

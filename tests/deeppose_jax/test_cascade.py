@@ -17,7 +17,8 @@ from deeppose_jax.boxes import centre_and_size, from_centre_and_size, whole_imag
 from deeppose_jax.heads import Estimate
 from deeppose_jax.refiner_boxes import boxes_around, from_frame, to_frame
 from deeppose_jax.skeleton import LSP
-from deeppose_jax.stages import as_stage, stage_network
+from deeppose_jax.stages import as_stage
+from tests.deeppose_jax.cascades import random_network
 from tests.deeppose_jax.settings import TORSO, tiny
 
 SIDE = 64
@@ -51,17 +52,21 @@ def whole(count=3):
 
 def real_cascade(settings, skeleton, stages=3):
     """Untrained networks, whose outputs are wide enough to matter."""
-    networks = []
-    for number in range(1, stages + 1):
-        network = stage_network(settings.stage(number), skeleton.num_joints, rngs=nnx.Rngs(number))
-        params = nnx.state(network, nnx.Param)
-        nnx.update(
-            network,
-            jax.tree.map(lambda x: x + 0.05 * jnp.sin(jnp.arange(x.size)).reshape(x.shape), params),
-        )
-        network.eval()
-        networks.append(as_stage(network, settings.stage(number)))
+    networks = [
+        as_stage(random_network(stage, skeleton.num_joints, stage.number, wider=0.05), stage)
+        for stage in map(settings.stage, range(1, stages + 1))
+    ]
     return Cascade(networks, settings.cascade, skeleton)
+
+
+decode = jax.jit(codec.decode)
+around = jax.jit(boxes_around, static_argnums=(2, 3))
+framed_in, from_frames = jax.jit(to_frame), jax.jit(from_frame)
+
+
+@partial(nnx.jit, static_argnums=(3, 4))
+def first_stage(*arguments):
+    return cascade.first_stage(*arguments)
 
 
 @pytest.mark.parametrize("stages", [1, 2, 3, 5])
@@ -70,18 +75,18 @@ def test_refiners_that_estimate_zero_leave_stage_1s_pose(stages):
     silent = [Constant(np.zeros((3, 14, 2)))] * (stages - 1)
     found = Cascade([Constant(first), *silent], SMALL, LSP).predict(images())
     assert len(found) == stages
-    expected = codec.decode(jnp.asarray(first), whole())
+    expected = decode(jnp.asarray(first), whole())
     for stage in found:
         np.testing.assert_allclose(stage.joints, expected, atol=1e-4)
 
 
 def test_refiners_that_know_the_truth_give_the_truth():
     """Of image sides 1e-4, from boxes that stage 1's wrong pose makes; the third stage has nothing left to do."""
-    true = codec.decode(jnp.asarray(poses(1)), whole())
+    true = decode(jnp.asarray(poses(1)), whole())
     first = Constant(poses(2))
-    before, _ = cascade.first_stage(first, images(), whole(), SMALL, LSP)
-    boxes = boxes_around(before.joints, whole(), SMALL.sigma, LSP)
-    oracle = Constant(to_frame(true, boxes))
+    before, _ = first_stage(first, images(), whole(), SMALL, LSP)
+    boxes = around(before.joints, whole(), SMALL.sigma, LSP)
+    oracle = Constant(framed_in(true, boxes))
     found = Cascade([first, oracle, Constant(np.zeros((3, 14, 2)))], SMALL, LSP).predict(images())
     assert np.abs(found[0].joints - true).max() > 10
     np.testing.assert_array_equal(found[1].boxes, boxes)
@@ -121,8 +126,8 @@ def test_weighted_poses_are_means_by_predicted_precision():
     weighted = replace(SMALL, combine="weighted")
     shape = (1, 14)
     first = Constant(poses(3, 1), np.full(shape, 3 / SIDE))
-    before, _ = cascade.first_stage(first, images(0, 1), whole(1), weighted, LSP)
-    sizes = centre_and_size(boxes_around(before.joints, whole(1), weighted.sigma, LSP))[1]
+    before, _ = first_stage(first, images(0, 1), whole(1), weighted, LSP)
+    sizes = centre_and_size(around(before.joints, whole(1), weighted.sigma, LSP))[1]
     side = float(sizes[0, 0, 0])
     moved = Constant(np.broadcast_to([10 / side, -5 / side], (1, 14, 2)), np.full(shape, 1 / side))
     found = Cascade([first, moved], weighted, LSP).predict(images(0, 1))
@@ -172,7 +177,7 @@ def test_gradients_flow_from_the_last_stage_to_the_image():
     model = real_cascade(tiny(refiner__form="shared", stages=2), TORSO, stages=2)
     canvases = jnp.asarray(images(0, 1), jnp.float32) / 255
     predict = partial(model.predictor(), boxes=whole(1))
-    grads = jax.grad(lambda x: predict(x)[-1].joints.sum())(canvases)
+    grads = jax.jit(jax.grad(lambda x: predict(x)[-1].joints.sum()))(canvases)
     assert np.isfinite(grads).all()
     assert np.abs(grads).max() > 0
 

@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 from convnets_jax.compact import CompactConfig, CompactFeatures
+from deeppose_jax import heads
 from deeppose_jax.flow import RealNVP
 from deeppose_jax.heads import (
     LARGEST_SCALE,
@@ -18,14 +19,18 @@ from deeppose_jax.heads import (
     IntegralHead,
     RegressionHead,
     ResidualHead,
-    bounded_scales,
-    laplace_nll,
-    masked_l2,
-    mirror,
-    residual_nll,
-    soft_argmax,
 )
 from deeppose_jax.skeleton import LSP
+
+bounded_scales, laplace_nll, masked_l2, soft_argmax = map(
+    jax.jit, (heads.bounded_scales, heads.laplace_nll, heads.masked_l2, heads.soft_argmax)
+)
+mirror = jax.jit(heads.mirror, static_argnums=1)
+
+
+@nnx.jit
+def output(head, *inputs):
+    return head(*inputs)
 
 
 def _random(*shape, seed=0):
@@ -57,7 +62,7 @@ def test_an_integral_head_finds_the_cell_that_its_weights_look_for():
     cells = np.array([[0, 1], [3, 3], [2, 0]])  # rows and columns of 4
     features = jnp.zeros((1, 4, 4, 3)).at[0, cells[:, 0], cells[:, 1], jnp.arange(3)].set(1)
     target = (jnp.asarray(cells[None, :, ::-1]) + 0.5) / 4 - 0.5
-    estimate = head(features)
+    estimate = output(head, features)
     np.testing.assert_allclose(estimate.joints, target, atol=1e-6)
     heat = head.heat_maps(features)
     np.testing.assert_allclose(heat.sum((1, 2)), 1, atol=1e-6)
@@ -67,7 +72,7 @@ def test_an_integral_head_finds_the_cell_that_its_weights_look_for():
 def test_scales_are_read_where_the_joint_is():
     head = IntegralHead(3, 2, rngs=nnx.Rngs(0))
     features = _random(1, 4, 4, 3)
-    np.testing.assert_allclose(head(features).scales, 0.1, rtol=1e-5)  # before training
+    np.testing.assert_allclose(output(head, features).scales, 0.1, rtol=1e-5)  # before training
     head.heat.kernel[...] = jnp.array([[1000.0, -1000.0], [0.0, 0.0], [0.0, 0.0]])
     head.scale_kernel[...] = jnp.array([[0.0, 1.0, 0.0], [0.0, 0.0, 2.0]])
     head.scale_bias[...] = jnp.array([0.5, -0.5])
@@ -75,7 +80,7 @@ def test_scales_are_read_where_the_joint_is():
     high, low = flat[flat[:, 0].argmax()], flat[flat[:, 0].argmin()]
     logits = np.array([high[1] + 0.5, 2 * low[2] - 0.5])
     expected = 0.005 * (2 / 0.005) ** (1 / (1 + np.exp(-logits)))
-    np.testing.assert_allclose(head(features).scales[0], expected, rtol=1e-4)
+    np.testing.assert_allclose(output(head, features).scales[0], expected, rtol=1e-4)
 
 
 def test_scales_stay_in_their_range_and_keep_a_gradient():
@@ -94,16 +99,17 @@ def test_heads_give_float32_estimates(dtype):
     regression = RegressionHead(120, 14, (8,), 0.0, dtype=dtype, rngs=nnx.Rngs(0))
     residual = ResidualHead(120, 14, (8,), 0.0, dtype=dtype, rngs=nnx.Rngs(0))
     integral = IntegralHead(6, 14, dtype=dtype, rngs=nnx.Rngs(0))
-    assert regression(features).scales is None
+    found = {head: output(head, features) for head in (regression, residual, integral)}
+    assert found[regression].scales is None
     for head in (residual, integral):
-        scales = head(features).scales
+        scales = found[head].scales
         assert scales.shape == (2, 14)
         assert scales.dtype == jnp.float32
         np.testing.assert_allclose(scales, 0.1, rtol=1e-5)  # before training
     assert integral.heat_maps(features).dtype == jnp.float32
-    for head in (regression, residual, integral):
-        assert head(features).joints.shape == (2, 14, 2)
-        assert head(features).joints.dtype == jnp.float32
+    for head, estimate in found.items():
+        assert estimate.joints.shape == (2, 14, 2)
+        assert estimate.joints.dtype == jnp.float32
         assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(head, nnx.Param))} == {
             jnp.dtype(jnp.float32)
         }
@@ -111,9 +117,10 @@ def test_heads_give_float32_estimates(dtype):
 
 def test_heads_of_a_single_joint():
     features = _random(2, 3, 3, 4)
-    assert RegressionHead(36, 1, (), 0.0, rngs=nnx.Rngs(0))(features).joints.shape == (2, 1, 2)
-    assert IntegralHead(4, 1, rngs=nnx.Rngs(0))(features).joints.shape == (2, 1, 2)
-    estimate = ResidualHead(36, 1, (), 0.0, rngs=nnx.Rngs(0))(features)
+    regression = output(RegressionHead(36, 1, (), 0.0, rngs=nnx.Rngs(0)), features)
+    integral = output(IntegralHead(4, 1, rngs=nnx.Rngs(0)), features)
+    assert regression.joints.shape == integral.joints.shape == (2, 1, 2)
+    estimate = output(ResidualHead(36, 1, (), 0.0, rngs=nnx.Rngs(0)), features)
     assert (estimate.joints.shape, estimate.scales.shape) == ((2, 1, 2), (2, 1))
 
 
@@ -121,10 +128,11 @@ def test_dropout_of_the_regression_head_acts_in_training_only():
     head = RegressionHead(36, 2, (32,), 0.5, rngs=nnx.Rngs(0))
     features = _random(2, 3, 3, 4)
     head.train()
-    a, b = (head(features, nnx.Rngs(dropout=seed)).joints for seed in (0, 1))
+    a, b = (output(head, features, nnx.Rngs(dropout=seed)).joints for seed in (0, 1))
     assert not np.allclose(a, b)
     head.eval()
-    np.testing.assert_array_equal(head(features).joints, head(features).joints)
+    first, again = (output(head, features).joints for _ in range(2))
+    np.testing.assert_array_equal(first, again)
 
 
 def test_masked_l2_is_the_sum_over_labelled_joints():
@@ -173,7 +181,7 @@ def test_the_residual_likelihood_with_an_untrained_flow_by_hand():
     flow = RealNVP(2, 4, rngs=nnx.Rngs(0))
     laplace = 0.3 / 0.1 + 2 * np.log(2 * 0.1)
     normal = (1 + 4) / 2 + np.log(2 * np.pi) + 2 * np.log(0.1)
-    found = residual_nll(flow, joints, scales, target, labelled)
+    found = nnx.jit(heads.residual_nll)(flow, joints, scales, target, labelled)
     np.testing.assert_allclose(found, [laplace + normal], rtol=1e-5)
 
 
@@ -188,7 +196,7 @@ def test_scales_are_least_wrong_where_they_are_the_mean_absolute_error():
         def log_prob(self, points):
             return -jnp.abs(points).sum(-1) - 2 * np.log(2)
 
-    for loss in (laplace_nll, partial(residual_nll, Laplace())):
+    for loss in (laplace_nll, jax.jit(partial(heads.residual_nll, Laplace()))):
         found = [
             float(loss(joints, jnp.full((1, 4000), b, jnp.float32), target, labelled)[0])
             for b in scales
@@ -282,7 +290,7 @@ def test_mirroring_twice_changes_nothing(scales):
 
 def test_an_estimate_of_one_joint_is_not_mirrored():
     with pytest.raises(ValueError, match="1 joints can't be mirrored by a skeleton of 14"):
-        mirror(Estimate(jnp.zeros((2, 1, 2))), LSP)
+        heads.mirror(Estimate(jnp.zeros((2, 1, 2))), LSP)
 
 
 def test_a_head_with_symmetric_weights_commutes_with_mirroring():
@@ -294,8 +302,8 @@ def test_a_head_with_symmetric_weights_commutes_with_mirroring():
             swapped = value.take(swap, axis) if axis == 0 else swapped.take(swap, axis)
         parameter[...] = value + swapped
     features = _random(2, 5, 7, 14, seed=1)
-    expected = mirror(head(features), LSP)
-    found = head(features[:, :, ::-1][..., swap])
+    expected = mirror(output(head, features), LSP)
+    found = output(head, features[:, :, ::-1][..., swap])
     np.testing.assert_allclose(found.joints, expected.joints, atol=1e-6)
     np.testing.assert_allclose(found.scales, expected.scales, rtol=1e-5)
 

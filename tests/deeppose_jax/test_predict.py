@@ -16,7 +16,7 @@ from deeppose_jax.pose_model import Prediction, StagePose
 from tests import programs
 from tests.deeppose_jax.cascades import random_cascade
 from tests.deeppose_jax.lsp_folder import tiny_lsp
-from tests.deeppose_jax.runs import TINY, launch
+from tests.deeppose_jax.runs import TINY, launch_here
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def images(tmp_path_factory) -> Path:
 def run(images, tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("runs") / "run"
     arguments = (*TINY, f"--config.data.dir={images.parent}", "--config.train.epochs=1")
-    done = launch(*arguments, f"--workdir={workdir}")
+    done = launch_here(*arguments, f"--workdir={workdir}")
     assert done.returncode == 0, done.stderr
     return workdir
 

@@ -23,6 +23,7 @@ from engine_jax import sharding
 from engine_jax.errors import UserError
 from engine_jax.stacked import stacked
 from engine_jax.state import create_state, graph_defs, variables_by_name
+from tests.deeppose_jax.cascades import random_network
 from tests.deeppose_jax.settings import TORSO, settings, tiny
 
 SIDE, K = 96, TORSO.num_joints
@@ -137,12 +138,17 @@ def test_some_joints_are_drawn_without_repetition_labelled_ones_first():
 
 
 def networks(config, seed=0):
-    network = stage_network(config.stage(2), TORSO.num_joints, rngs=nnx.Rngs(seed))
-    params = nnx.state(network, nnx.Param)
-    wide = jax.tree.map(lambda x: x + 0.1 * jnp.sin(jnp.arange(x.size)).reshape(x.shape), params)
-    nnx.update(network, wide)
-    network.eval()
-    return network
+    return random_network(config.stage(2), TORSO.num_joints, seed, wider=0.1)
+
+
+@nnx.jit
+def estimate(network, *inputs):
+    return network(*inputs)
+
+
+@nnx.jit
+def loss_of(network, *arguments):
+    return network.loss(*arguments)
 
 
 @pytest.mark.parametrize("head", ["regression", "integral", "rle"])
@@ -151,20 +157,20 @@ def test_each_joints_refiner_sees_its_own_crop_only(head):
     stacked = networks(config)
     crops = jax.random.normal(jax.random.key(0), (3, K, 24, 24, 3))
     refiners = as_stage(stacked, config.stage(2))
-    found = refiners(crops)
+    found = estimate(refiners, crops)
     target = 0.1 * jax.random.normal(jax.random.key(1), (3, K, 2))
     labelled = jnp.ones((3, K), bool).at[1, 2].set(False)
     losses = []
     graphdef, variables = nnx.split(stacked)
     for joint in range(K):
         one = nnx.merge(graphdef, jax.tree.map(lambda x, j=joint: x[j], variables))
-        alone = one(crops[:, joint])
+        alone = estimate(one, crops[:, joint])
         np.testing.assert_allclose(found.joints[:, joint], alone.joints[:, 0], atol=1e-5)
         if head != "regression":
             np.testing.assert_allclose(found.scales[:, joint], alone.scales[:, 0], rtol=1e-5)
-        losses.append(one.loss(alone, target[:, [joint]], labelled[:, [joint]]))
+        losses.append(loss_of(one, alone, target[:, [joint]], labelled[:, [joint]]))
     np.testing.assert_allclose(
-        refiners.loss(found, target, labelled), sum(losses), rtol=1e-4, atol=1e-5
+        loss_of(refiners, found, target, labelled), sum(losses), rtol=1e-4, atol=1e-5
     )
     assert np.abs(np.diff(found.joints, axis=1)).min() > 1e-6  # Their weights differ.
 
@@ -174,13 +180,13 @@ def test_a_shared_refiner_returns_the_output_for_the_crops_joint():
     network = networks(config)
     refiner = as_stage(network, config.stage(2))
     crops = jax.random.normal(jax.random.key(0), (3, K, 24, 24, 3))
-    found = refiner(crops)
+    found = estimate(refiner, crops)
     for joint in range(K):
-        every = network(crops[:, joint])
+        every = estimate(network, crops[:, joint])
         np.testing.assert_allclose(found.joints[:, joint], every.joints[:, joint], atol=1e-5)
         np.testing.assert_allclose(found.scales[:, joint], every.scales[:, joint], rtol=1e-5)
     chosen = jnp.array([[4, 1], [0, 3], [2, 2]])
-    some = refiner(crops[jnp.arange(3)[:, None], chosen], chosen)
+    some = estimate(refiner, crops[jnp.arange(3)[:, None], chosen], chosen)
     np.testing.assert_allclose(
         some.joints, np.take_along_axis(np.asarray(found.joints), chosen[..., None], 1), atol=1e-5
     )

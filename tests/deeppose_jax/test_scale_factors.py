@@ -24,7 +24,7 @@ from deeppose_jax.scale_factors import (
 from deeppose_jax.skeleton import LSP
 from engine_jax.errors import UserError
 from tests.deeppose_jax.cascades import random_cascade
-from tests.deeppose_jax.runs import launch
+from tests.deeppose_jax.runs import launch_here
 
 NETWORKS = ("model", "refiner.model")
 SMALL_NETWORK = (
@@ -123,7 +123,7 @@ def test_a_runs_factors_are_fitted_on_its_validation_images(tmp_path):
 
     The mean of both stages is by the scales as the heads predict them, in the run and in the model.
     """
-    done = launch(
+    done = launch_here(
         *("--config.stages=2", "--config.data.train=32", "--config.data.validation=8"),
         *("--config.data.test=8", "--config.data.canvas=48", "--config.refiner.train.epochs=1"),
         *("--config.train.epochs=1", "--config.evaluation.every=1"),

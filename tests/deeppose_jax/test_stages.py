@@ -20,7 +20,7 @@ from deeppose_jax.train import train_and_evaluate
 from engine_jax.config import to_mapping
 from engine_jax.run_folder import RunFolder
 from tests.deeppose_jax.lsp_folder import tiny_lsp
-from tests.deeppose_jax.runs import REFINERS, ROOT, TINY, command, environment, launch
+from tests.deeppose_jax.runs import REFINERS, ROOT, TINY, command, environment, launch_here
 from tests.deeppose_jax.test_train import losses, stage_arrays
 
 SHARED = (
@@ -44,7 +44,7 @@ def arguments(lsp):
 def finished(arguments, tmp_path_factory):
     """Three stages with shared refiners, never stopped."""
     workdir = tmp_path_factory.mktemp("runs") / "finished"
-    done = launch(*arguments, *SHARED, f"--workdir={workdir}", pictures=True)
+    done = launch_here(*arguments, *SHARED, f"--workdir={workdir}", pictures=True)
     assert done.returncode == 0, done.stderr
     return workdir
 
@@ -128,7 +128,7 @@ def test_a_run_killed_in_its_second_stage_ends_with_the_same_parameters(
     process.send_signal(signal.SIGKILL)
     process.wait()
 
-    resumed = launch(*arguments, *SHARED, f"--workdir={workdir}")
+    resumed = launch_here(*arguments, *SHARED, f"--workdir={workdir}")
     assert resumed.returncode == 0, resumed.stderr
     assert "stage_1: finished at epoch 2" in resumed.stderr
     for stage in ("stage_1", "stage_2", "stage_3"):

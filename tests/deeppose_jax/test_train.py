@@ -28,7 +28,7 @@ from engine_jax.state import create_state, graph_defs
 from engine_jax.writer import read_metrics
 from tests.checkpoints import last_arrays
 from tests.deeppose_jax.lsp_folder import tiny_lsp
-from tests.deeppose_jax.runs import TINY, launch
+from tests.deeppose_jax.runs import TINY, launch, launch_here
 from tests.soak.processes import resumed, stopped
 
 EPOCHS = 4
@@ -48,7 +48,7 @@ def arguments(lsp):
 def finished(arguments, tmp_path_factory):
     """A run that was never stopped, on one device."""
     workdir = tmp_path_factory.mktemp("runs") / "finished"
-    done = launch(*arguments, f"--workdir={workdir}", pictures=True)
+    done = launch_here(*arguments, f"--workdir={workdir}", pictures=True)
     assert done.returncode == 0, done.stderr
     return workdir
 
@@ -103,7 +103,9 @@ def test_where_one_of_two_processes_is_killed_the_other_ends_and_both_resume(
 
 
 def test_batches_streamed_from_the_host_train_as_those_on_the_device(finished, arguments, tmp_path):
-    done = launch(*arguments, "--config.data.placement=stream", f"--workdir={tmp_path / 'stream'}")
+    done = launch_here(
+        *arguments, "--config.data.placement=stream", f"--workdir={tmp_path / 'stream'}"
+    )
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(losses(tmp_path / "stream"), losses(finished), rtol=1e-6)
 
@@ -133,7 +135,7 @@ def test_results_hold_what_they_promise(finished):
 
 def test_a_finished_run_is_not_trained_again(finished, arguments):
     before = (finished / "metrics.jsonl").read_text()
-    again = launch(*arguments, f"--workdir={finished}")
+    again = launch_here(*arguments, f"--workdir={finished}")
     assert again.returncode == 0
     assert "finished" in again.stderr
     assert (finished / "metrics.jsonl").read_text() == before
