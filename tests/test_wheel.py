@@ -116,10 +116,7 @@ def test_the_command_predicts(programs, demo, tmp_path):
     assert [prediction["file"] for prediction in found] == ["photo.png"]
 
 
-def examples():
-    """README's blocks of Python."""
-    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
-    return [pytest.param(block, id=f"{i}: {block.split()[1]}") for i, block in enumerate(blocks)]
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
 
 
 def undefined(block):
@@ -139,14 +136,45 @@ def write_weights(path):
     safetensors.numpy.save_file({name: np.zeros(shape) for name, shape in shapes.items()}, path)
 
 
-@pytest.mark.parametrize("block", examples())
-def test_an_example_of_the_readme_runs(block, programs, demo, tmp_path):
-    for task in re.findall(r'"runs/(\w+)-demo"', block):
-        shutil.copytree(demo(task), tmp_path / "runs" / f"{task}-demo")
-    for name in re.findall(r'"(\w+\.pth)"', block):
-        write_weights(tmp_path / name)
-    for name in re.findall(r'"(\w+\.(?:jpg|png))"', block):
-        Image.new("RGB", (70, 90), "gray").save(tmp_path / name)
-    presumed = [f"{name} = {value}" for name, value in PRESUMED.items() if name in undefined(block)]
-    (tmp_path / "example.py").write_text("\n".join(("import numpy as np", *presumed, block)))
-    run(programs / "python", "example.py", cwd=tmp_path)
+# Runs example.py of each folder named, and writes error.txt there if it fails. One process, which imports JAX once.
+RUN_ALL = """
+import contextlib, pathlib, runpy, sys, traceback
+for folder in map(pathlib.Path, sys.argv[1:]):
+    with contextlib.chdir(folder):
+        try:
+            runpy.run_path("example.py", run_name="__main__")
+        except BaseException:
+            pathlib.Path("error.txt").write_text(traceback.format_exc())
+        else:
+            pathlib.Path("done.txt").touch()
+"""
+
+
+@pytest.fixture(scope="module")
+def examples(programs, demo, tmp_path_factory):
+    """The folders in which the examples were run."""
+    folders = []
+    for block in BLOCKS:
+        folders.append(tmp_path_factory.mktemp("example"))
+        for task in re.findall(r'"runs/(\w+)-demo"', block):
+            shutil.copytree(demo(task), folders[-1] / "runs" / f"{task}-demo")
+        for name in re.findall(r'"(\w+\.pth)"', block):
+            write_weights(folders[-1] / name)
+        for name in re.findall(r'"(\w+\.(?:jpg|png))"', block):
+            Image.new("RGB", (70, 90), "gray").save(folders[-1] / name)
+        presumed = [
+            f"{name} = {value}" for name, value in PRESUMED.items() if name in undefined(block)
+        ]
+        lines = ("import numpy as np", *presumed, block)
+        (folders[-1] / "example.py").write_text("\n".join(lines))
+    run(programs / "python", "-c", RUN_ALL, *folders, cwd=folders[0])
+    return folders
+
+
+@pytest.mark.parametrize(
+    "number", [pytest.param(i, id=f"{i}: {block.split()[1]}") for i, block in enumerate(BLOCKS)]
+)
+def test_an_example_of_the_readme_runs(number, examples):
+    error = examples[number] / "error.txt"
+    assert not error.exists(), error.read_text()
+    assert (examples[number] / "done.txt").exists()
