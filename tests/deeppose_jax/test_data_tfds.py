@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,40 +26,71 @@ import numpy as np
 from deeppose_jax.data import prepare
 from deeppose_jax.data.tfds_builders import Lsp, LspExtended, prepared_records
 
-kind, labels, source, data_dir, out = sys.argv[1:]
-source = source or None
-if kind == "lsp":
-    builder = Lsp(config=labels, source=source, data_dir=data_dir)
-else:
-    builder = LspExtended(source=source, data_dir=data_dir)
-try:
-    records = prepared_records(builder)
-except ValueError as error:
-    sys.exit(f"{type(error).__name__}: {error}")
-poses, names = prepare(records, 48)
+for kind, labels, source, data_dir, out in zip(*[iter(sys.argv[1:])] * 5):
+    source = source or None
+    try:
+        if kind == "lsp":
+            builder = Lsp(config=labels, source=source, data_dir=data_dir)
+        else:
+            builder = LspExtended(source=source, data_dir=data_dir)
+        records = prepared_records(builder)
+    except ValueError as error:
+        print(f"{out}: {type(error).__name__}: {error}")
+        continue
+    poses, names = prepare(records, 48)
+    optional = {}
+    if records[0].occluded is not None:
+        optional["occluded"] = np.stack([record.occluded for record in records])
+    np.savez(
+        out,
+        names=names,
+        canvases=poses.canvases,
+        joints=np.stack([record.joints for record in records]),
+        labelled=np.stack([record.labelled for record in records]),
+        **optional,
+    )
 assert "tensorflow" not in sys.modules
-optional = {}
-if records[0].occluded is not None:
-    optional["occluded"] = np.stack([record.occluded for record in records])
-np.savez(
-    out,
-    names=names,
-    canvases=poses.canvases,
-    joints=np.stack([record.joints for record in records]),
-    labelled=np.stack([record.labelled for record in records]),
-    **optional,
-)
 """
 
 
-def through_tfds(kind: str, labels: str, source: Path | str, tmp_path: Path):
-    out = tmp_path / "out.npz"
-    out.unlink(missing_ok=True)
-    arguments = [kind, labels, str(source), str(tmp_path / "tfds"), str(out)]
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """LSP as `lsp` and, with other joints, as `other`; LSP Extended where TFDS looks for it."""
+    folder = tmp_path_factory.mktemp("tfds")
+    tiny_lsp(folder / "lsp")
+    tiny_lsp(folder / "other", seed=1)
+    tiny_lsp_extended(folder / "extended/downloads/manual/lspet_dataset")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def through_tfds(folder):
+    """A function that gives what TFDS made, or None, and its error; all is made in one process."""
+    lsp = str(folder / "lsp")
+    requests = {
+        "missing": ("lsp", "pc", ""),
+        "pc": ("lsp", "pc", lsp),
+        "pc again": ("lsp", "pc", lsp),
+        "of other joints": ("lsp", "pc", str(folder / "other")),
+        "oc": ("lsp", "oc", lsp),
+        "oc again": ("lsp", "oc", lsp),
+        "extended": ("lspet", "", ""),
+    }
+    arguments = []
+    for name, request in requests.items():
+        place = "extended" if request[0] == "lspet" else "here"
+        arguments += [*request, str(folder / place), str(folder / f"{name}.npz")]
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, *arguments], capture_output=True, text=True, check=False
     )
-    return (np.load(out) if out.exists() else None), done.stderr
+    assert done.returncode == 0, done.stderr
+
+    def found(name):
+        out = folder / f"{name}.npz"
+        said = [line for line in done.stdout.splitlines() if line.startswith(f"{out}: ")]
+        return (np.load(out) if out.exists() else None), "\n".join(said)
+
+    return found
 
 
 def check_same(found, records) -> None:
@@ -75,30 +105,26 @@ def check_same(found, records) -> None:
 
 
 @pytest.mark.parametrize("labels", ["pc", "oc"])
-def test_lsp_through_tfds_is_lsp(tmp_path, labels):
-    folder = tiny_lsp(tmp_path / "lsp")
-    found, stderr = through_tfds("lsp", labels, folder.path, tmp_path)
-    assert found is not None, stderr
-    check_same(found, open_lsp(folder.path, "PC" if labels == "pc" else "OC"))
-    again, stderr = through_tfds("lsp", labels, folder.path, tmp_path)
-    assert again is not None, stderr
+def test_lsp_through_tfds_is_lsp(labels, folder, through_tfds):
+    found, said = through_tfds(labels)
+    assert found is not None, said
+    check_same(found, open_lsp(folder / "lsp", labels.upper()))
+    again, said = through_tfds(f"{labels} again")
+    assert again is not None, said
     np.testing.assert_array_equal(again["joints"], found["joints"])
 
 
-def test_lsp_extended_from_the_manual_directory(tmp_path):
-    folder = tiny_lsp_extended(tmp_path / "tfds/downloads/manual/lspet_dataset")
-    found, stderr = through_tfds("lspet", "", "", tmp_path)
-    assert found is not None, stderr
-    check_same(found, open_lsp_extended(folder.path))
+def test_lsp_extended_from_the_manual_directory(folder, through_tfds):
+    found, said = through_tfds("extended")
+    assert found is not None, said
+    check_same(found, open_lsp_extended(folder / "extended/downloads/manual/lspet_dataset"))
 
 
-def test_what_cannot_be_prepared_is_a_user_error(tmp_path):
-    _, stderr = through_tfds("lsp", "pc", "", tmp_path)
-    (line,) = [line for line in stderr.splitlines() if "UserError: Manual directory" in line]
-    assert "lsp_dataset.zip" in line
-    first, second = tiny_lsp(tmp_path / "first"), tiny_lsp(tmp_path / "second", seed=1)
-    found, stderr = through_tfds("lsp", "pc", first.path, tmp_path)
-    assert found is not None, stderr
-    found, stderr = through_tfds("lsp", "pc", second.path, tmp_path)
+def test_what_cannot_be_prepared_is_a_user_error(folder, through_tfds):
+    found, said = through_tfds("missing")
     assert found is None
-    assert f"was prepared from other joints than {second.path} holds" in stderr
+    assert "UserError: Manual directory" in said
+    assert "lsp_dataset.zip" in said
+    found, said = through_tfds("of other joints")
+    assert found is None
+    assert f"was prepared from other joints than {folder / 'other'} holds" in said
