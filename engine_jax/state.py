@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import jax
@@ -113,8 +113,33 @@ class GraphDefs:
 
 
 def abstract_model(build: Callable[..., M]) -> M:
-    """The model that `build` makes, with shapes in place of arrays."""
+    """The model that `build` makes, with shapes in place of arrays.
 
+    A run asks for the same models again and again, and tracing one takes long: what a `partial` of the same function
+    and hashable arguments makes is traced once.
+    """
+    if isinstance(build, partial):
+        keywords = tuple(build.keywords.items())
+        split = _traced(build.func, build.args, keywords, jax.default_backend())
+        return nnx.merge(*split)
+    return _trace(build)
+
+
+def forget_traced() -> None:
+    """Lets `abstract_model` trace every model again, for what it cannot see: a name that stands for another network."""
+    _traced.cache_clear()
+
+
+@lru_cache(maxsize=32)
+def _traced(
+    function: Callable[..., nnx.Module], args: tuple, keywords: tuple, backend: str
+) -> tuple[nnx.GraphDef, nnx.State]:
+    """`backend` is JAX's default, which may decide on the type of activations."""
+    del backend
+    return nnx.split(_trace(partial(function, *args, **dict(keywords))))
+
+
+def _trace(build: Callable[..., M]) -> M:
     def model() -> M:
         rngs = nnx.Rngs(0)
         rngs.default = _OneKey(0, tag="default")  # pyright: ignore[reportAttributeAccessIssue]

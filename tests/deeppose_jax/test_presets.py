@@ -15,7 +15,6 @@ from ml_collections import ConfigDict
 from scipy.io import loadmat
 
 from configs.pose import get_config
-from convnets_jax import zoo
 from convnets_jax.resnet import ResNetConfig
 from deeppose_jax import LSP, load
 from deeppose_jax.config import PoseConfig, StageConfig
@@ -32,6 +31,7 @@ from engine_jax.randomness import key_for
 from engine_jax.run_folder import RunFolder
 from engine_jax.state import create_state
 from engine_jax.writer import read_metrics
+from tests.convnets_jax.narrow import narrow
 from tests.deeppose_jax.lsp_folder import tiny_lsp, tiny_lsp_extended
 from tests.deeppose_jax.settings import TORSO
 
@@ -93,9 +93,7 @@ def five_joints(part: Part) -> Part:
 @pytest.fixture(scope="module", autouse=True)
 def narrow_resnet18():
     """A block of a few channels in each of the four stages of ResNet-18, which compiles fast."""
-    narrow = replace(zoo.MODELS["resnet18"], config=ResNetConfig((1, 1, 1, 1), widths=(4, 8, 8, 8)))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(zoo.MODELS, "resnet18", narrow)
+    with narrow("resnet18", ResNetConfig((1, 1, 1, 1), widths=(4, 8, 8, 8))):
         yield
 
 
