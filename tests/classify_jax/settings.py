@@ -1,4 +1,4 @@
-"""Settings from configs/classify.py, and a network small enough to compile in seconds."""
+"""Settings from configs/classify.py, and networks small enough to compile in seconds."""
 
 from typing import Any
 
@@ -8,10 +8,11 @@ from convnets_jax import resnet
 
 TINY = {
     "data.rendered": 40,
-    "data.size": 40,
+    "data.size": 36,
     "data.validation": 0.2,
     "data.test": 0.3,
-    "model.input_size": 36,
+    "model.name": "lenet5",
+    "model.input_size": 32,
     "train.epochs": 2,
     "train.batch_size": 8,
     "evaluation.every": 1,
@@ -21,9 +22,13 @@ TINY = {
 
 
 def shrink(monkeypatch) -> None:
-    """Makes the demo's network narrow."""
+    """Makes the demo's network narrow, for tests of batch norm and of layers that LeNet-5 doesn't have."""
     narrow = resnet.ResNetConfig(blocks=(1, 1, 1, 1), widths=(4, 4, 8, 8))
     monkeypatch.setattr(networks, "_NARROW", narrow)
+
+
+# One view of each test image: the network is compiled for one number of views only.
+ONE_VIEW = {"evaluation__crops": "centre", "evaluation__mirror": False}
 
 
 def tiny_config(preset: str = "demo", **changes: Any) -> dict[str, Any]:

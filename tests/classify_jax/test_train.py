@@ -26,14 +26,7 @@ from engine_jax.state import abstract_model, variables_by_name
 from engine_jax.writer import read_metrics
 from tests import programs
 from tests.classify_jax.image_folder import image_folder
-from tests.classify_jax.settings import shrink, tiny_config
-
-
-@pytest.fixture(scope="module", autouse=True)
-def narrow():
-    with pytest.MonkeyPatch.context() as patch:
-        shrink(patch)
-        yield
+from tests.classify_jax.settings import ONE_VIEW, shrink, tiny_config
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +65,7 @@ def test_training_errors_are_of_a_sample_of_all_classes(tmp_path, monkeypatch):
         return errors(part, found, labels)
 
     monkeypatch.setattr(training, "_errors", observed)
-    config = tiny_config(train__epochs=1, data__dataset="folder", data__dir=str(folder))
+    config = tiny_config(train__epochs=1, data__dataset="folder", data__dir=str(folder), **ONE_VIEW)
     train_and_evaluate(config, tmp_path / "run", pictures=False)
     data = from_mapping(ClassificationConfig, config).data
     parts = load_parts(data, seed=config["seed"])
@@ -134,7 +127,7 @@ def test_damaged_results_are_computed_again(finished, tmp_path, caplog):
     workdir = shutil.copytree(finished[0], tmp_path / "run")
     for text in ("{}", "", '{"task": "classify"'):
         (workdir / "results.json").write_text(text)
-        assert train_and_evaluate(tiny_config(), workdir) == finished[1]
+        assert train_and_evaluate(tiny_config(), workdir, pictures=False) == finished[1]
     assert "the results are computed again" in caplog.text
     assert json.loads((workdir / "results.json").read_text()) == finished[1]
 
@@ -227,8 +220,7 @@ def test_a_folder_of_two_classes_balanced_and_with_class_weights(tmp_path, monke
         loss__class_weights="median_frequency",
         train__epochs=1,
         train__batch_size=4,
-        evaluation__crops="centre",
-        evaluation__mirror=False,
+        **ONE_VIEW,
     )
     results = train_and_evaluate(config, tmp_path / "run", pictures=False)
     assert results["dataset"] == "pets"
@@ -271,12 +263,15 @@ def arrays_of(workdir, phase, settings):
     return {name: np.asarray(array) for name, array in found.items()}
 
 
-def test_a_frozen_network_keeps_the_weights_it_was_given(tmp_path):
+def test_a_frozen_network_keeps_the_weights_it_was_given(tmp_path, monkeypatch):
+    shrink(monkeypatch)
     config = tiny_config(
+        model__name=networks.NARROW,
         model__weights=ones_file(tmp_path / "ones.safetensors"),
         transfer__train=("features.stages.3", "head", "logits"),
         model__head=(6,),
         train__epochs=1,
+        **ONE_VIEW,
     )
     train_and_evaluate(config, tmp_path / "run", pictures=False)
     settings = from_mapping(ClassificationConfig, config)
@@ -292,18 +287,23 @@ def test_a_frozen_network_keeps_the_weights_it_was_given(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "evaluated"),
+    ("name", "frozen", "field", "value", "evaluated"),
     [
-        ("thaw_after_epochs", 1, [1, 2]),
-        ("thaw_after_steps", 1, [0.5, 1.5, 2]),
-        ("thaw_after_steps", 2, [1, 2]),
+        (networks.NARROW, ("features",), "thaw_after_epochs", 1, [1, 2]),
+        ("lenet5", ("features", "hidden"), "thaw_after_steps", 1, [0.5, 1.5, 2]),
+        ("lenet5", ("features", "hidden"), "thaw_after_steps", 2, [1, 2]),
     ],
 )
-def test_thawed_features_start_from_what_was_trained(field, value, evaluated, tmp_path):
+def test_thawed_features_start_from_what_was_trained(
+    name, frozen, field, value, evaluated, tmp_path, monkeypatch
+):
+    shrink(monkeypatch)
     config = tiny_config(
+        model__name=name,
         transfer__train=("logits",),
-        transfer__rates=(("features", 0.0),),
+        transfer__rates=tuple((block, 0.0) for block in frozen),
         **{f"transfer__{field}": value},
+        **ONE_VIEW,
     )
     results = train_and_evaluate(config, tmp_path / "run", pictures=False)
     assert results["epochs"] == 2
@@ -315,6 +315,7 @@ def test_thawed_features_start_from_what_was_trained(field, value, evaluated, tm
     # Thawed features learn at a rate of 0 here, but their batch norms see batches again.
     changed = {name for name in first if not np.array_equal(first[name], second[name])}
     statistics = {n for n in first if n.startswith("features.") and n.endswith(("mean", "var"))}
+    assert bool(statistics) == (name == networks.NARROW)
     assert changed == statistics | {"logits.kernel", "logits.bias"}
     rows = history(tmp_path / "run" / "metrics.jsonl", settings.transfer.phase_names(training.NAME))
     assert [row["epoch"] for row in rows if "validation/loss" in row] == evaluated
@@ -326,10 +327,13 @@ def test_thawed_features_start_from_what_was_trained(field, value, evaluated, tm
     ("changes", "message"),
     [
         ({"train__batch_size": 24}, "config.train.batch_size: 24 is more than the 20 training"),
-        ({"model__input_size": 41}, "config.model.input_size: 41 is more than the 40 px"),
-        ({"model__name": "alexnet_lrn"}, "config.model.input_size: 36: .* at least 67 px"),
+        ({"model__input_size": 37}, "config.model.input_size: 37 is more than the 36 px"),
+        ({"model__name": "alexnet_lrn"}, "config.model.input_size: 32: .* at least 67 px"),
         ({"model__name": "lenet6"}, "config.model.name: 'lenet6'; accepted: resnet10_narrow, le"),
-        ({"transfer__train": ("fc",)}, "config.transfer.train: .* 'fc' .*: features, logits"),
+        (
+            {"transfer__train": ("fc",)},
+            "config.transfer.train: .* 'fc' .*: features, hidden, logits",
+        ),
         ({"model__weights": "/nowhere.pth"}, "/nowhere.pth: no such file"),
         ({"transfer__thaw_after_epochs": 2}, "config.transfer.thaw_after_epochs: 2 of 2 epochs"),
         ({"transfer__thaw_after_steps": 4}, "config.transfer.thaw_after_steps: 4 of 4 steps"),

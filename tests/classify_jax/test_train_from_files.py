@@ -14,16 +14,9 @@ from engine_jax.errors import UserError
 from engine_jax.lazy_images import LazyImages
 from engine_jax.writer import read_metrics
 from tests.classify_jax.image_folder import image_folder
-from tests.classify_jax.settings import shrink, tiny_config
+from tests.classify_jax.settings import ONE_VIEW, tiny_config
 
-CHANGES = {"data__balanced": True, "loss__class_weights": "median_frequency"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def narrow():
-    with pytest.MonkeyPatch.context() as patch:
-        shrink(patch)
-        yield
+CHANGES = {"data__balanced": True, "loss__class_weights": "median_frequency"} | ONE_VIEW
 
 
 def image_set(path):

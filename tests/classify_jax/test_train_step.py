@@ -9,7 +9,7 @@ from flax import nnx
 from classify_jax.augment import augment
 from classify_jax.config import ClassificationConfig
 from classify_jax.losses import training_loss
-from classify_jax.networks import all_logits, build
+from classify_jax.networks import NARROW, all_logits, build
 from classify_jax.predictor import Predictor
 from classify_jax.report import first_kernel
 from classify_jax.train_step import Batch, train_step
@@ -21,13 +21,6 @@ from engine_jax.state import create_state, graph_defs
 from tests.classify_jax.settings import shrink, tiny_config
 
 
-@pytest.fixture(scope="module", autouse=True)
-def narrow():
-    with pytest.MonkeyPatch.context() as patch:
-        shrink(patch)
-        yield
-
-
 def started(settings):
     network = partial(build, settings.model, 10)
     optimizer = optax.adam(1e-2)
@@ -36,8 +29,10 @@ def started(settings):
     return state, graph_defs(network), optimizer
 
 
-def test_steps_learn_and_views_are_averaged():
-    settings = from_mapping(ClassificationConfig, tiny_config())
+def test_steps_learn_and_views_are_averaged(monkeypatch):
+    shrink(monkeypatch)
+    config = tiny_config(data__size=40, model__name=NARROW, model__input_size=36)
+    settings = from_mapping(ClassificationConfig, config)
     state, graphs, optimizer = started(settings)
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (8, 40, 40, 3), np.uint8)
@@ -86,18 +81,23 @@ def test_a_step_is_taken_on_the_augmented_images():
     config = {f"augment__{name}": value for name, value in changes.items()}
     settings = from_mapping(ClassificationConfig, tiny_config(**config))
     state, graphs, optimizer = started(settings)
-    images = np.random.default_rng(0).integers(0, 256, (8, 40, 40, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (8, 36, 36, 3), np.uint8)
     batch = Batch(images, np.arange(8, dtype=np.int32))
     weights, components, key = np.ones(10, np.float32), 0.1 * np.eye(3), jax.random.key(1)
 
+    @jax.jit
     def loss_of(inputs):
         model = nnx.merge(graphs.train, state.params, state.model_state, copy=True)
         outputs = all_logits(model, normalise(inputs), nnx.Rngs(0))
-        return float(training_loss(outputs, batch.labels, weights).mean())
+        return training_loss(outputs, batch.labels, weights).mean()
 
-    augment_key = jax.random.split(jax.random.fold_in(key, 0))[0]
-    changed = loss_of(augment(augment_key, images, 36, components, settings.augment))
-    assert abs(changed - loss_of(images[:, :36, :36] / 255)) > 1e-3
+    @jax.jit
+    def augmented(key):
+        augment_key = jax.random.split(jax.random.fold_in(key, 0))[0]
+        return augment(augment_key, images, 32, components, settings.augment)
+
+    changed = float(loss_of(augmented(key)))
+    assert abs(changed - loss_of(images[:, :32, :32] / np.float32(255))) > 1e-3
     named = {"graphdef": graphs.train, "optimizer": optimizer, "trained": nnx.Param}
     named |= {"settings": settings, "weights": weights, "components": components, "key": key}
     found = jax.jit(partial(train_step, **named))(state, batch)[1]
