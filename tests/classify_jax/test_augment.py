@@ -3,7 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
-from classify_jax.augment import AugmentConfig, augment
+from classify_jax import augment as module
+from classify_jax.augment import AugmentConfig
+
+augment = jax.jit(module.augment, static_argnums=(2, 4))
 
 PLAIN = {"mirror": False, "colour": 0.0}
 

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 from hashlib import sha256
 
 import jax
@@ -11,6 +12,7 @@ import safetensors.numpy
 from flax import nnx
 
 from classify_jax.networks import ModelConfig, build, check_network, published_weights
+from convnets_jax import zoo
 from convnets_jax.transfer import TransferConfig, trained_by
 from engine_jax.errors import UserError
 from engine_jax.state import abstract_model, variables_by_name
@@ -19,9 +21,23 @@ from tests.convnets_jax.test_torchvision import torch_layout, torchvision_tensor
 LOGITS_ONLY = TransferConfig(train=("logits",))
 
 
+HIDDEN = (
+    64  # width of the hidden layers of VGG-16 and AlexNet, which would be nearly all of the files
+)
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch):
+    for name in ("vgg16", "alexnet"):
+        model = zoo.model(name)
+        config = replace(model.config, hidden=(HIDDEN, HIDDEN))
+        monkeypatch.setitem(zoo.MODELS, name, replace(model, config=config))
+
+
 def weights_file(folder, name, keep=lambda name: True):
-    """A file of seeded tensors with torchvision's names and shapes, of 1000 classes."""
-    tensors = {key: value for key, value in torchvision_tensors(name, 1000).items() if keep(key)}
+    """A file of seeded tensors with torchvision's names and shapes, of 1000 classes and with narrow hidden layers."""
+    tensors = torchvision_tensors(name, 1000, HIDDEN)
+    tensors = {key: value for key, value in tensors.items() if keep(key)}
     path = folder / f"{name}.safetensors"
     safetensors.numpy.save_file(tensors, path)
     return ModelConfig(name, 224, str(path), (), "float32"), tensors

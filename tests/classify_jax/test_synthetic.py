@@ -1,12 +1,15 @@
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from classify_jax.synthetic import CLASSES, shapes
-from classify_jax.synthetic.distances import distances
+from classify_jax.synthetic import distances as module
 from engine_jax.errors import UserError
+
+distances = jax.jit(module.distances)
 
 
 def inside(name: str) -> np.ndarray:

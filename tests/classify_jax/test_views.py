@@ -3,8 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from classify_jax.augment import AugmentConfig, augment, principal_components
+from classify_jax import augment as module
+from classify_jax.augment import AugmentConfig, principal_components
 from classify_jax.views import View, crop, views
+
+augment = jax.jit(module.augment, static_argnums=(2, 4))
 
 
 def numbered(n: int, side: int) -> np.ndarray:

@@ -111,8 +111,12 @@ def _shapes(name, num_classes=NUM_CLASSES, dtype=jnp.float32):
     return model
 
 
-def torchvision_tensors(model_name, num_classes=NUM_CLASSES):
-    shapes = _names(model_name)
+def torchvision_tensors(model_name, num_classes=NUM_CLASSES, hidden=4096):
+    """Seeded tensors with torchvision's names and shapes, but for the widths of the fully connected layers."""
+    shapes = {
+        name: [hidden if side == 4096 else side for side in shape]
+        for name, shape in _names(model_name).items()
+    }
     last = [name for name, shape in shapes.items() if shape[:1] == [1000]]
     shapes |= {name: [num_classes, *shapes[name][1:]] for name in last}
     return {name: tensor(name, tuple(shape)) for name, shape in shapes.items()}
