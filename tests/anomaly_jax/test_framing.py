@@ -140,7 +140,7 @@ def test_a_set_of_wide_images_trains_and_finds_a_fault_where_it_is(wide_set, tmp
             "patchcore__coreset": 0.2,
         }
     )
-    results = train_and_evaluate(config(wide_set, fit, preset, **changes), tmp_path)
+    results = train_and_evaluate(config(wide_set, fit, preset, **changes), tmp_path, pictures=False)
     assert results["splits"]["test"] == 4
     assert results["pixel_auroc"] > 0.9
     assert results["image_auroc"] == 1
@@ -174,7 +174,7 @@ def test_tiles_are_trained_on_at_the_images_own_scale(wide_set):
 def test_tiles_of_one_image_are_in_one_fold(wide_set, tmp_path):
     """Otherwise members would score images that they have seen a part of."""
     changes = {"members": 2, "thresholds__calibration": "cross_fit", "train__epochs": 1}
-    results = train_and_evaluate(config(wide_set, "tiles", **changes), tmp_path)
+    results = train_and_evaluate(config(wide_set, "tiles", **changes), tmp_path, pictures=False)
     assert results["thresholds"]["promise"]["images"] == 6
 
 
@@ -193,7 +193,9 @@ def test_twelve_bits_in_files_of_sixteen(tmp_path, caplog, white):
         grey = np.random.default_rng(i).integers(0, 4096, (20, 30)).astype(np.uint16)
         Image.fromarray(grey).save(tmp_path / f"parts/{i}.png")
     changes = {"data__white": white, "train__epochs": 1}
-    train_and_evaluate(config(tmp_path / "parts", "squeeze", **changes), tmp_path / "run")
+    train_and_evaluate(
+        config(tmp_path / "parts", "squeeze", **changes), tmp_path / "run", pictures=False
+    )
     warned = "the brightest pixel of 5 images is 16 of 255" in caplog.text
     assert warned == (white == 0)
     settings = from_mapping(AnomalyConfig, config(tmp_path / "parts", "squeeze", **changes))

@@ -53,10 +53,31 @@ def started(config: AnomalyConfig, optimizer):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A run of two members on nuts."""
+def recorded(tmp_path_factory):
+    """A run of two members on nuts: its folder, its results, the images that it counted, and its figures by file."""
     workdir = tmp_path_factory.mktemp("runs") / "run"
-    return workdir, train_and_evaluate(tiny_config(members=2), workdir)
+    count, save = curves.count_image, report.save
+    counted, figures = [], {}
+
+    def recorded_count(scores, mask, thresholds):
+        counted.append((scores.shape, scores.tobytes(), mask.tobytes()))
+        return count(scores, mask, thresholds)
+
+    def recorded_save(figure, path):
+        figures[path.name] = figure
+        save(figure, path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curves, "count_image", recorded_count)
+        patch.setattr(report, "save", recorded_save)
+        results = train_and_evaluate(tiny_config(members=2), workdir)
+    return workdir, results, counted, figures
+
+
+@pytest.fixture(scope="module")
+def finished(recorded):
+    """The run's folder and its results."""
+    return recorded[:2]
 
 
 def test_a_run_leaves_results_and_pictures(finished):
@@ -163,22 +184,8 @@ def test_thresholds_come_from_the_held_out_good_images_alone(finished):
     assert abs((good.anomaly_map >= model.thresholds.pixel).sum() - 10) <= 1
 
 
-def test_the_report_counts_each_image_once_and_draws_what_it_writes(tmp_path, monkeypatch):
-    count, save = curves.count_image, report.save
-    counted, figures = [], {}
-
-    def recorded_count(scores, mask, thresholds):
-        counted.append((scores.shape, scores.tobytes(), mask.tobytes()))
-        return count(scores, mask, thresholds)
-
-    def recorded_save(figure, path):
-        figures[path.name] = figure
-        save(figure, path)
-
-    monkeypatch.setattr(curves, "count_image", recorded_count)
-    monkeypatch.setattr(report, "save", recorded_save)
-    results = train_and_evaluate(tiny_config(train__epochs=1), tmp_path / "run")
-
+def test_the_report_counts_each_image_once_and_draws_what_it_writes(recorded):
+    _, results, counted, figures = recorded
     groups = {"all": results, **results["defects"]}
     assert [shape for shape, *_ in counted] == [(32, 32)] * results["images"]
     assert len(set(counted)) == results["images"]
@@ -243,12 +250,12 @@ def test_members_learn_on_their_own_and_the_map_is_their_mean():
         state, loss = step(state)
         losses.append(float(loss))
     assert losses[-1] < losses[0]
-    fixed = {"graphdef": graphs.evaluate, "scoring": config.scoring}
-    found = detect_step(state.variables, batch(), **fixed)
+    detect = jax.jit(partial(detect_step, graphdef=graphs.evaluate, scoring=config.scoring))
+    found = detect(state.variables, batch())
     single = []
     for i in range(2):
         part = jax.tree.map(lambda x, i=i: x[i : i + 1], state.variables)
-        single.append(detect_step(part, batch(), **fixed))
+        single.append(detect(part, batch()))
     np.testing.assert_allclose(found.maps, (single[0].maps + single[1].maps) / 2, atol=1e-6)
     np.testing.assert_allclose(found.spread, abs(single[0].maps - single[1].maps) / 2, atol=1e-6)
     assert np.abs(single[0].maps - single[1].maps).max() > 1e-3
@@ -257,7 +264,7 @@ def test_members_learn_on_their_own_and_the_map_is_their_mean():
 
 def test_the_segmenters_loss_teaches_the_segmenter_only():
     config = settings("discriminative")
-    model = Detector(config.detector, rngs=nnx.Rngs(0))
+    model = nnx.jit(lambda: Detector(config.detector, rngs=nnx.Rngs(0)))()
     images = as_values(batch(2))
     graphdef, params, others = nnx.split(model, nnx.Param, ...)
 
@@ -275,13 +282,14 @@ def test_the_segmenters_loss_teaches_the_segmenter_only():
 
 def test_painted_faults_are_inputs_and_never_targets():
     config = settings("discriminative", faults__share=1.0)
-    good = as_values(batch(4))
-    samples = painted(jax.random.key(0), good, config)
+    good = np.asarray(as_values(batch(4)))
+    paint = jax.jit(painted, static_argnums=2)
+    samples = jax.device_get(paint(jax.random.key(0), good, config))
     assert (samples.targets == good).all()
     changed = np.abs(samples.inputs - good).max(-1)
     assert (changed[samples.faults > 0] > config.faults.visible).all()
     assert samples.faults.any()
-    plain = painted(jax.random.key(0), good, settings("base"))
+    plain = jax.device_get(paint(jax.random.key(0), good, settings("base")))
     assert (plain.inputs == good).all()
     assert not plain.faults.any()
 
@@ -298,6 +306,10 @@ def test_the_discriminative_preset_runs_to_its_end(tmp_path):
 def test_a_defect_without_masks_is_scored_by_image_only(tmp_path, caplog):
     """Here without fixed thresholds too."""
     folder = tiny_mvtec(tmp_path / "bolts", train=6)
+    for image in [*folder.glob("test/*/001.png"), *folder.glob("test/*/002.png")]:
+        image.unlink()
+    for mask in folder.glob("ground_truth/*/00[12]_mask.png"):
+        mask.unlink()
     for mask in (folder / "ground_truth" / "crack").iterdir():
         mask.unlink()
     config = tiny_config(
