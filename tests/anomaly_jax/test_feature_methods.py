@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
+from anomaly_jax import feature_training
 from anomaly_jax.config import SCHEMA, AnomalyConfig
 from anomaly_jax.data.load import load_parts
 from anomaly_jax.embedding import joined
@@ -110,8 +111,8 @@ def test_maps_are_averaged_and_joined_at_the_first_ones_size():
 
 def method(name, **changes):
     small = {
-        "embedding__backbone": "vgg11",
-        "embedding__blocks": ("stages.0", "stages.1"),
+        "embedding__backbone": "lenet5",
+        "embedding__blocks": ("convs.0", "convs.1"),
         "members": 2,
         "scoring__sigma": 1.0,
         "patchcore__coreset": 0.1,
@@ -120,16 +121,36 @@ def method(name, **changes):
     return tiny_config(name, **(small | changes))
 
 
+@pytest.fixture(scope="module")
+def padim(tmp_path_factory):
+    """A run's folder, its results, and the images that its detectors were fitted to."""
+    workdir = tmp_path_factory.mktemp("runs") / "padim"
+    fit, fitted = feature_training.fit_feature_detector, []
+
+    def recorded(embedding, images, settings, key):
+        fitted.append(images)
+        return fit(embedding, images, settings, key)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feature_training, "fit_feature_detector", recorded)
+        results = train_and_evaluate(method("padim"), workdir)
+    return workdir, results, fitted
+
+
 @pytest.mark.parametrize("name", ["padim", "patchcore"])
-def test_a_run_fits_scores_and_predicts(name, tmp_path):
-    results = train_and_evaluate(method(name), tmp_path / "run", pictures=name == "padim")
+def test_a_run_fits_scores_and_predicts(name, request, tmp_path):
+    workdir = tmp_path / "run"
+    if name == "padim":
+        workdir, results, _ = request.getfixturevalue(name)
+    else:
+        results = train_and_evaluate(method(name), workdir, pictures=False)
     assert results["method"] == name
     assert results["thresholds"]["promise"]["images"] == 10
     assert 0 <= results["pixel_auroc"] <= 1  # By random weights.
-    drawn = {path.name for path in (tmp_path / "run" / "plots").iterdir()}
+    drawn = {path.name for path in (workdir / "plots").iterdir()}
     assert ("detections.png" in drawn) == (name == "padim")
     assert "loss.png" not in drawn
-    model = load(tmp_path / "run")
+    model = load(workdir)
     parts = load_parts(model.settings.data, 32, model.settings.seed, cross_fit=True)
     test = parts.test.images
     found = model.predict(list(test.images))
@@ -143,19 +164,9 @@ def test_a_run_fits_scores_and_predicts(name, tmp_path):
     assert max(seen) < calibrated
 
 
-def test_folds_leave_their_images_out(tmp_path, monkeypatch):
-    from anomaly_jax import feature_training
-
-    fitted = []
-    fit = feature_training.fit_feature_detector
-
-    def recorded(embedding, images, settings, key):
-        fitted.append(images)
-        return fit(embedding, images, settings, key)
-
-    monkeypatch.setattr(feature_training, "fit_feature_detector", recorded)
-    train_and_evaluate(method("padim"), tmp_path / "run", pictures=False)
-    run = RunFolder(tmp_path / "run").read_settings(SCHEMA)
+def test_folds_leave_their_images_out(padim):
+    workdir, _, fitted = padim
+    run = RunFolder(workdir).read_settings(SCHEMA)
     good = load_parts(run.data, 32, run.seed, cross_fit=True).train.images.images
     folds = assign_folds(10, 2, run.seed)
     for images, expected in zip(fitted, (good, good[folds != 0], good[folds != 1]), strict=True):

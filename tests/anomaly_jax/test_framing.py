@@ -134,13 +134,15 @@ def test_a_set_of_wide_images_trains_and_finds_a_fault_where_it_is(wide_set, tmp
         else {
             "members": 2,
             "embedding__weights": "",
-            "embedding__backbone": "vgg11",
-            "embedding__blocks": ("stages.0", "stages.1"),
+            "embedding__backbone": "lenet5",
+            "embedding__blocks": ("convs.0", "convs.1"),
             "scoring__sigma": 1.0,
             "patchcore__coreset": 0.2,
         }
     )
-    results = train_and_evaluate(config(wide_set, fit, preset, **changes), tmp_path, pictures=False)
+    results = train_and_evaluate(
+        config(wide_set, fit, preset, **changes), tmp_path, pictures=fit == "tiles"
+    )
     assert results["splits"]["test"] == 4
     assert results["pixel_auroc"] > 0.9
     assert results["image_auroc"] == 1

@@ -75,9 +75,9 @@ def tiny_visa(folder: Path) -> Path:
     return folder
 
 
-def trained(folder: Path, workdir: Path, **changes) -> dict:
+def trained(folder: Path, workdir: Path, pictures: bool = True, **changes) -> dict:
     config = tiny_config(train__epochs=1, data__dataset="mvtec", data__dir=str(folder), **changes)
-    return train_and_evaluate(config, workdir)
+    return train_and_evaluate(config, workdir, pictures=pictures)
 
 
 def test_loco_has_its_own_validation_images_and_several_masks_an_image(tmp_path, caplog):
@@ -98,7 +98,7 @@ def test_loco_has_its_own_validation_images_and_several_masks_an_image(tmp_path,
     assert [record.name for record in open_category(archive)] == [
         record.name for record in open_category(folder)
     ]
-    results = trained(folder, tmp_path / "run")
+    results = trained(folder, tmp_path / "run", pictures=False)
     assert results["splits"] == {"train": 6, "validation": 3, "test": 6}
     assert results["thresholds"]["promise"]["images"] == 3
     assert [*results["defects"]] == ["logical_anomalies", "structural_anomalies"]
@@ -141,7 +141,7 @@ def test_visa_is_split_by_its_file_and_each_value_of_a_mask_is_a_fault(tmp_path,
         tarred(folder.parent, tmp_path / "v.tar.xz"),
     ):
         assert [r.name for r in open_category(path)] == [r.name for r in records]
-    results = trained(folder, tmp_path / "run")
+    results = trained(folder, tmp_path / "run", pictures=False)
     assert results["defects"]["anomaly"]["pixel_images"] == 5
     assert len(load(tmp_path / "run").predict([picture(0)])) == 1
 
