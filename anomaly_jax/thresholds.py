@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
+from scipy.special import betaincinv
 
 from anomaly_jax.curves import PerImage, finite_scores
 from engine_jax.statistics import INTERVAL
@@ -129,7 +129,9 @@ def _rank(images: int, rate: float) -> tuple[int, Promise]:
     if images < 1:
         raise ValueError("a threshold from good scores needs at least one of them")
     rank = min(max(int(rate * (images + 1) + 1e-9), 1), images)
-    low, high = stats.beta.ppf(np.divide(INTERVAL, 100), rank, images + 1 - rank)
+    low, high = betaincinv(
+        rank, images + 1 - rank, np.divide(INTERVAL, 100)
+    )  # of the beta distribution
     return rank, Promise(images, rate, rank / (images + 1), (float(low), float(high)))
 
 
