@@ -1,6 +1,7 @@
 """Random changes to training images: what each does, how far it goes, and that it is off at 0."""
 
 from dataclasses import asdict
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -33,10 +34,15 @@ def apply(config, batch, seed=0):
     return np.asarray(run(jax.random.key(seed), batch, config=config))
 
 
+@partial(jax.jit, static_argnames="diagonal")
+def warped(image, angle, zoom, shift, diagonal):
+    maps = input_maps(angle[None], zoom[None], shift[None], size=len(image))
+    return warp(image[None], maps, len(image), diagonal=diagonal, border="edge")[0]
+
+
 def moved(image, angle=0.0, zoom=1.0, shift=(0.0, 0.0)):
-    maps = input_maps(*map(jnp.asarray, ([angle], [zoom], [shift])), size=len(image))
-    found = warp(image[None], maps, len(image), diagonal=1.5 / zoom, border="edge")
-    return np.asarray(found)[0]
+    numbers = (jnp.float32(angle), jnp.float32(zoom), np.array(shift, np.float32))
+    return np.asarray(warped(image, *numbers, diagonal=1.5 / zoom))
 
 
 def test_everything_is_off_by_default():
@@ -91,12 +97,12 @@ def test_geometry_is_scipy_s(angle, zoom, shift):
     cos, sin = np.cos(angle) / zoom, np.sin(angle) / zoom
     inverse = np.array([[cos, -sin], [sin, cos]])
     offset = 15.5 - inverse @ (15.5 + np.array(shift[::-1]))
+    found = moved(image, angle, zoom, shift)
     for channel in range(3):
         expected = ndimage.affine_transform(
             image[..., channel].astype(np.float64), inverse, offset, order=1, mode="nearest"
         )
-        found = moved(image, angle, zoom, shift)[..., channel]
-        np.testing.assert_allclose(found, expected, atol=1e-4)
+        np.testing.assert_allclose(found[..., channel], expected, atol=1e-4)
 
 
 def test_geometry_brings_nothing_dark_into_view():

@@ -9,13 +9,21 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from anomaly_jax.faults import FaultsConfig, lattice_size, moved, noise, paint_faults
+from anomaly_jax import faults
+from anomaly_jax.faults import FaultsConfig, lattice_size
 from engine_jax.config import from_mapping
 from engine_jax.errors import UserError
 
 KINDS = ("texture", "patch", "displaced", "stroke")
 SIZE = 32
-paint = jax.jit(paint_faults, static_argnames="config")
+paint = jax.jit(faults.paint_faults, static_argnames="config")
+noise = jax.jit(faults.noise, static_argnums=(2, 3, 4))
+
+
+@pytest.fixture
+def moved(each_form):
+    """As it is computed on each kind of device."""
+    return jax.jit(lambda *arguments: faults.moved(*arguments))  # traced anew for each form
 
 
 def only(kind, **fields):
@@ -122,8 +130,7 @@ def test_opacity_is_the_least_part_that_hides_what_is_under_it():
     assert 0.3 < np.abs(free).sum() / np.abs(full).sum() < 0.7
 
 
-@pytest.mark.usefixtures("each_form")
-def test_moved_is_a_shift_of_the_mirrored_image():
+def test_moved_is_a_shift_of_the_mirrored_image(moved):
     images = noisy()[:2]
     zero = jnp.zeros(())
     found = moved(jnp.asarray(images), 1, False, zero, jnp.array([5, -3]) / SIZE)
@@ -133,9 +140,8 @@ def test_moved_is_a_shift_of_the_mirrored_image():
     np.testing.assert_allclose(found, images[0][:, ::-1], atol=1e-6)
 
 
-@pytest.mark.usefixtures("each_form")
 @pytest.mark.parametrize(("angle", "mirrored"), [(0.4, False), (-2.0, True)])
-def test_moved_is_scipy_s_rotation(angle, mirrored):
+def test_moved_is_scipy_s_rotation(moved, angle, mirrored):
     image = noisy()[0]
     found = moved(jnp.asarray(noisy()), 0, mirrored, jnp.asarray(angle), jnp.array([0.25, 0.125]))
     # Output (y, x) comes from input R(-angle) ((y, x) - centre - shift) + centre.

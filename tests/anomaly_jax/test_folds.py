@@ -6,8 +6,9 @@ import numpy as np
 import optax
 import pytest
 
+from anomaly_jax import folds as module
 from anomaly_jax.data.load import load_parts
-from anomaly_jax.folds import Batch, assign_folds, of_held_out, seen_by
+from anomaly_jax.folds import Batch, assign_folds
 from anomaly_jax.predict import load
 from anomaly_jax.train import train_and_evaluate
 from anomaly_jax.train_step import train_step
@@ -16,6 +17,9 @@ from engine_jax.errors import UserError
 from engine_jax.order import SampleOrder
 from tests.anomaly_jax.settings import tiny_config
 from tests.anomaly_jax.test_train import settings, started
+
+of_held_out = jax.jit(module.of_held_out)
+seen_by = jax.jit(module.seen_by)
 
 
 def test_folds_are_even_and_a_seeds_own():
@@ -26,11 +30,11 @@ def test_folds_are_even_and_a_seeds_own():
 
 
 def test_a_batch_shows_a_member_all_images_but_its_own_fold():
-    images = jnp.arange(6, dtype=jnp.uint8)[:, None, None, None] * jnp.ones((1, 2, 2, 3), jnp.uint8)
-    batch = Batch(images, jnp.array([0, 1, 2, 0, 1, 0]))
-    shown = [seen_by(batch, jnp.array(member))[:, 0, 0, 0].tolist() for member in range(4)]
+    images = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
+    batch = Batch(images, np.array([0, 1, 2, 0, 1, 0]))
+    shown = [np.asarray(seen_by(batch, member))[:, 0, 0, 0].tolist() for member in range(4)]
     assert shown == [[1, 2, 4, 1, 2, 4], [0, 2, 3, 5, 0, 2], [0, 1, 3, 4, 5, 0], [0, 1, 2, 3, 4, 5]]
-    assert seen_by(Batch(images), jnp.array(0)) is images
+    assert module.seen_by(Batch(images), jnp.array(0)) is images
 
 
 @pytest.mark.parametrize(("count", "members", "batch_size"), [(10, 2, 3), (23, 5, 3), (213, 2, 8)])
@@ -53,7 +57,7 @@ def test_a_member_learns_nothing_from_its_own_fold():
     folds = np.array([0, 1, 0, 1, 1, 0], np.int32)
     other = images.copy()
     other[folds == 0] = 255 - other[folds == 0]
-    first, second = step(Batch(images, folds)), step(Batch(other, folds))
+    first, second = jax.device_get((step(Batch(images, folds)), step(Batch(other, folds))))
     for member, alike in ((0, True), (1, False)):
         pairs = zip(
             jax.tree.leaves((first.params, first.model_state)),
@@ -64,8 +68,8 @@ def test_a_member_learns_nothing_from_its_own_fold():
 
 
 def test_held_out_images_have_their_own_members_values():
-    values = jnp.arange(24.0).reshape(2, 3, 4)
-    found = of_held_out(values, jnp.array([1, -1, 0]))
+    values = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    found = np.asarray(of_held_out(values, np.array([1, -1, 0])))
     np.testing.assert_array_equal(found[0], values[1, 0])
     np.testing.assert_array_equal(found[1], (values[0, 1] + values[1, 1]) / 2)
     np.testing.assert_array_equal(found[2], values[0, 2])

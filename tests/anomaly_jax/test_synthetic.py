@@ -128,7 +128,7 @@ def test_good_nuts_vary_about_a_common_picture(good, outlines):
 @pytest.mark.parametrize("defect", [None, "hole"])
 def test_sizes_show_the_same_nuts(good, faulty, defect):
     images, masks = faulty[defect] if defect else good
-    for size in (128, 256):
+    for size in (128, 192):
         fine_images, fine_masks = nuts(seed=3, count=8, size=size, defect=defect)
         blocks = (8, SIZE, size // SIZE, SIZE, size // SIZE)
         shrunk = fine_images.reshape(*blocks, 3).mean((2, 4))
