@@ -115,6 +115,7 @@ def method(name, **changes):
         "embedding__blocks": ("convs.0", "convs.1"),
         "members": 2,
         "scoring__sigma": 1.0,
+        "padim__channels": 8,
         "patchcore__coreset": 0.1,
         "model__input_size": 32,
     }
