@@ -129,9 +129,8 @@ def _rank(images: int, rate: float) -> tuple[int, Promise]:
     if images < 1:
         raise ValueError("a threshold from good scores needs at least one of them")
     rank = min(max(int(rate * (images + 1) + 1e-9), 1), images)
-    low, high = betaincinv(
-        rank, images + 1 - rank, np.divide(INTERVAL, 100)
-    )  # of the beta distribution
+    # Quantiles of the beta distribution.
+    low, high = betaincinv(rank, images + 1 - rank, np.divide(INTERVAL, 100))
     return rank, Promise(images, rate, rank / (images + 1), (float(low), float(high)))
 
 

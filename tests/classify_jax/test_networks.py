@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import replace
 from hashlib import sha256
 
@@ -16,22 +17,23 @@ from convnets_jax import zoo
 from convnets_jax.transfer import TransferConfig, trained_by
 from engine_jax.errors import UserError
 from engine_jax.state import abstract_model, variables_by_name
+from tests.convnets_jax.narrow import narrow
 from tests.convnets_jax.test_torchvision import torch_layout, torchvision_tensors
 
 LOGITS_ONLY = TransferConfig(train=("logits",))
 
 
-HIDDEN = (
-    64  # width of the hidden layers of VGG-16 and AlexNet, which would be nearly all of the files
-)
+# Width of the hidden layers of VGG-16 and AlexNet, which would be nearly all of their files.
+HIDDEN = 64
 
 
-@pytest.fixture(autouse=True)
-def narrow(monkeypatch):
-    for name in ("vgg16", "alexnet"):
-        model = zoo.model(name)
-        config = replace(model.config, hidden=(HIDDEN, HIDDEN))
-        monkeypatch.setitem(zoo.MODELS, name, replace(model, config=config))
+@pytest.fixture(scope="module", autouse=True)
+def narrow_layers():
+    with ExitStack() as stack:
+        for name in ("vgg16", "alexnet"):
+            config = replace(zoo.model(name).config, hidden=(HIDDEN, HIDDEN))
+            stack.enter_context(narrow(name, config))
+        yield
 
 
 def weights_file(folder, name, keep=lambda name: True):
