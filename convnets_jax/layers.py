@@ -10,6 +10,8 @@ from jax.typing import DTypeLike
 
 from convnets_jax import initializers
 
+_HE = initializers.he_normal()
+
 Padding = int | str | tuple[tuple[int, int], tuple[int, int]]
 
 
@@ -50,7 +52,7 @@ def conv(
         feature_group_count=groups,
         use_bias=bias,
         dtype=dtype,
-        kernel_init=initializers.he_normal(),
+        kernel_init=_HE,
         rngs=rngs,
     )
 

@@ -17,7 +17,7 @@ def checked(function: Callable) -> Callable:
     function.__annotations__ = {
         name: _either_library(hint) for name, hint in hints.items() if _names_a_shape(hint)
     }
-    return beartype(function)
+    return beartype(function) if function.__annotations__ else function
 
 
 def _names_a_shape(hint: Any) -> bool:

@@ -1,5 +1,7 @@
 """AlexNet: parameter counts, shapes, order of layers, training and evaluation, errors."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,10 +10,11 @@ from flax import nnx
 
 from convnets_jax.alexnet import CONFIGS, AlexNet, AlexNetConfig, AlexNetFeatures
 from engine_jax.errors import UserError
+from engine_jax.state import abstract_model
 
 
 def _shapes(config):
-    return nnx.eval_shape(lambda: AlexNet(config, rngs=nnx.Rngs(0)))
+    return abstract_model(partial(AlexNet, config))
 
 
 def _count(module, *kinds):
@@ -75,7 +78,7 @@ def test_output_shape_is_the_shape_of_the_features(config, size, expected):
         height, width = (size, size) if isinstance(size, int) else size
         return module(jnp.zeros((2, height, width, 3)))
 
-    module = nnx.eval_shape(lambda: AlexNetFeatures(config, rngs=nnx.Rngs(0)))
+    module = abstract_model(partial(AlexNetFeatures, config))
     assert module.output_shape(size) == expected
     assert jax.eval_shape(features).shape == (2, *expected)
     assert module.out_channels == expected[-1]

@@ -1,5 +1,7 @@
 """The compact network: parameters by hand, shapes, alignment, receptive field, batch norm, types and errors."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from flax import nnx
 
 from convnets_jax.compact import CompactConfig, CompactFeatures, patches, upsample
 from engine_jax.errors import UserError
+from engine_jax.state import abstract_model
 
 TINY = CompactConfig(widths=(4, 6, 8), blocks=(1, 1, 1), out_channels=5)
 
@@ -42,7 +45,7 @@ def test_parameters_of_the_default():
     stages += entry(4 * 64, 128) + 2 * block(128)
     stages += entry(4 * 128, 256) + block(256)
     top_down = (64 + 128 + 256) * 96 + 2 * 96 + block(96)
-    model = nnx.eval_shape(lambda: CompactFeatures(rngs=nnx.Rngs(0)))
+    model = abstract_model(CompactFeatures)
     assert _count(model) == stages + top_down == 2_334_336
 
 
@@ -56,7 +59,7 @@ def test_parameters_of_the_default():
     ],
 )
 def test_output_shape_is_the_shape_of_the_output(config, size, expected):
-    model = nnx.eval_shape(lambda: CompactFeatures(config, rngs=nnx.Rngs(0)))
+    model = abstract_model(partial(CompactFeatures, config))
     model.train()
     assert model.output_shape(size) == expected
     assert model.out_channels == expected[-1]
@@ -67,7 +70,7 @@ def test_output_shape_is_the_shape_of_the_output(config, size, expected):
 
 @pytest.mark.parametrize("size", [0, 8, 40, (64, 24), (100, 64)])
 def test_a_size_that_does_not_fit_is_a_users_error(size):
-    model = nnx.eval_shape(lambda: CompactFeatures(rngs=nnx.Rngs(0)))
+    model = abstract_model(CompactFeatures)
     with pytest.raises(UserError, match=r"doesn't fit .* use a multiple of 32 px"):
         model.output_shape(size)
 
@@ -75,7 +78,7 @@ def test_a_size_that_does_not_fit_is_a_users_error(size):
 @pytest.mark.parametrize("shape", [(64, 64, 3), (1, 64, 64, 4), (1, 24, 24, 3)])
 def test_other_arrays_are_a_users_error(shape):
     with pytest.raises(UserError, match=r"px|takes images"):
-        nnx.eval_shape(lambda: CompactFeatures(TINY, rngs=nnx.Rngs(0)))(jnp.zeros(shape))
+        abstract_model(partial(CompactFeatures, TINY))(jnp.zeros(shape))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """DenseNets: parameters, shapes, types and errors. test_torchvision.py compares values and the named networks."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,12 +10,13 @@ from flax import nnx
 
 from convnets_jax.densenet import DenseLayer, DenseNet, DenseNetConfig, DenseNetFeatures, Stage
 from engine_jax.errors import UserError
+from engine_jax.state import abstract_model
 
 TINY = DenseNetConfig((2, 1, 3), growth_rate=4, first_width=6, num_classes=5)
 
 
 def _shapes(config=TINY, **options):
-    model = nnx.eval_shape(lambda: DenseNet(config, rngs=nnx.Rngs(0), **options))
+    model = abstract_model(partial(DenseNet, config, **options))
     model.eval()
     return model
 
@@ -68,7 +71,7 @@ def test_bfloat16_activations_keep_float32_parameters_and_logits():
 
 
 def test_an_image_that_is_too_small_is_one_clear_line():
-    model = nnx.eval_shape(lambda: DenseNetFeatures(TINY, rngs=nnx.Rngs(0)))
+    model = abstract_model(partial(DenseNetFeatures, TINY))
     with pytest.raises(UserError, match=r"^an image side of 12 px .* at least 13 px$"):
         model(jnp.zeros((1, 64, 12, 3)))
 

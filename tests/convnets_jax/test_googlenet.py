@@ -1,5 +1,7 @@
 """GoogLeNet: widths, pools, dropout, auxiliary classifiers, types and errors. test_torchvision.py compares values."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,12 +10,13 @@ from flax import nnx
 
 from convnets_jax.googlenet import GoogLeNet, GoogLeNetConfig, _pool
 from engine_jax.errors import UserError
+from engine_jax.state import abstract_model
 
 
 @pytest.fixture(scope="module")
 def shapes():
     config = GoogLeNetConfig(num_classes=5)
-    model = nnx.eval_shape(lambda: GoogLeNet(config, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))
+    model = abstract_model(partial(GoogLeNet, config, dtype=jnp.bfloat16))
     model.eval()
     return model
 
@@ -70,7 +73,7 @@ def test_dropout_in_training_draws_from_the_key_of_the_step(shapes):
 
 def test_without_auxiliary_classifiers():
     config = GoogLeNetConfig(auxiliary=False, num_classes=5)
-    model = nnx.eval_shape(lambda: GoogLeNet(config, rngs=nnx.Rngs(0)))
+    model = abstract_model(partial(GoogLeNet, config))
     assert not len(model.auxiliary)
     with pytest.raises(UserError, match=r"GoogLeNetConfig\.auxiliary is False"):
         model.all_logits(jnp.zeros((1, 32, 32, 3)))

@@ -1,5 +1,7 @@
 """The parts that MobileNetV2 and V3 share. Their logits are in test_torchvision.py, their counts in test_summary.py."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,11 +11,11 @@ from flax import nnx
 from convnets_jax import zoo
 from convnets_jax.inverted_residual import InvertedResidual, SqueezeExcitation, divisible
 from engine_jax.errors import UserError
-from tests.convnets_jax.test_torchvision import counted_rngs
+from engine_jax.state import abstract_model
 
 
 def _features(name):
-    return nnx.eval_shape(lambda: zoo.create_features(name, rngs=counted_rngs()))
+    return abstract_model(partial(zoo.create_features, name))
 
 
 def test_channels_are_multiples_of_8_and_at_least_nine_tenths():

@@ -1,5 +1,7 @@
 """LeNet-5: parameters, both forms against the layers written out, channels, errors."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from flax import nnx
 
 from convnets_jax.lenet import LeNet, LeNetConfig, LeNetFeatures
 from engine_jax.errors import UserError
+from engine_jax.state import abstract_model
 
 
 def _count(model):
@@ -16,7 +19,7 @@ def _count(model):
 
 def test_parameters_for_grey_digits():
     config = LeNetConfig(num_classes=10, in_channels=1)
-    model = nnx.eval_shape(lambda: LeNet(config, rngs=nnx.Rngs(0)))
+    model = abstract_model(partial(LeNet, config))
     assert _count(model) == 156 + 2_416 + 48_120 + 10_164 + 850 == 61_706
 
 
@@ -53,7 +56,7 @@ def test_larger_images_are_averaged_to_the_hidden_layers_cell():
 
 def test_a_wrong_image_is_one_clear_line():
     config = LeNetConfig(in_channels=1)
-    model = nnx.eval_shape(lambda: LeNetFeatures(config, rngs=nnx.Rngs(0)))
+    model = abstract_model(partial(LeNetFeatures, config))
     with pytest.raises(UserError, match=r"takes images \[b, h, w, 1\]"):
         model(jnp.zeros((1, 32, 32, 3)))
     # One cell comes of 5, 10 before the second pool, 14, 28 before the first.

@@ -1,5 +1,7 @@
 """MobileNet: widths, shapes, a block written out, batch norm, errors. Its table is in test_summary.py."""
 
+from functools import partial
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from convnets_jax.mobilenet import (
     Separable,
 )
 from engine_jax.errors import UserError
+from engine_jax.state import abstract_model
 
 WIDTHS = [64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024]
 
@@ -27,7 +30,7 @@ WIDTHS = [64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024]
     ],
 )
 def test_every_layer_is_narrowed(name, width):
-    model = nnx.eval_shape(lambda: MobileNet(CONFIGS[name], rngs=nnx.Rngs(0)))
+    model = abstract_model(partial(MobileNet, CONFIGS[name]))
     convs = [block.pointwise.conv for block in model.features.blocks]
     assert model.features.stem.conv.out_features == 32 * width
     assert [conv.out_features for conv in convs] == [width * full for full in WIDTHS]
@@ -42,7 +45,7 @@ def test_no_layer_is_narrower_than_8():
     ("size", "side"), [(224, 7), (192, 6), (160, 5), (128, 4), (33, 2), (1, 1)]
 )
 def test_output_shape(size, side):
-    model = nnx.eval_shape(lambda: MobileNetFeatures(MobileNetConfig(0.25), rngs=nnx.Rngs(0)))
+    model = abstract_model(partial(MobileNetFeatures, MobileNetConfig(0.25)))
     assert model.output_shape((size, 64)) == (side, 2, 256)
 
 
@@ -65,7 +68,7 @@ def test_a_block_filters_each_channel_and_mixes_them(stride):
 
 
 def test_logits_are_of_the_mean_feature(monkeypatch):
-    model = nnx.eval_shape(lambda: MobileNet(MobileNetConfig(0.1), rngs=nnx.Rngs(0)))
+    model = abstract_model(partial(MobileNet, MobileNetConfig(0.1)))
     model.logits = nnx.Linear(102, 5, rngs=nnx.Rngs(0))
     monkeypatch.setattr(MobileNetFeatures, "__call__", lambda self, x: x)
     features = np.random.default_rng(0).normal(size=(2, 3, 4, 102)).astype(np.float32)

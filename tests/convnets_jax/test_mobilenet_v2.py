@@ -1,5 +1,7 @@
 """MobileNetV2: widths, published weights, errors. Its blocks are in test_inverted_residual.py."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
@@ -14,13 +16,11 @@ from convnets_jax.mobilenet_v2 import (
     MobileNetV2Features,
 )
 from engine_jax.errors import UserError
-from tests.convnets_jax.test_torchvision import counted_rngs
+from engine_jax.state import abstract_model
 
 
 def _features(width):
-    return nnx.eval_shape(
-        lambda: MobileNetV2Features(MobileNetV2Config(width), rngs=counted_rngs())
-    )
+    return abstract_model(partial(MobileNetV2Features, MobileNetV2Config(width)))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_wrong_config_names_its_field(change, message):
 
 
 def test_training_drops_a_fifth_of_the_mean_features():
-    model = nnx.eval_shape(lambda: zoo.create("mobilenet_v2", rngs=counted_rngs()))
+    model = zoo.shapes("mobilenet_v2")
     assert isinstance(model, MobileNetV2)
     assert model.dropout.rate == 0.2
 
@@ -65,7 +65,7 @@ def test_published_weights_name_what_is_in_photographs(real_data, real_weights):
         "im0010.jpg": {752: 27.0978, 722: 20.6264},  # racket, ping-pong ball
     }
     path = real_weights("mobilenet_v2.safetensors")
-    model = nnx.eval_shape(lambda: zoo.create("mobilenet_v2", rngs=counted_rngs()))
+    model = zoo.shapes("mobilenet_v2")
     assert torchvision.load(model, path) == []
     model.eval()
     arrays = jax.tree.leaves(nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat)))

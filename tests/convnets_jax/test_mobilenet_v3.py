@@ -1,6 +1,7 @@
 """MobileNetV3: its classifier, widths, errors. Its blocks are in test_inverted_residual.py."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +11,14 @@ from flax import nnx
 
 from convnets_jax.mobilenet_v3 import CONFIGS, Block, MobileNetV3, MobileNetV3Config
 from engine_jax.errors import UserError
-from tests.convnets_jax.test_torchvision import counted_rngs
+from engine_jax.state import abstract_model
 
 TINY = MobileNetV3Config((Block(3, 16, 8, True, "relu", 2),), 16, num_classes=3)
 
 
 def test_a_width_narrows_every_layer():
     config = replace(CONFIGS["mobilenet_v3_small"], width=0.5)
-    model = nnx.eval_shape(lambda: MobileNetV3(config, rngs=counted_rngs()))
+    model = abstract_model(partial(MobileNetV3, config))
     found = [block.project.conv.out_features for block in model.features.blocks]
     # 8, 12, 12, 20, 20, 20, 24, 24, 48, 48, 48, of which 12 and 20 aren't multiples of 8.
     assert found == [8, 16, 16, 24, 24, 24, 24, 24, 48, 48, 48]

@@ -1,6 +1,7 @@
 """ResNets: shapes, maps, the pre-activation form by hand, types and errors. test_torchvision.py compares values."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from flax import nnx
 
 from convnets_jax.resnet import CONFIGS, ResNet, ResNetConfig, ResNetFeatures
 from engine_jax.errors import UserError
+from engine_jax.state import abstract_model
 
 
 def _tiny(**changes):
@@ -43,7 +45,7 @@ def test_parameters_of_the_pre_activation_form(bottleneck):
     expected += block(10 * times, 10, 10 * times, first=False, projected=False)
     expected += 2 * 10 * times + (10 * times + 1) * 5
     config = _tiny(bottleneck=bottleneck, pre_activation=True)
-    assert _count(nnx.eval_shape(lambda: ResNet(config, rngs=nnx.Rngs(0)))) == expected
+    assert _count(abstract_model(partial(ResNet, config))) == expected
 
 
 def test_named_networks():
@@ -58,7 +60,7 @@ def test_named_networks():
 def test_resnext_and_wide_resnets_widen_the_inside_of_their_blocks_alone():
     """Xie et al. 2017, table 1, and torchvision's wide ResNet: 128 channels inside of the first stage, 256 outside."""
     for name, inputs in (("resnext50_32x4d", 4), ("wide_resnet50_2", 128)):
-        model = nnx.eval_shape(lambda name=name: ResNetFeatures(CONFIGS[name], rngs=nnx.Rngs(0)))
+        model = abstract_model(partial(ResNetFeatures, CONFIGS[name]))
         block = model.stages[0].blocks[0]
         assert block.conv1.kernel.shape == (1, 1, 64, 128)
         assert block.conv2.kernel.shape == (3, 3, inputs, 128)
@@ -70,7 +72,7 @@ def test_resnext_and_wide_resnets_widen_the_inside_of_their_blocks_alone():
 @pytest.mark.parametrize(("bottleneck", "times"), [(False, 1), (True, 4)])
 def test_maps_have_strides_4_to_32(pre_activation, bottleneck, times):
     config = _tiny(bottleneck=bottleneck, pre_activation=pre_activation)
-    model = nnx.eval_shape(lambda: ResNetFeatures(config, rngs=nnx.Rngs(0)))
+    model = abstract_model(partial(ResNetFeatures, config))
     images = jax.ShapeDtypeStruct((2, 96, 65, 3), jnp.float32)
     maps = nnx.eval_shape(lambda model, x: model.maps(x), model, images)
     channels = tuple(width * times for width in config.widths)
@@ -98,7 +100,7 @@ def _relu_norm(x, norm):
 @pytest.mark.parametrize("bottleneck", [False, True])
 def test_pre_activation_blocks_by_hand(bottleneck):
     config = _tiny(bottleneck=bottleneck, pre_activation=True)
-    model = nnx.eval_shape(lambda: ResNetFeatures(config, rngs=nnx.Rngs(0)))
+    model = abstract_model(partial(ResNetFeatures, config))
     model.eval()
     rng = np.random.default_rng(1)
 
@@ -142,7 +144,7 @@ def test_pre_activation_blocks_by_hand(bottleneck):
 @pytest.mark.parametrize("pre_activation", [False, True])
 def test_bfloat16_activations_keep_float32_parameters_and_logits(pre_activation):
     config = _tiny(pre_activation=pre_activation)
-    model = nnx.eval_shape(lambda: ResNet(config, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))
+    model = abstract_model(partial(ResNet, config, dtype=jnp.bfloat16))
     model.eval()
     images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
     maps, logits = nnx.eval_shape(lambda m, x: (m.features.maps(x), m(x)), model, images)
@@ -154,7 +156,7 @@ def test_bfloat16_activations_keep_float32_parameters_and_logits(pre_activation)
 
 @pytest.mark.parametrize("shape", [(64, 64, 3), (1, 64, 64, 4), (1, 0, 64, 3)])
 def test_other_arrays_are_a_users_error(shape):
-    model = nnx.eval_shape(lambda: ResNetFeatures(_tiny(), rngs=nnx.Rngs(0)))
+    model = abstract_model(partial(ResNetFeatures, _tiny()))
     with pytest.raises(UserError, match=r"\[b, h, w, 3\]|at least 1 px"):
         model(jnp.zeros(shape))
 

@@ -1,10 +1,13 @@
-"""torchvision's weights: every tensor has a place, logits equal torchvision's, and what doesn't fit is refused."""
+"""torchvision's weights: logits equal torchvision's, and what doesn't fit is refused.
+
+That every tensor has a place is in test_zoo.py.
+"""
 
 import gzip
 import json
 import os
-import re
 from dataclasses import replace
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +22,7 @@ from convnets_jax.googlenet import GoogLeNet, GoogLeNetConfig
 from convnets_jax.resnet import ResNet, ResNetConfig
 from convnets_jax.vgg import VGG, VGGConfig
 from engine_jax.errors import UserError
+from engine_jax.state import abstract_model
 from tests.convnets_jax.make_torchvision_references import (
     DOUBLE,
     LOGITS,
@@ -57,69 +61,50 @@ SMALL_MODULES = {
 }
 
 
-PARAMETERS = {  # as torchvision counts them
-    "alexnet": 61_100_840,
-    "vgg11": 132_863_336,
-    "vgg11_bn": 132_868_840,
-    "vgg13": 133_047_848,
-    "vgg13_bn": 133_053_736,
-    "vgg16": 138_357_544,
-    "vgg16_bn": 138_365_992,
-    "vgg19": 143_667_240,
-    "vgg19_bn": 143_678_248,
-    "googlenet": 13_004_888,
-    "resnet18": 11_689_512,
-    "resnet34": 21_797_672,
-    "resnet50": 25_557_032,
-    "resnet101": 44_549_160,
-    "resnet152": 60_192_808,
-    "resnext50_32x4d": 25_028_904,
-    "wide_resnet50_2": 68_883_240,
-    "densenet121": 7_978_856,
-    "densenet169": 14_149_480,
-    "densenet201": 20_013_928,
-    "mobilenet_v2": 3_504_872,
-    "mobilenet_v3_small": 2_542_856,
-    "mobilenet_v3_large": 5_483_032,
-}
+@cache
+def _names():
+    return json.loads(gzip.decompress(NAMES.read_bytes()))
 
 
-def _names(name):
-    return json.loads(gzip.decompress(NAMES.read_bytes()))[name]
+def torchvision_shapes(name, num_classes=NUM_CLASSES):
+    """The shape of every tensor of torchvision's network, by its name."""
+    of_classes = {1000: num_classes}
+    return {
+        tensor_name: (*(of_classes.get(n, n) for n in shape[:1]), *shape[1:])
+        for tensor_name, shape in _names()[name].items()
+    }
 
 
 def _logits(name, height, width):
     return [np.array(x) for x in json.loads(LOGITS.read_text())[name][f"{height}x{width}"]]
 
 
-def counted_rngs():
-    """Keys for shapes alone: counted by NumPy, which flax traces many times faster in a deep network."""
-    rngs = nnx.Rngs(0)
-    rngs.default.count.set_value(np.zeros((), np.uint32))
-    return rngs
+@cache
+def _built(name, dtype):
+    if name in SMALL:
+        module, config = SMALL_MODULES[name]
+        return abstract_model(partial(module, config, dtype=dtype))
+    return abstract_model(partial(zoo.create, name, NUM_CLASSES, dtype=dtype))
 
 
-def _shapes(name, num_classes=NUM_CLASSES, dtype=jnp.float32):
-    def build():
-        if name in SMALL:
-            module, config = SMALL_MODULES[name]
-            return module(config, dtype=dtype, rngs=counted_rngs())
-        return zoo.create(name, num_classes, dtype=dtype, rngs=counted_rngs())
-
-    model = nnx.eval_shape(build)
+def _shapes(name, dtype=jnp.float32):
+    model = nnx.clone(_built(name, dtype))
     model.eval()
     return model
 
 
 def torchvision_tensors(model_name, num_classes=NUM_CLASSES, hidden=4096):
     """Seeded tensors with torchvision's names and shapes, but for the widths of the fully connected layers."""
-    shapes = {
-        name: [hidden if side == 4096 else side for side in shape]
-        for name, shape in _names(model_name).items()
+    shapes = torchvision_shapes(model_name, num_classes)
+    return {
+        name: tensor(name, tuple(hidden if side == 4096 else side for side in shape))
+        for name, shape in shapes.items()
     }
-    last = [name for name, shape in shapes.items() if shape[:1] == [1000]]
-    shapes |= {name: [num_classes, *shapes[name][1:]] for name in last}
-    return {name: tensor(name, tuple(shape)) for name, shape in shapes.items()}
+
+
+def abstract_tensors(shapes):
+    """Tensors of these shapes, for tests that look at no values."""
+    return {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
 
 
 def torch_layout(array, flattened=None):
@@ -150,43 +135,20 @@ def test_logits_equal_torchvisions(name):
             assert error < 1e-4
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_parameters_and_a_place_for_every_tensor(name):
-    shapes = _names(name)
-    # DenseNet's published files say norm.1 and conv.2, and older ones of all networks count no batches.
-    published = {
-        re.sub(r"(denselayer\d+\.(?:norm|conv))([12])\.", r"\1.\2.", tensor_name): shape
-        for tensor_name, shape in shapes.items()
-        if not tensor_name.endswith("num_batches_tracked")
-    }
-
-    def build():
-        model = zoo.create(name, rngs=counted_rngs())
-        for form in (shapes, published) if "densenet" in name else (shapes,):
-            zeros = {tensor_name: jnp.zeros(shape) for tensor_name, shape in form.items()}
-            torchvision.assign(model, zeros)
-        return model
-
-    model = nnx.eval_shape(build)
-    assert (
-        sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))) == PARAMETERS[name]
-    )
-
-
 def _arrays(module):
     return nnx.state(module, nnx.Any(nnx.Param, nnx.BatchStat))
 
 
 def test_features_alone_pass_over_the_classifier():
     whole = _loaded("small_densenet")
-    features = nnx.eval_shape(lambda: DenseNetFeatures(whole.config, rngs=counted_rngs()))
+    features = abstract_model(partial(DenseNetFeatures, whole.config))
     torchvision.assign(features, torchvision_tensors("small_densenet"))
     jax.tree.map(np.testing.assert_array_equal, _arrays(features), _arrays(whole.features))
 
 
 def test_new_logits_leave_the_last_layer_for_other_classes():
     config = replace(SMALL_MODULES["small_densenet"][1], num_classes=3)
-    model = nnx.eval_shape(lambda: DenseNet(config, rngs=counted_rngs()))
+    model = abstract_model(partial(DenseNet, config))
     model.logits = nnx.Linear(136, 3, rngs=nnx.Rngs(0))
     before = _arrays(model.logits)
     tensors = torchvision_tensors("small_densenet")
@@ -200,14 +162,10 @@ def test_new_logits_leave_the_last_layer_for_other_classes():
 
 
 def test_a_googlenet_without_auxiliary_classifiers_passes_them_over():
-    shapes = _names("googlenet")
-
-    def load():
-        model = GoogLeNet(GoogLeNetConfig(auxiliary=False), rngs=counted_rngs())
-        torchvision.assign(model, {name: jnp.zeros(shape) for name, shape in shapes.items()})
-        return model
-
-    nnx.eval_shape(load)
+    model = abstract_model(partial(GoogLeNet, GoogLeNetConfig(auxiliary=False)))
+    nnx.eval_shape(
+        torchvision.assign, model, abstract_tensors(torchvision_shapes("googlenet", 1000))
+    )
 
 
 def test_weights_of_another_architecture_list_names_and_shapes():
@@ -257,7 +215,7 @@ def test_every_tensor_is_used_once(change, message):
 
 @pytest.mark.parametrize("name", ["preact_resnet18", "vgg11_lrn", "alexnet_lrn", "zfnet"])
 def test_networks_that_torchvision_lacks(name):
-    model = nnx.eval_shape(lambda: zoo.create(name, rngs=counted_rngs()))
+    model = zoo.shapes(name)
     with pytest.raises(UserError, match="torchvision has no weights for"):
         torchvision.assign(model, {})
 

@@ -8,7 +8,7 @@ from flax import nnx
 from convnets_jax.transfer import TransferConfig, check_blocks, trained_by
 from engine_jax import sharding
 from engine_jax.errors import UserError
-from engine_jax.state import create_state, graph_defs
+from engine_jax.state import abstract_model, create_state, graph_defs
 
 
 class Net(nnx.Module):
@@ -96,13 +96,13 @@ def test_frozen_batch_norm_works_with_its_running_statistics():
     ],
 )
 def test_a_block_that_does_not_exist_is_named(train, rates, message):
-    model = nnx.eval_shape(lambda: Net(rngs=nnx.Rngs(0)))
+    model = abstract_model(Net)
     with pytest.raises(UserError, match=message):
         check_blocks(model, TransferConfig(train, rates=rates))
 
 
 def test_blocks_that_exist_pass():
-    model = nnx.eval_shape(lambda: Net(rngs=nnx.Rngs(0)))
+    model = abstract_model(Net)
     check_blocks(
         model, TransferConfig(("", "blocks.0.norm"), rates=(("blocks", 0.1), ("logits.bias", 2.0)))
     )

@@ -1,5 +1,7 @@
 """VGG: order of layers in its three forms, pooling of other sizes, batch norm, dropout, errors."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from flax import nnx
 
 from convnets_jax.vgg import CONFIGS, VGG, VGGConfig, VGGFeatures
 from engine_jax.errors import UserError
+from engine_jax.state import abstract_model
 
 
 def _tiny(**changes):
@@ -34,7 +37,7 @@ def _tiny(**changes):
 )
 def test_layers_of_the_configurations(name, convolutions, ones, norms):
     config = CONFIGS[name]
-    model = nnx.eval_shape(lambda: VGGFeatures(config, rngs=nnx.Rngs(0)))
+    model = abstract_model(partial(VGGFeatures, config))
     convs = [conv for stage in model.stages for conv in stage.convs]
     assert len(convs) == convolutions
     assert [conv.kernel_size for conv in convs].count((1, 1)) == ones
@@ -105,7 +108,7 @@ def test_bfloat16_activations_keep_float32_parameters_and_logits():
 
 
 def test_an_image_that_is_too_small_is_one_clear_line():
-    model = nnx.eval_shape(lambda: VGGFeatures(CONFIGS["vgg11"], rngs=nnx.Rngs(0)))
+    model = abstract_model(partial(VGGFeatures, CONFIGS["vgg11"]))
     with pytest.raises(UserError, match=r"side of 31 px is too small for this VGG: .* 32 px$"):
         model(jnp.zeros((1, 31, 64, 3)))
 

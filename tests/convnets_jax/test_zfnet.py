@@ -1,5 +1,7 @@
 """ZFNet: sizes of the paper's figure, order of layers, dropout, errors."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from flax import nnx
 
 from convnets_jax.zfnet import ZFNet, ZFNetConfig, ZFNetFeatures
 from engine_jax.errors import UserError
+from engine_jax.state import abstract_model
 
 TINY = ZFNetConfig(
     input_size=64, widths=(4, 8, 8, 8, 6), hidden=(16, 12), dropout=0.0, num_classes=5
@@ -15,7 +18,7 @@ TINY = ZFNetConfig(
 
 
 def test_sizes_of_the_papers_figure():
-    model = nnx.eval_shape(lambda: ZFNetFeatures(ZFNetConfig(), rngs=nnx.Rngs(0)))
+    model = abstract_model(partial(ZFNetFeatures, ZFNetConfig()))
     traced = jax.make_jaxpr(lambda x: ZFNetFeatures(TINY, rngs=nnx.Rngs(0))(x))(
         jnp.zeros((1, 224, 224, 3))
     )
@@ -60,7 +63,7 @@ def test_dropout_draws_from_the_key_of_the_call():
 
 
 def test_an_image_that_is_too_small_is_one_clear_line():
-    model = nnx.eval_shape(lambda: ZFNetFeatures(TINY, rngs=nnx.Rngs(0)))
+    model = abstract_model(partial(ZFNetFeatures, TINY))
     # One cell comes of 3 before the last pool, 5 before the second and 13 before its convolution, 25 before the first.
     assert model.output_shape(53) == (1, 1, 6)
     with pytest.raises(UserError, match=r"side of 52 px is too small for this ZFNet: .* 53 px$"):
