@@ -1,4 +1,5 @@
-import jax
+from functools import partial
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from flax import nnx
 
 from convnets_jax import zoo
 from convnets_jax.intermediate import block_outputs
+from convnets_jax.resnet import ResNetConfig, ResNetFeatures
 from engine_jax.errors import UserError
 from engine_jax.state import abstract_model
 
@@ -13,15 +15,22 @@ IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(1, 64, 64, 3)), jnp.f
 
 
 def test_outputs_of_stages_are_the_networks_own_maps():
-    features = zoo.create_features("resnet18", rngs=nnx.Rngs(0))
-    features.eval()
-    expected = features.maps(IMAGES)
-    found = block_outputs(features, ["stages.1", "stages.0"], IMAGES)
+    config = ResNetConfig((1, 1, 1, 1), widths=(4, 4, 8, 8))
+
+    @nnx.jit
+    def outputs(images):
+        features = ResNetFeatures(config, rngs=nnx.Rngs(0))
+        features.eval()
+        expected = features.maps(images)
+        found = block_outputs(features, ["stages.1", "stages.0"], images)
+        # The network is as it was.
+        assert type(features.stages[1]).__name__ != "Recorded"
+        return expected, found, features(images)
+
+    expected, found, last = outputs(IMAGES)
     np.testing.assert_array_equal(found[0], expected[1])
     np.testing.assert_array_equal(found[1], expected[0])
-    # The network is as it was.
-    assert type(features.stages[1]).__name__ != "Recorded"
-    np.testing.assert_array_equal(features(IMAGES), expected[-1])
+    np.testing.assert_array_equal(last, expected[-1])
 
 
 @pytest.mark.parametrize(
@@ -37,17 +46,16 @@ def test_outputs_of_stages_are_the_networks_own_maps():
     ],
 )
 def test_every_family_gives_its_blocks_maps(name, block, shape):
-    def outputs(rngs, images):
-        features = zoo.create_features(name, rngs=rngs)
-        features.eval()
-        return block_outputs(features, [block], images)
-
-    (found,) = jax.eval_shape(outputs, nnx.Rngs(0), IMAGES)
+    features = abstract_model(partial(zoo.create_features, name))
+    features.eval()
+    (found,) = nnx.eval_shape(
+        lambda model, images: block_outputs(model, [block], images), features, IMAGES
+    )
     assert found.shape == shape
 
 
 def test_other_names_are_refused():
-    features = abstract_model(lambda rngs: zoo.create_features("resnet18", rngs=rngs))
+    features = abstract_model(partial(zoo.create_features, "resnet18"))
     for name in ("stages.4", "layer2", "stages", ""):
         with pytest.raises(
             UserError, match=r"there is no block .* in ResNet; accepted: .*stages\.3"
