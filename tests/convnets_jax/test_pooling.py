@@ -1,5 +1,7 @@
 """Pools against NumPy and against XLA's own gradients."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +11,14 @@ from flax import nnx
 from convnets_jax.pooling import adaptive_avg_pool, max_pool
 
 
-def _plain_pool(x, window, stride):
-    return nnx.max_pool(x, (window, window), (stride, stride), "VALID")
+def _plain_pool(x, window=3, stride=2, padding=0):
+    return nnx.max_pool(x, (window, window), (stride, stride), [(padding, padding)] * 2)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _value_and_gradient(pool, sizes, x, g):
+    y, vjp = jax.vjp(lambda x: pool(x, *sizes), x)
+    return y, vjp(g)[0]
 
 
 def _images(*shape):
@@ -31,43 +39,42 @@ def _images(*shape):
 )
 def test_max_pool_and_its_gradient_equal_xlas(height, width, window, stride):
     with jax.enable_x64(True):
-        x = jnp.asarray(
-            np.maximum(_images(2, height, width, 5), 0)
-        )  # many ties at 0, as after a ReLU
-        expected, expected_vjp = jax.vjp(lambda x: _plain_pool(x, window, stride), x)
-        found, found_vjp = jax.vjp(lambda x: max_pool(x, window, stride), x)
-        g = jnp.asarray(_images(*expected.shape))
+        x = np.maximum(_images(2, height, width, 5), 0)  # many ties at 0, as after a ReLU
+        g = _images(2, *((side - window) // stride + 1 for side in (height, width)), 5)
+        (expected, slope), (found, found_slope) = (
+            _value_and_gradient(pool, (window, stride), x, g) for pool in (_plain_pool, max_pool)
+        )
+        assert found.dtype == jnp.float64
         np.testing.assert_array_equal(found, expected)
-        np.testing.assert_allclose(found_vjp(g)[0], expected_vjp(g)[0], rtol=0, atol=1e-14)
+        np.testing.assert_allclose(found_slope, slope, rtol=0, atol=1e-14)
 
 
 def test_max_pools_padding_is_never_the_maximum():
-    x = jnp.asarray(_images(2, 5, 6, 3) - 10, np.float32)
-    found, vjp = jax.vjp(lambda x: max_pool(x, 3, 2, 1), x)
-    padding = [(1, 1), (1, 1)]
-    expected, expected_vjp = jax.vjp(lambda x: nnx.max_pool(x, (3, 3), (2, 2), padding), x)
+    x = np.float32(_images(2, 5, 6, 3) - 10)
+    g = np.float32(_images(2, 3, 3, 3))
+    (expected, slope), (found, found_slope) = (
+        _value_and_gradient(pool, (3, 2, 1), x, g) for pool in (_plain_pool, max_pool)
+    )
     np.testing.assert_array_equal(found, expected)
-    np.testing.assert_array_equal(vjp(found)[0], expected_vjp(found)[0])
+    np.testing.assert_array_equal(found_slope, slope)
 
 
 def test_max_pool_gives_a_tie_to_the_first():
-    x = jnp.zeros((1, 5, 5, 1))
-    gradient = jax.grad(
-        lambda x: jnp.sum(max_pool(x) * jnp.array([[1.0, 2.0], [3.0, 4.0]])[..., None])
-    )(x)
+    x, g = np.zeros((1, 5, 5, 1), np.float32), np.float32([[1, 2], [3, 4]])
+    _, gradient = _value_and_gradient(max_pool, (), x, g[None, ..., None])
     expected = np.zeros((5, 5))
     expected[0, 0], expected[0, 2], expected[2, 0], expected[2, 2] = 1, 2, 3, 4
     np.testing.assert_array_equal(gradient[0, :, :, 0], expected)
 
 
 def test_max_pool_under_jit_and_vmap():
-    x = jnp.asarray(_images(3, 2, 9, 9, 4), np.float32)
+    x = np.float32(_images(3, 2, 9, 9, 4))
 
-    def gradient(pool):
+    @partial(jax.jit, static_argnums=0)
+    def gradient(pool, x):
         return jax.vmap(jax.grad(lambda x: jnp.sum(jnp.sin(pool(x, 3, 2)))))(x)
 
-    found = jax.jit(lambda: gradient(max_pool))()
-    np.testing.assert_allclose(found, gradient(_plain_pool), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(gradient(max_pool, x), gradient(_plain_pool, x), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("platform", "plain"), [("cpu", False), ("cuda", True), ("tpu", True)])
@@ -87,7 +94,8 @@ def test_adaptive_avg_pool_averages_torchs_cells(size, out):
             rows = slice(i * size[0] // out[0], -(-(i + 1) * size[0] // out[0]))
             columns = slice(j * size[1] // out[1], -(-(j + 1) * size[1] // out[1]))
             expected[:, i, j] = x[:, rows, columns].mean((1, 2))
-    np.testing.assert_allclose(adaptive_avg_pool(jnp.asarray(x), out), expected, atol=1e-6)
+    found = jax.jit(adaptive_avg_pool, static_argnums=1)(x, out)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_adaptive_avg_pool_keeps_the_type_and_its_own_size():
