@@ -26,6 +26,19 @@ def _tiny(**changes):
     return AlexNetConfig(**(config | {"hidden": (16, 12), "num_classes": 5} | changes))
 
 
+def _created(kind, config, **options):
+    return nnx.jit(lambda: kind(config, **options, rngs=nnx.Rngs(0)))()
+
+
+def _normal(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+@nnx.jit
+def _run(module, x):
+    return module(x)
+
+
 def test_parameters_of_every_layer_of_alexnet():
     model = _shapes(CONFIGS["alexnet_lrn"])
     found = [_count(m, nnx.Param) for m in (*model.features.convs, *model.hidden, model.logits)]
@@ -73,14 +86,11 @@ def test_parameters_of_torchvisions_form_and_of_two_towers():
     ],
 )
 def test_output_shape_is_the_shape_of_the_features(config, size, expected):
-    def features():
-        module = AlexNetFeatures(config, rngs=nnx.Rngs(0))
-        height, width = (size, size) if isinstance(size, int) else size
-        return module(jnp.zeros((2, height, width, 3)))
-
     module = abstract_model(partial(AlexNetFeatures, config))
     assert module.output_shape(size) == expected
-    assert jax.eval_shape(features).shape == (2, *expected)
+    height, width = (size, size) if isinstance(size, int) else size
+    images = jax.ShapeDtypeStruct((2, height, width, 3), jnp.float32)
+    assert nnx.eval_shape(lambda m, x: m(x), module, images).shape == (2, *expected)
     assert module.out_channels == expected[-1]
 
 
@@ -89,63 +99,69 @@ def test_output_shape_is_the_shape_of_the_features(config, size, expected):
 @pytest.mark.parametrize(("padding", "towers"), [("SAME", 1), ("VALID", 1), (2, 2)])
 def test_features_are_conv_relu_lrn_pool(padding, towers):
     config = _tiny(first_stride=4, first_padding=padding, first_kernel=11, init="he", towers=towers)
-    module = AlexNetFeatures(config, rngs=nnx.Rngs(0))
-    x = image = jax.random.normal(jax.random.key(1), (2, 127, 130, 3)) * 30
-    for i, conv in enumerate(module.convs):
-        stride = 4 if i == 0 else 1
-        first = [(padding, padding)] * 2 if padding == 2 else padding
-        # The first tower's maps come first, in what a convolution reads and in what it makes.
-        halves = 2 if towers == 2 and i in (1, 3, 4) else 1
-        parts = zip(jnp.split(x, halves, -1), jnp.split(conv.kernel[...], halves, -1), strict=True)
-        made = [
-            jax.lax.conv_general_dilated(
-                part,
-                kernel,
-                (stride, stride),
-                first if i == 0 else "SAME",
-                dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            )
-            for part, kernel in parts
-        ]
-        x = jnp.maximum(jnp.concatenate(made, -1), 0)
-        if i < 2:
-            neighbours = jnp.pad(x**2, ((0, 0),) * 3 + ((2, 2),))
-            total = sum(neighbours[..., j : j + x.shape[-1]] for j in range(5))
-            x = x / (2 + 1e-4 * total) ** 0.75
-        if i in (0, 1, 4):
-            x = nnx.max_pool(x, (3, 3), (2, 2))
-    np.testing.assert_allclose(nnx.jit(module)(image), x, rtol=1e-4, atol=1e-4 * float(x.max()))
+    module = _created(AlexNetFeatures, config)
+
+    @nnx.jit
+    def by_hand(module, x):
+        for i, conv in enumerate(module.convs):
+            stride = 4 if i == 0 else 1
+            first = [(padding, padding)] * 2 if padding == 2 else padding
+            # The first tower's maps come first, in what a convolution reads and in what it makes.
+            halves = 2 if towers == 2 and i in (1, 3, 4) else 1
+            kernels = jnp.split(conv.kernel[...], halves, -1)
+            made = [
+                jax.lax.conv_general_dilated(
+                    part,
+                    kernel,
+                    (stride, stride),
+                    first if i == 0 else "SAME",
+                    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+                )
+                for part, kernel in zip(jnp.split(x, halves, -1), kernels, strict=True)
+            ]
+            x = jnp.maximum(jnp.concatenate(made, -1), 0)
+            if i < 2:
+                neighbours = jnp.pad(x**2, ((0, 0),) * 3 + ((2, 2),))
+                total = sum(neighbours[..., j : j + x.shape[-1]] for j in range(5))
+                x = x / (2 + 1e-4 * total) ** 0.75
+            if i in (0, 1, 4):
+                x = nnx.max_pool(x, (3, 3), (2, 2))
+        return x
+
+    images = _normal(2, 127, 130, 3) * 30
+    expected = np.asarray(by_hand(module, images))
+    found = _run(module, images)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * expected.max())
 
 
 def test_train_and_eval_switch_dropout_and_batch_norm():
-    model = AlexNet(_tiny(norm="batch", init="he"), rngs=nnx.Rngs(0))
-    images = jax.random.normal(jax.random.key(1), (4, 64, 64, 3))
-    forward = nnx.jit(lambda model, images, key: model(images, nnx.Rngs(key)))
-    one, other = jax.random.split(jax.random.key(2))
+    model = _created(AlexNet, _tiny(norm="batch", init="he"))
+    images = _normal(4, 64, 64, 3)
+    forward = nnx.jit(lambda model, images, seed: model(images, nnx.Rngs(jax.random.key(seed))))
+    one, other = 2, 3
     model.eval()
     before = forward(model, images, one)
-    assert jnp.array_equal(before, forward(model, images, other))
+    assert np.array_equal(before, forward(model, images, other))
 
     model.train()
     # After one step of momentum 0.9 the running average is a tenth of the batch's mean.
-    first = model.features.convs[0](images)
-    assert not jnp.array_equal(forward(model, images, one), forward(model, images, other))
+    first = _run(model.features.convs[0], images)
+    assert not np.array_equal(forward(model, images, one), forward(model, images, other))
     expected = (0.1 + 0.9 * 0.1) * np.mean(first, (0, 1, 2))
     np.testing.assert_allclose(model.features.norms[0].mean[...], expected, rtol=1e-3, atol=1e-5)
     assert len(jax.tree.leaves(nnx.state(model, nnx.BatchStat))) == 2 * 7
 
     evaluated = nnx.view(model, deterministic=True, use_running_average=True)
     after = forward(evaluated, images, one)
-    assert not jnp.allclose(after, before)
+    assert not np.allclose(after, before)
     # A running average does not depend on the rest of the batch.
     np.testing.assert_allclose(forward(evaluated, images[:2], one), after[:2], rtol=1e-4, atol=1e-5)
 
 
 def test_a_functional_training_step_lowers_the_loss():
-    model = AlexNet(_tiny(norm="batch", init="he", dropout=0.0), rngs=nnx.Rngs(0))
+    model = _created(AlexNet, _tiny(norm="batch", init="he", dropout=0.0))
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
-    images = jax.random.normal(jax.random.key(1), (8, 64, 64, 3))
-    targets = jax.random.normal(jax.random.key(2), (8, 5))
+    images, targets = _normal(8, 64, 64, 3), _normal(8, 5)
 
     @jax.jit
     def step(params, rest):
@@ -167,9 +183,9 @@ def test_a_functional_training_step_lowers_the_loss():
 @pytest.mark.parametrize("norm", ["lrn", "batch", "none"])
 def test_bfloat16_activations_keep_float32_parameters_and_logits(norm):
     config = _tiny(norm=norm, init="he", dropout=0.0)
-    half = AlexNet(config, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
-    full = AlexNet(config, rngs=nnx.Rngs(0))
-    images = jax.random.normal(jax.random.key(1), (2, 64, 64, 3))
+    half = _created(AlexNet, config, dtype=jnp.bfloat16)
+    full = _created(AlexNet, config)
+    images = _normal(2, 64, 64, 3)
     half.eval()
     full.eval()
     forward = nnx.jit(lambda model, images: (model.features(images), model(images)))
@@ -178,29 +194,27 @@ def test_bfloat16_activations_keep_float32_parameters_and_logits(norm):
         jnp.dtype("float32")
     }
     assert (features.dtype, logits.dtype) == (jnp.bfloat16, jnp.float32)
-    np.testing.assert_allclose(logits, expected, atol=0.05 * float(jnp.abs(expected).max()))
+    np.testing.assert_allclose(logits, expected, atol=0.05 * np.abs(expected).max())
 
 
 def test_alexnets_initial_values():
     config = _tiny(widths=(32, 32, 32, 32, 32), init="alexnet")
-    model = AlexNet(config, rngs=nnx.Rngs(0))
+    model = _created(AlexNet, config)
     every_layer = (*model.features.convs, *model.hidden, model.logits)
     for layer, expected in zip(every_layer, (0, 1, 0, 1, 1, 1, 1, 0), strict=True):
         np.testing.assert_array_equal(layer.bias, expected)
     for layer in model.features.convs:
-        assert float(jnp.std(layer.kernel[...])) == pytest.approx(0.01, rel=0.05)
+        assert np.std(layer.kernel) == pytest.approx(0.01, rel=0.05)
 
 
 def test_he_keeps_the_scale_of_the_activations():
-    model = AlexNetFeatures(
-        _tiny(widths=(64, 64, 64, 64, 64), norm="none", init="he"), rngs=nnx.Rngs(0)
-    )
-    features = model(jax.random.normal(jax.random.key(1), (2, 64, 64, 3)))
-    assert 0.3 < float(jnp.sqrt(jnp.mean(features**2))) < 10
+    config = _tiny(widths=(64, 64, 64, 64, 64), norm="none", init="he")
+    features = np.asarray(_run(_created(AlexNetFeatures, config), _normal(2, 64, 64, 3)))
+    assert 0.3 < np.sqrt(np.mean(features**2)) < 10
 
 
 def test_an_image_that_is_too_small_is_one_clear_line():
-    module = AlexNetFeatures(_tiny(), rngs=nnx.Rngs(0))
+    module = abstract_model(partial(AlexNetFeatures, _tiny()))
     # 7 px at stride 2 before three pools of 3 at stride 2: 35 px leave one pixel of features.
     assert module.output_shape(35) == (1, 1, 6)
     with pytest.raises(UserError, match=r"^an image side of 34 px .* at least 35 px$"):
@@ -209,7 +223,7 @@ def test_an_image_that_is_too_small_is_one_clear_line():
 
 @pytest.mark.parametrize("shape", [(64, 64, 3), (1, 64, 64, 1)])
 def test_an_array_of_another_shape_is_refused(shape):
-    model = AlexNet(_tiny(), rngs=nnx.Rngs(0))
+    model = abstract_model(partial(AlexNet, _tiny()))
     with pytest.raises(UserError, match=r"\[b, h, w, 3\], it got an array of shape"):
         model(jnp.zeros(shape))
 
@@ -224,13 +238,18 @@ def test_other_sizes_are_averaged_to_the_cells_of_the_configs():
         init="he",
         dropout=0.0,
     )
-    model = AlexNet(config, rngs=nnx.Rngs(0))
+    model = _created(AlexNet, config)
     assert model.features.output_shape(31) == (3, 3, 6)
-    images = jax.random.normal(jax.random.key(1), (2, 55, 31, 3))
-    features = model.features(images)  # [2, 6, 3, 6]
-    row = features.reshape(2, 3, 2, 3, 6).mean(2).reshape(2, 54)
-    expected = model.logits(jnp.maximum(model.hidden[0](row), 0))
-    np.testing.assert_allclose(model(images), expected, rtol=1e-4, atol=1e-5)
+
+    @nnx.jit
+    def by_hand(model, images):
+        features = model.features(images)  # [2, 6, 3, 6]
+        row = features.reshape(2, 3, 2, 3, 6).mean(2).reshape(2, 54)
+        return model.logits(jnp.maximum(model.hidden[0](row), 0))
+
+    images = _normal(2, 55, 31, 3)
+    expected = by_hand(model, images)
+    np.testing.assert_allclose(_run(model, images), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

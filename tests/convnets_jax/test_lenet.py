@@ -13,6 +13,10 @@ from engine_jax.errors import UserError
 from engine_jax.state import abstract_model
 
 
+def _normal(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
 def _count(model):
     return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
 
@@ -25,33 +29,45 @@ def test_parameters_for_grey_digits():
 
 @pytest.mark.parametrize("form", ["tanh", "relu"])
 def test_logits_are_the_layers_one_after_the_other(form):
-    model = LeNet(LeNetConfig(num_classes=5, in_channels=1, form=form), rngs=nnx.Rngs(0))
-    x = images = jax.random.normal(jax.random.key(1), (2, 32, 32, 1)) * 2
+    config = LeNetConfig(num_classes=5, in_channels=1, form=form)
 
     def activation(x):
-        return np.maximum(x, 0) if form == "relu" else 1.7159 * np.tanh(2 * x / 3)
+        return jnp.maximum(x, 0) if form == "relu" else 1.7159 * jnp.tanh(2 * x / 3)
 
     def quarters(x):
         return [x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
 
-    for i, conv in enumerate(model.features.convs):
-        windows = jax.lax.conv_general_dilated(
-            x, conv.kernel[...], (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-        x = activation(windows + conv.bias[...])
-        if i < 2:
-            x = np.max(quarters(x), axis=0) if form == "relu" else np.mean(quarters(x), axis=0)
-    x = activation(x.reshape(2, 120) @ model.hidden.kernel[...] + model.hidden.bias[...])
-    expected = x @ model.logits.kernel[...] + model.logits.bias[...]
-    np.testing.assert_allclose(model(images), expected, rtol=1e-4, atol=1e-5)
+    def by_hand(model, x):
+        for i, conv in enumerate(model.features.convs):
+            windows = jax.lax.conv_general_dilated(
+                x, conv.kernel[...], (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+            x = activation(windows + conv.bias[...])
+            if i < 2:
+                parts = jnp.stack(quarters(x))
+                x = jnp.max(parts, axis=0) if form == "relu" else jnp.mean(parts, axis=0)
+        x = activation(x.reshape(2, 120) @ model.hidden.kernel[...] + model.hidden.bias[...])
+        return x @ model.logits.kernel[...] + model.logits.bias[...]
+
+    @nnx.jit
+    def both(images):
+        model = LeNet(config, rngs=nnx.Rngs(0))
+        return model(images), by_hand(model, images)
+
+    found, expected = both(_normal(2, 32, 32, 1) * 2)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_larger_images_are_averaged_to_the_hidden_layers_cell():
-    model = LeNet(LeNetConfig(num_classes=5), rngs=nnx.Rngs(0))
-    images = jax.random.normal(jax.random.key(1), (2, 40, 44, 3))
-    cell = model.features(images).mean((1, 2))
-    hidden = 1.7159 * jnp.tanh(2 / 3 * model.hidden(cell))
-    np.testing.assert_allclose(model(images), model.logits(hidden), rtol=1e-4, atol=1e-5)
+    @nnx.jit
+    def both(images):
+        model = LeNet(LeNetConfig(num_classes=5), rngs=nnx.Rngs(0))
+        cell = model.features(images).mean((1, 2))
+        hidden = 1.7159 * jnp.tanh(2 / 3 * model.hidden(cell))
+        return model(images), model.logits(hidden)
+
+    found, expected = both(_normal(2, 40, 44, 3))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_wrong_image_is_one_clear_line():

@@ -18,6 +18,10 @@ def _tiny(**changes):
     return VGGConfig(**(config | {"dropout": 0.0, "num_classes": 5} | changes))
 
 
+def _normal(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
 # A name's number is that of the layers with weights: the convolutions and three F.
 @pytest.mark.parametrize(
     ("name", "convolutions", "ones", "norms"),
@@ -48,63 +52,71 @@ def test_layers_of_the_configurations(name, convolutions, ones, norms):
 
 @pytest.mark.parametrize("norm", ["none", "lrn", "batch"])
 def test_features_are_stages_and_pools(norm):
-    model = VGGFeatures(_tiny(norm=norm), rngs=nnx.Rngs(0))
-    model.eval()
-    x = images = jax.random.normal(jax.random.key(1), (2, 13, 12, 3)) * 30
-    for i, stage in enumerate(model.stages):
-        for conv in stage.convs:
-            x = jax.lax.conv_general_dilated(
-                x, conv.kernel[...], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-            )
-            if norm == "batch":  # The running mean is 0 and the variance 1.
-                x = x / np.sqrt(1 + 1e-5)
-            x = jnp.maximum(x, 0)
-        if norm == "lrn" and i == 0:
-            neighbours = jnp.pad(x**2, ((0, 0),) * 3 + ((2, 2),))
-            total = sum(neighbours[..., j : j + x.shape[-1]] for j in range(5))
-            x = x / (2 + 1e-4 * total) ** 0.75
-        x = nnx.max_pool(x, (2, 2), (2, 2))
-    np.testing.assert_allclose(model(images), x, rtol=1e-4, atol=1e-4 * float(x.max()))
+    def by_hand(model, x):
+        for i, stage in enumerate(model.stages):
+            for conv in stage.convs:
+                x = jax.lax.conv_general_dilated(
+                    x, conv.kernel[...], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+                )
+                if norm == "batch":  # The running mean is 0 and the variance 1.
+                    x = x / np.sqrt(1 + 1e-5)
+                x = jnp.maximum(x, 0)
+            if norm == "lrn" and i == 0:
+                neighbours = jnp.pad(x**2, ((0, 0),) * 3 + ((2, 2),))
+                total = sum(neighbours[..., j : j + x.shape[-1]] for j in range(5))
+                x = x / (2 + 1e-4 * total) ** 0.75
+            x = nnx.max_pool(x, (2, 2), (2, 2))
+        return x
+
+    @nnx.jit
+    def both(images):
+        model = VGGFeatures(_tiny(norm=norm), rngs=nnx.Rngs(0))
+        model.eval()
+        return model(images), by_hand(model, images)
+
+    found, expected = map(np.asarray, both(_normal(2, 13, 12, 3) * 30))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * expected.max())
 
 
 def test_other_sizes_are_averaged_to_the_cells_of_the_standard_one():
-    model = VGG(_tiny(), rngs=nnx.Rngs(0))  # 12 px: 3 x 3 cells
-    images = jax.random.normal(jax.random.key(1), (2, 24, 24, 3))
-    features = model.features(images)  # [2, 6, 6, 8]
-    row = features.reshape(2, 3, 2, 3, 2, 8).mean((2, 4)).reshape(2, 72)
-    expected = model.logits(jnp.maximum(model.hidden[0](row), 0))
-    np.testing.assert_allclose(model(images), expected, rtol=1e-4, atol=1e-5)
+    @nnx.jit
+    def both(images):
+        model = VGG(_tiny(), rngs=nnx.Rngs(0))  # 12 px: 3 x 3 cells
+        features = model.features(images)  # [2, 6, 6, 8]
+        row = features.reshape(2, 3, 2, 3, 2, 8).mean((2, 4)).reshape(2, 72)
+        return model(images), model.logits(jnp.maximum(model.hidden[0](row), 0))
+
+    found, expected = both(_normal(2, 24, 24, 3))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_train_and_eval_switch_batch_norm_and_dropout():
-    model = VGG(_tiny(norm="batch", dropout=0.5), rngs=nnx.Rngs(0))
-    images = jax.random.normal(jax.random.key(1), (4, 12, 12, 3))
+    model = nnx.jit(lambda: VGG(_tiny(norm="batch", dropout=0.5), rngs=nnx.Rngs(0)))()
+    images = _normal(4, 12, 12, 3)
     forward = nnx.jit(lambda model, seed: model(images, nnx.Rngs(jax.random.key(seed))))
     model.eval()
     before = forward(model, 0)
-    assert jnp.array_equal(before, forward(model, 1))
+    assert np.array_equal(before, forward(model, 1))
     model.train()
-    mean = model.features.stages[0].convs[0](images).mean((0, 1, 2))
-    assert not jnp.allclose(forward(model, 0), before)
+    first = nnx.jit(lambda conv: conv(images))(model.features.stages[0].convs[0])
+    mean = np.mean(first, (0, 1, 2))
+    assert not np.allclose(forward(model, 0), before)
     found = model.features.stages[0].norms[0].mean[...]
     np.testing.assert_allclose(found, 0.1 * mean, rtol=1e-3, atol=1e-6)
     # Batch norm in training gives the same for the same batch, so that the difference is dropout's.
-    assert not jnp.array_equal(forward(model, 0), forward(model, 1))
+    assert not np.array_equal(forward(model, 0), forward(model, 1))
     model.eval()
-    assert not jnp.allclose(forward(model, 0), before)
+    assert not np.allclose(forward(model, 0), before)
 
 
 def test_bfloat16_activations_keep_float32_parameters_and_logits():
-    model = VGG(_tiny(norm="batch"), dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    model = abstract_model(partial(VGG, _tiny(norm="batch"), dtype=jnp.bfloat16))
     params = jax.tree.leaves(nnx.state(model, nnx.Param))
     assert {leaf.dtype for leaf in params} == {jnp.dtype("float32")}
     model.eval()
-    images = jnp.ones((1, 24, 20, 3))
-    features = jax.eval_shape(lambda: model.features(images))
-    assert (features.dtype, jax.eval_shape(lambda: model(images)).dtype) == (
-        jnp.bfloat16,
-        jnp.float32,
-    )
+    images = jax.ShapeDtypeStruct((1, 24, 20, 3), jnp.float32)
+    features, logits = nnx.eval_shape(lambda m, x: (m.features(x), m(x)), model, images)
+    assert (features.dtype, logits.dtype) == (jnp.bfloat16, jnp.float32)
 
 
 def test_an_image_that_is_too_small_is_one_clear_line():
