@@ -26,8 +26,8 @@ def _tiny(**changes):
     return AlexNetConfig(**(config | {"hidden": (16, 12), "num_classes": 5} | changes))
 
 
-def _created(kind, config, **options):
-    return nnx.jit(lambda: kind(config, **options, rngs=nnx.Rngs(0)))()
+def _created(kind, config):
+    return nnx.jit(lambda: kind(config, rngs=nnx.Rngs(0)))()
 
 
 def _normal(*shape):
@@ -183,16 +183,18 @@ def test_a_functional_training_step_lowers_the_loss():
 @pytest.mark.parametrize("norm", ["lrn", "batch", "none"])
 def test_bfloat16_activations_keep_float32_parameters_and_logits(norm):
     config = _tiny(norm=norm, init="he", dropout=0.0)
-    half = _created(AlexNet, config, dtype=jnp.bfloat16)
-    full = _created(AlexNet, config)
-    images = _normal(2, 64, 64, 3)
-    half.eval()
-    full.eval()
-    forward = nnx.jit(lambda model, images: (model.features(images), model(images)))
-    (features, logits), (_, expected) = forward(half, images), forward(full, images)
-    assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(half, nnx.Param))} == {
-        jnp.dtype("float32")
-    }
+
+    @nnx.jit
+    def both(images):
+        half = AlexNet(config, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+        full = AlexNet(config, rngs=nnx.Rngs(0))
+        half.eval()
+        full.eval()
+        leaves = jax.tree.leaves(nnx.state(half, nnx.Param))
+        assert {leaf.dtype for leaf in leaves} == {jnp.dtype("float32")}
+        return half.features(images), half(images), full(images)
+
+    features, logits, expected = both(_normal(2, 64, 64, 3))
     assert (features.dtype, logits.dtype) == (jnp.bfloat16, jnp.float32)
     np.testing.assert_allclose(logits, expected, atol=0.05 * np.abs(expected).max())
 

@@ -50,15 +50,20 @@ def test_output_shape_is_the_shape_of_the_features(size, expected):
 
 
 def test_a_stage_keeps_what_it_was_given_before_what_it_adds():
-    stage = Stage(6, 2, 4, transition=False, dtype=jnp.float32, rngs=nnx.Rngs(0))
-    stage.eval()
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 5, 6)), jnp.float32)
-    y = stage(x)
+    @nnx.jit
+    def outputs(x):
+        stage = Stage(6, 2, 4, transition=False, dtype=jnp.float32, rngs=nnx.Rngs(0))
+        stage.eval()
+        assert isinstance(stage.layers[0], DenseLayer)
+        y = stage(x)
+        return y, stage.layers[0](x), stage.layers[1](y[..., :10])
+
+    x = np.random.default_rng(0).normal(size=(1, 5, 5, 6)).astype(np.float32)
+    y, first, second = map(np.asarray, outputs(x))
     assert y.shape == (1, 5, 5, 14)
     np.testing.assert_array_equal(y[..., :6], x)
-    np.testing.assert_allclose(y[..., 6:10], stage.layers[0](x), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(y[..., 10:], stage.layers[1](y[..., :10]), rtol=1e-5, atol=1e-5)
-    assert isinstance(stage.layers[0], DenseLayer)
+    np.testing.assert_allclose(y[..., 6:10], first, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(y[..., 10:], second, rtol=1e-5, atol=1e-5)
 
 
 def test_bfloat16_activations_keep_float32_parameters_and_logits():

@@ -26,23 +26,36 @@ def test_channels_are_multiples_of_8_and_at_least_nine_tenths():
 
 def test_a_block_is_linear_at_its_end_and_adds_its_input():
     """Without a filter's response the norms leave biases: ReLU6 of those inside, the last one as it is."""
-    block = InvertedResidual(4, 24, 4, activation=nnx.relu6, dtype=jnp.float32, rngs=nnx.Rngs(0))
-    block.eval()
-    block.depthwise.conv.kernel[...] = jnp.zeros((3, 3, 1, 24))
-    block.depthwise.norm.bias[...] = jnp.full(24, 100.0)
-    block.project.conv.kernel[...] = jnp.ones((1, 1, 24, 4)) / 24
-    block.project.norm.bias[...] = jnp.full(4, -50.0)
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 3, 3, 4)), jnp.float32)
-    np.testing.assert_allclose(block(x), x + 6 - 50, atol=1e-3)
+
+    @nnx.jit
+    def output(x):
+        block = InvertedResidual(
+            4, 24, 4, activation=nnx.relu6, dtype=jnp.float32, rngs=nnx.Rngs(0)
+        )
+        block.eval()
+        block.depthwise.conv.kernel[...] = jnp.zeros((3, 3, 1, 24))
+        block.depthwise.norm.bias[...] = jnp.full(24, 100.0)
+        block.project.conv.kernel[...] = jnp.ones((1, 1, 24, 4)) / 24
+        block.project.norm.bias[...] = jnp.full(4, -50.0)
+        return block(x)
+
+    x = np.random.default_rng(0).normal(size=(1, 3, 3, 4)).astype(np.float32)
+    np.testing.assert_allclose(output(x), x + 6 - 50, atol=1e-3)
 
 
 def test_a_squeeze_excitation_scales_channels_by_a_hard_sigmoid():
-    scale = SqueezeExcitation(2, 8, dtype=jnp.float32, rngs=nnx.Rngs(0))
-    scale.squeeze.kernel[...] = jnp.zeros((1, 1, 2, 8)).at[0, 0, :, :2].set(jnp.eye(2))
-    scale.excite.kernel[...] = jnp.zeros((1, 1, 8, 2)).at[0, 0, :2].set(jnp.eye(2))
-    x = jnp.array([[[[1.0, -2.0], [3.0, -4.0]]]])  # [1, 1, 2, 2]: the channels' means are 2 and -3
+
+    @nnx.jit
+    def output(x):
+        scale = SqueezeExcitation(2, 8, dtype=jnp.float32, rngs=nnx.Rngs(0))
+        scale.squeeze.kernel[...] = jnp.zeros((1, 1, 2, 8)).at[0, 0, :, :2].set(jnp.eye(2))
+        scale.excite.kernel[...] = jnp.zeros((1, 1, 8, 2)).at[0, 0, :2].set(jnp.eye(2))
+        return scale(x)
+
+    # [1, 1, 2, 2]: the channels' means are 2 and -3.
+    x = np.float32([[[[1.0, -2.0], [3.0, -4.0]]]])
     # max(2, 0) / 6 + 1/2 and max(-3, 0) / 6 + 1/2.
-    np.testing.assert_allclose(scale(x), x * jnp.array([5 / 6, 1 / 2]), rtol=1e-6)
+    np.testing.assert_allclose(output(x), x * np.array([5 / 6, 1 / 2]), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_output_shape(size, side):
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_block_filters_each_channel_and_mixes_them(stride):
-    block = Separable(3, 5, stride, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    block = nnx.jit(lambda: Separable(3, 5, stride, dtype=jnp.float32, rngs=nnx.Rngs(0)))()
     block.eval()
     images = np.random.default_rng(0).normal(size=(2, 7, 7, 3)).astype(np.float32)
     kernel = np.asarray(block.depthwise.conv.kernel[...])  # [3, 3, 1, 3]
@@ -64,7 +64,8 @@ def test_a_block_filters_each_channel_and_mixes_them(stride):
             filtered[:, i, j] = (window * kernel[:, :, 0]).sum((1, 2))
     deviation = np.sqrt(1 + 1e-5)  # the running mean is 0 and the variance 1
     mixed = np.maximum(filtered / deviation, 0) @ np.asarray(block.pointwise.conv.kernel)[0, 0]
-    np.testing.assert_allclose(block(images), np.maximum(mixed / deviation, 0), atol=1e-5)
+    found = nnx.jit(lambda block, images: block(images))(block, images)
+    np.testing.assert_allclose(found, np.maximum(mixed / deviation, 0), atol=1e-5)
 
 
 def test_logits_are_of_the_mean_feature(monkeypatch):

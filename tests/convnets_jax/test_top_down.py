@@ -1,5 +1,7 @@
 """The top-down path: sizes, where its cells' centres lie, what it refuses."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,12 +12,12 @@ from convnets_jax.compact import CompactConfig, CompactFeatures
 from convnets_jax.resnet import ResNetConfig, ResNetFeatures
 from convnets_jax.top_down import TopDownFeatures
 from engine_jax.errors import UserError
+from engine_jax.state import abstract_model
 
 TINY = ResNetConfig((1, 1, 1, 1), widths=(4, 4, 8, 8))
 
 
-def tiny(dtype=jnp.float32):
-    rngs = nnx.Rngs(0)
+def tiny(dtype=jnp.float32, *, rngs):
     model = TopDownFeatures(ResNetFeatures(TINY, dtype=dtype, rngs=rngs), 6, dtype=dtype, rngs=rngs)
     model.eval()
     return model
@@ -23,7 +25,7 @@ def tiny(dtype=jnp.float32):
 
 @pytest.mark.parametrize("size", [(64, 96), (33, 70), (1, 1)])
 def test_the_shape_is_the_promised_one(size):
-    model = nnx.eval_shape(tiny)
+    model = abstract_model(tiny)
     images = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
     found = nnx.eval_shape(lambda model, images: model(images), model, images)
     assert found.shape == (2, *model.output_shape(size))
@@ -36,15 +38,18 @@ def test_a_resnets_cells_are_centred_on_their_first_pixel():
     They take the highest pixel of each window; of the ramp that falls, the one as far on the other side.
     """
     size = 256
-    model = ResNetFeatures(TINY, rngs=nnx.Rngs(0))
+    model = abstract_model(partial(ResNetFeatures, TINY))
     model.eval()
-    nnx.update(model, jax.tree.map(lambda x: jnp.full_like(x, 0.1), nnx.state(model, nnx.Param)))
     norms = nnx.state(model, nnx.BatchStat)
-    nnx.update(model, jax.tree.map(jnp.zeros_like, norms))  # No deviation is left to divide by.
-    ramp = jnp.broadcast_to(jnp.arange(size, dtype=jnp.float32)[:, None], (1, size, size, 3))
+    params = nnx.state(model, nnx.Param)
+    nnx.update(model, jax.tree.map(lambda x: np.full(x.shape, 0.1, x.dtype), params))
+    # No deviation is left to divide by.
+    nnx.update(model, jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), norms))
+    ramp = np.broadcast_to(np.arange(size, dtype=np.float32)[:, None], (1, size, size, 3))
+    maps = nnx.jit(lambda model, images: model.maps(images))
     rising, falling, ones = (
-        [found[0] for found in model.maps(image)]
-        for image in (ramp, size - 1 - ramp, jnp.ones_like(ramp))
+        [np.asarray(found[0]) for found in maps(model, image)]
+        for image in (ramp, size - 1 - ramp, np.ones_like(ramp))
     )
     for stride, up, down, one in zip((4, 8), rising, falling, ones, strict=False):
         middle = size // 2 // stride
@@ -69,12 +74,17 @@ class Where(nnx.Module):
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_the_paths_cells_are_centred_to_half_a_pixel(level):
     """With means for filters, each level alone tells where the cells of the sum are centred: at s i + s / 2."""
-    model = TopDownFeatures(Where(), 2, 0, rngs=nnx.Rngs(0))
-    model.eval()
-    for i, lateral in enumerate(model.laterals):
-        mean = jnp.broadcast_to(jnp.eye(2) / 4, lateral.kernel.shape)
-        lateral.kernel[...] = mean * (i == level)
-    found = model(jnp.zeros((1, 128, 128, 3)))[0]  # [16, 16, 2]
+
+    @nnx.jit
+    def centres(images):
+        model = TopDownFeatures(Where(), 2, 0, rngs=nnx.Rngs(0))
+        model.eval()
+        for i, lateral in enumerate(model.laterals):
+            mean = jnp.broadcast_to(jnp.eye(2) / 4, lateral.kernel.shape)
+            lateral.kernel[...] = mean * (i == level)
+        return model(images)
+
+    found = np.asarray(centres(np.zeros((1, 128, 128, 3), np.float32)))[0]  # [16, 16, 2]
     stride, repeats = 8 * 2**level, 2**level
     cells = np.arange(128 // stride - 1)  # The last one has no neighbour.
     expected = np.repeat(stride * cells + stride / 2, repeats)
@@ -83,13 +93,13 @@ def test_the_paths_cells_are_centred_to_half_a_pixel(level):
 
 
 def test_a_network_without_maps_is_refused():
-    rngs = nnx.Rngs(0)
-    compact = CompactFeatures(CompactConfig((4, 4), (0, 0)), rngs=rngs)
+    compact = abstract_model(partial(CompactFeatures, CompactConfig((4, 4), (0, 0))))
     with pytest.raises(UserError, match="can't be built on CompactFeatures: use a network"):
-        TopDownFeatures(compact, 6, rngs=rngs)
+        TopDownFeatures(compact, 6, rngs=nnx.Rngs(0))
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_activations_have_the_asked_type(dtype):
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    assert nnx.eval_shape(lambda images: tiny(dtype)(images), images).dtype == dtype
+    model = abstract_model(partial(tiny, dtype))
+    assert nnx.eval_shape(lambda model, images: model(images), model, images).dtype == dtype
