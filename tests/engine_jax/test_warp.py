@@ -21,9 +21,8 @@ def image(height=9, width=7, seed=0):
 
 
 def one(image, matrix, size, border):
-    return np.asarray(
-        warp(image[None], jnp.asarray(matrix, jnp.float32)[None], size, diagonal=1.0, border=border)
-    )[0]
+    warped = jax.jit(partial(warp, size=size, diagonal=1.0, border=border))
+    return np.asarray(warped(image[None], np.float32(matrix)[None]))[0]
 
 
 @pytest.mark.usefixtures("each_form")
@@ -58,6 +57,18 @@ def test_whole_pixels_are_copied(border):
     np.testing.assert_array_equal(found[1], np.concatenate([images[1, 2:, ::-1], below]))
 
 
+@jax.jit
+def four_neighbours(part, rows, columns):
+    height, width = part.shape[:2]
+
+    def pixels(row, column):
+        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        found = part[jnp.clip(row, 0, height - 1), jnp.clip(column, 0, width - 1)]
+        return jnp.where(inside[..., None], found, 0)
+
+    return bilinear(pixels, rows, columns)
+
+
 @pytest.mark.parametrize(
     ("height", "width", "size", "angle", "step"),
     [
@@ -70,10 +81,10 @@ def test_whole_pixels_are_copied(border):
 def test_products_are_the_four_neighbours(height, width, size, angle, step):
     """To 1e-4 grey levels, of the whole of an image and of a part."""
     shown = image(height, width)
-    ticks = jnp.arange(size) - size / 2
+    ticks = np.arange(size) - size / 2
     x, y = step * ticks[None, :], step * ticks[:, None]
-    rows = jnp.cos(angle) * y - jnp.sin(angle) * x + height / 3
-    columns = jnp.cos(angle) * x + jnp.sin(angle) * y + width / 3
+    rows = np.float32(np.cos(angle) * y - np.sin(angle) * x + height / 3)
+    columns = np.float32(np.cos(angle) * x + np.sin(angle) * y + width / 3)
     products = jax.jit(partial(by_products, diagonal=1.01 * 2**0.5 * step))
     for corner, extent in [
         ((0, 0), (height, width)),
@@ -81,26 +92,23 @@ def test_products_are_the_four_neighbours(height, width, size, angle, step):
     ]:
         (top, left), (high, wide) = corner, extent
         part = shown[top : top + high, left : left + wide]
-
-        def pixels(row, column, part=part):
-            low, last = (0, 0), (part.shape[0] - 1, part.shape[1] - 1)
-            inside = (row >= 0) & (row <= last[0]) & (column >= 0) & (column <= last[1])
-            found = part[jnp.clip(row, low[0], last[0]), jnp.clip(column, low[1], last[1])]
-            return jnp.where(inside[..., None], found, 0)
-
-        found = products(shown, rows, columns, corner=jnp.array(corner), extent=jnp.array(extent))
-        np.testing.assert_allclose(found, bilinear(pixels, rows, columns), atol=1e-4 / 255)
+        corner, extent = np.int32(corner), np.int32(extent)
+        found = products(shown, rows, columns, corner=corner, extent=extent)
+        np.testing.assert_allclose(found, four_neighbours(part, rows, columns), atol=1e-4 / 255)
 
 
 def test_more_images_by_vmap_and_their_gradients():
-    images = jnp.stack([image(40, 40, seed) for seed in range(3)])
-    maps = input_maps(jnp.array([0.3, -1, 2]), jnp.ones(3), jnp.zeros((3, 2)), 40)
+    images = np.stack([image(40, 40, seed) for seed in range(3)])
+    angles, still = np.float32([0.3, -1, 2]), np.zeros((3, 2), np.float32)
 
     def loss(images, form):
+        maps = input_maps(angles, np.ones(3, np.float32), still, 40)
         with computed_as_on(form):
             return (warp(images, maps, 40, diagonal=1.5) ** 2).sum()
 
-    expected, found = (jax.grad(partial(loss, form=form))(images) for form in ("default", "tpu"))
+    expected, found = (
+        jax.jit(jax.grad(partial(loss, form=form)))(images) for form in ("default", "tpu")
+    )
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
