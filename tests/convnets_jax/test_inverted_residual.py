@@ -1,4 +1,4 @@
-"""The parts that MobileNetV2 and V3 share. Their logits are in test_torchvision.py, their counts in test_summary.py."""
+"""Parts of MobileNetV2 and V3. test_torchvision.py compares logits, test_zoo.py and test_summary.py count."""
 
 from functools import partial
 
