@@ -41,10 +41,6 @@ LONG = (
     "test_pretrained.py",
 )
 
-# Tracing makes many objects that live, of which Python would look at all again and again: a tenth of the tests' time.
-gc.freeze()
-gc.set_threshold(100_000, 20, 100)
-
 PACKAGES = ("anomaly_jax", "classify_jax", "convnets_jax", "deeppose_jax", "engine_jax")
 jaxtyping.install_import_hook(PACKAGES, f"{array_types.__name__}.checked")
 
@@ -56,9 +52,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What is imported by now stays: no garbage collection need look through it again."""
-    gc.collect()
+    """Garbage is looked for seldom: tracing makes many objects that stay, and looking through them took a tenth of the time."""
     gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
 
 
 @pytest.fixture(scope="session")
