@@ -14,7 +14,7 @@ from flax.nnx import filterlib
 from jax.sharding import Sharding
 from jaxtyping import Array, Int
 
-from engine_jax.devices import memory
+from engine_jax.devices import memory, platform
 from engine_jax.errors import UserError
 
 M = TypeVar("M", bound=nnx.Module)
@@ -120,7 +120,7 @@ def abstract_model(build: Callable[..., M]) -> M:
     """
     if isinstance(build, partial):
         keywords = tuple(build.keywords.items())
-        split = _traced(build.func, build.args, keywords, jax.default_backend())
+        split = _traced(build.func, build.args, keywords, platform())
         return nnx.merge(*split)
     return _trace(build)
 
@@ -134,7 +134,7 @@ def forget_traced() -> None:
 def _traced(
     function: Callable[..., nnx.Module], args: tuple, keywords: tuple, backend: str
 ) -> tuple[nnx.GraphDef, nnx.State]:
-    """`backend` is JAX's default, which may decide on the type of activations."""
+    """The platform `backend` may decide on the type of activations."""
     del backend
     return nnx.split(_trace(partial(function, *args, **dict(keywords))))
 

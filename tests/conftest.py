@@ -26,8 +26,11 @@ import jaxtyping
 from tests import array_types
 from tests.platform_forms import computed_as_on
 
-# Files of a few long tests, the longest first: begun at the end they would leave all workers but one idle.
+# Files of tests that collect garbage, which takes long once other tests have left many objects; then those of a few
+# long tests, the longest first: begun at the end they would leave all workers but one idle.
 LONG = (
+    "test_checkpoint.py",
+    "test_loop.py",
     "test_train.py",
     "test_stage_training.py",
     "test_wheel.py",
@@ -52,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Garbage is looked for seldom: tracing makes many objects that stay, and looking through them took a tenth of the time."""
+    """Garbage is looked for seldom: looking through all that tracing makes and keeps took a tenth of the time."""
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
 

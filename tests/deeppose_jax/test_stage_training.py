@@ -50,7 +50,8 @@ def test_four_devices_divide_joints_and_images_and_train_as_one(tmp_path):
         changes += ("--config.refiner.measured_on=validation", "--config.train.epochs=1")
         changes += ("--config.refiner.train.epochs=1",)
         changes += (f"--config.refiner.joint_devices={joints}", f"--workdir={runs[-1]}")
-        done = launch(*arguments, *changes, devices=devices)
+        start = launch_here if devices == 1 else partial(launch, devices=devices)
+        done = start(*arguments, *changes)
         assert done.returncode == 0, done.stderr
         assert not (runs[-1] / "checkpoints" / "stage_1" / "train_poses.npz").exists()
     one, four = (stage_arrays(run, "stage_2") for run in runs)
