@@ -211,13 +211,16 @@ def _write_cascade(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) 
             save(_clouds(run, before), path)
 
 
+_crop_boxes = jax.jit(crop_boxes, static_argnames=("size", "border"))
+
+
 def _crops(
     part: Part, image: int, stage: TrainedStage, border: Border, skeleton: Skeleton
 ) -> Figure:
     found, test = stage.predictions["test"].stage, part.poses
     boxes = found.boxes[image]
     size = stage.config.model.input_size
-    crops = crop_boxes(test.canvases[image][None], boxes[None], size, border=border)[0]
+    crops = _crop_boxes(test.canvases[image][None], boxes[None], size, border=border)[0]
     return plots.refiner_crops(
         np.clip(crops, 0, 1),
         np.asarray(to_frame(found.joints[image], boxes)),

@@ -68,4 +68,4 @@ def test_a_full_disk_costs_one_line(expected):
 
 def test_memory_and_files_stay_flat():
     # Beside other tests the rate says nothing.
-    assert long_run.run(900, samples=6, slowest=100, every=2) == []
+    assert long_run.run(450, samples=6, slowest=100, every=2) == []
