@@ -121,7 +121,7 @@ def abstract_model(build: Callable[..., M]) -> M:
     if isinstance(build, partial):
         keywords = tuple(build.keywords.items())
         split = _traced(build.func, build.args, keywords, platform())
-        return nnx.merge(*split)
+        return nnx.merge(*split, copy=True)  # of its variables, which the caller may set
     return _trace(build)
 
 

@@ -60,6 +60,14 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(100_000, 20, 100)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def traced_anew():
+    """No file sees a network that another one traced under a name for which it had put a smaller one."""
+    from engine_jax.state import forget_traced
+
+    forget_traced()
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data sets that REAL_DATA names."""

@@ -5,6 +5,7 @@ from typing import Any
 from classify_jax import networks
 from configs.classify import get_config
 from convnets_jax import resnet
+from engine_jax.state import forget_traced
 
 TINY = {
     "data.rendered": 40,
@@ -24,6 +25,7 @@ TINY = {
 def shrink(monkeypatch) -> None:
     """Makes the demo's network narrow, for tests of batch norm and of layers that LeNet-5 doesn't have."""
     narrow = resnet.ResNetConfig(blocks=(1, 1, 1, 1), widths=(4, 4, 8, 8))
+    forget_traced()
     monkeypatch.setattr(networks, "_NARROW", narrow)
 
 
