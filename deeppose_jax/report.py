@@ -211,6 +211,7 @@ def _write_cascade(run: Run[PoseConfig, Parts], stages: Sequence[TrainedStage]) 
             save(_clouds(run, before), path)
 
 
+# Outside of a compiled program each of its operations would be compiled on its own.
 _crop_boxes = jax.jit(crop_boxes, static_argnames=("size", "border"))
 
 

@@ -122,34 +122,36 @@ def method(name, **changes):
     return tiny_config(name, **(small | changes))
 
 
-@pytest.fixture(scope="module")
-def padim(tmp_path_factory):
-    """A run's folder, its results, and the images that its detectors were fitted to."""
-    workdir = tmp_path_factory.mktemp("runs") / "padim"
-    fit, fitted = feature_training.fit_feature_detector, []
+@pytest.fixture(scope="module", params=["padim", "patchcore"])
+def run(request, tmp_path_factory):
+    """A method's run: its folder, its results, what its detectors were fitted to, and the names of what they scored."""
+    workdir = tmp_path_factory.mktemp("runs") / request.param
+    fit, applied = feature_training.fit_feature_detector, feature_training._applied
+    fitted, scored = [], []
 
     def recorded(embedding, images, settings, key):
         fitted.append(images)
         return fit(embedding, images, settings, key)
 
+    def recorded_scores(detector, part, **named):
+        scored.append(part.names)
+        return applied(detector, part, **named)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(feature_training, "fit_feature_detector", recorded)
-        results = train_and_evaluate(method("padim"), workdir)
-    return workdir, results, fitted
+        patch.setattr(feature_training, "_applied", recorded_scores)
+        drawing = request.param == "padim"
+        results = train_and_evaluate(method(request.param), workdir, pictures=drawing)
+    return workdir, results, fitted, scored
 
 
-@pytest.mark.parametrize("name", ["padim", "patchcore"])
-def test_a_run_fits_scores_and_predicts(name, request, tmp_path):
-    workdir = tmp_path / "run"
-    if name == "padim":
-        workdir, results, _ = request.getfixturevalue(name)
-    else:
-        results = train_and_evaluate(method(name), workdir, pictures=False)
-    assert results["method"] == name
+def test_a_run_fits_scores_and_predicts(run):
+    workdir, results, *_ = run
+    assert results["method"] == workdir.name
     assert results["thresholds"]["promise"]["images"] == 10
     assert 0 <= results["pixel_auroc"] <= 1  # By random weights.
     drawn = {path.name for path in (workdir / "plots").iterdir()}
-    assert ("detections.png" in drawn) == (name == "padim")
+    assert ("detections.png" in drawn) == (workdir.name == "padim")
     assert "loss.png" not in drawn
     model = load(workdir)
     parts = load_parts(model.settings.data, 32, model.settings.seed, cross_fit=True)
@@ -159,19 +161,19 @@ def test_a_run_fits_scores_and_predicts(name, request, tmp_path):
     wrong = (scores[~test.faulty] >= model.thresholds.image).mean()
     assert results["image_level"]["good_only"]["false_positive_rate"] == wrong
     assert found[0].spread is None
-    # Every good image was scored by a detector that didn't hold it: one that does gives less.
-    calibrated = model.thresholds.image
-    seen = [p.pred_score for p in model.predict(list(parts.train.images.images))]
-    assert max(seen) < calibrated
 
 
-def test_folds_leave_their_images_out(padim):
-    workdir, _, fitted = padim
-    run = RunFolder(workdir).read_settings(SCHEMA)
-    good = load_parts(run.data, 32, run.seed, cross_fit=True).train.images.images
-    folds = assign_folds(10, 2, run.seed)
+def test_folds_leave_their_images_out(run):
+    """Every good image is scored by a detector that wasn't fitted to it."""
+    workdir, _, fitted, scored = run
+    settings = RunFolder(workdir).read_settings(SCHEMA)
+    parts = load_parts(settings.data, 32, settings.seed, cross_fit=True)
+    good, names = parts.train.images.images, np.array(parts.train.names)
+    folds = assign_folds(10, 2, settings.seed)
     for images, expected in zip(fitted, (good, good[folds != 0], good[folds != 1]), strict=True):
         np.testing.assert_array_equal(images, expected)
+    assert scored[:2] == [names[folds == 0].tolist(), names[folds == 1].tolist()]
+    assert scored[2:] == [parts.test.names]
 
 
 def test_what_they_cannot_use_is_said_before_anything_is_written(tmp_path):

@@ -34,7 +34,7 @@ def demo_settings(form: str) -> PoseConfig:
 def random_network(
     stage: StageConfig, num_joints: int, seed: int, wider: float = 0.0
 ) -> nnx.Module:
-    """A stage's network with random weights, and more than these so that outputs differ by more; for evaluation."""
+    """A stage's network for evaluation, with random weights; a sine of amplitude `wider` on them sets outputs apart."""
     network = nnx.merge(*_split_network(stage, num_joints, jax.random.key(seed), wider))
     network.eval()
     return network

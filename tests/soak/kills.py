@@ -18,19 +18,19 @@ EPOCHS = 12
 KINDS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
-def run(count: int = 30, seed: int = 0, epochs: int = EPOCHS) -> list[str]:
+def run(count: int = 30, seed: int = 0) -> list[str]:
     """Tries `count` moments; returns the failures."""
     chance, failures = random.Random(seed), []
     with tempfile.TemporaryDirectory() as name:
         expected = Path(name) / "expected"
-        status, said = finish(expected, epochs)
+        status, said = finish(expected, EPOCHS)
         assert status == 0, said
         begun = time.monotonic()
-        finish(Path(name) / "timed", epochs)
+        finish(Path(name) / "timed", EPOCHS)
         takes = time.monotonic() - begun
         for i in range(count):
             kind, after = KINDS[i % len(KINDS)], chance.uniform(0.1, 1.0) * takes
-            failure = _try(Path(name) / str(i), expected, kind, after, epochs)
+            failure = _try(Path(name) / str(i), expected, kind, after)
             print(f"{kind.name} after {after:.1f} s: {failure or 'right'}", flush=True)
             if failure:
                 failures.append(f"{kind.name} after {after:.1f} s: {failure}")
@@ -38,10 +38,8 @@ def run(count: int = 30, seed: int = 0, epochs: int = EPOCHS) -> list[str]:
     return failures
 
 
-def _try(
-    workdir: Path, expected: Path, kind: signal.Signals, after: float, epochs: int
-) -> str | None:
-    process = start(workdir, epochs)
+def _try(workdir: Path, expected: Path, kind: signal.Signals, after: float) -> str | None:
+    process = start(workdir, EPOCHS)
     time.sleep(after)
     process.send_signal(kind)
     sent = time.monotonic()
@@ -60,7 +58,7 @@ def _try(
             return f"its last line is {line!r}"
     if "Traceback" in said and not early:
         return f"a traceback: {said[-500:]}"
-    status, said = finish(workdir, epochs)
+    status, said = finish(workdir, EPOCHS)
     if status:
         return f"not resumed: {said[-500:]}"
     return None if same(workdir, expected) else "other parameters or losses"
