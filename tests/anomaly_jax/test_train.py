@@ -259,6 +259,12 @@ def test_members_learn_on_their_own_and_the_map_is_their_mean():
     np.testing.assert_allclose(found.maps, (single[0].maps + single[1].maps) / 2, atol=1e-6)
     np.testing.assert_allclose(found.spread, abs(single[0].maps - single[1].maps) / 2, atol=1e-6)
     assert np.abs(single[0].maps - single[1].maps).max() > 1e-3
+    # An image that a member holds out is scored by that member alone.
+    folds = np.arange(len(batch()), dtype=np.int32) % 3 - 1
+    held_out = detect(state.variables, batch(), folds)
+    for i, fold in enumerate(folds):
+        expected = found if fold < 0 else single[fold]
+        np.testing.assert_allclose(held_out.maps[i], expected.maps[i], atol=1e-6)
     assert (single[0].spread == 0).all()
 
 
