@@ -11,14 +11,17 @@ from typing import Annotated
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from engine_jax.config import AtLeastZero, Fraction, Range
+from engine_jax.config import AtLeastOne, AtLeastZero, Fraction, Range
 from engine_jax.errors import UserError
 from engine_jax.warp import bilinear, by_products
 
 _TEXTURE, _PATCH, _DISPLACED, _STROKE = range(4)
-_DRAWS = 48  # uniform numbers for each image, besides those of the noise
+_DRAWS = 48  # uniform numbers for each image, besides those of the noise and of further strokes
+_STROKE_DRAWS = 8  # uniform numbers for each further stroke
+_FIRST_STROKE = np.array([0, 1, 2, 12, 13, 14, 11, 9])  # where those of the first are in a shape's
 _CELLS = (1.5, 16.0)  # fewest and most cells of the noise's coarsest octave along a side
 # Number of cell corners of each octave along a side.
 _NODES = tuple(2 + int(_CELLS[1] * 2**octave) for octave in range(3))
@@ -34,6 +37,7 @@ class FaultsConfig:
         patch: relative frequency of patches: a rectangle or a thin scar, copied from elsewhere in the image.
         displaced: relative frequency of large parts of the image that are shifted, turned or mirrored.
         stroke: relative frequency of thin dark or light lines.
+        strokes: most lines that an image gets at once; they teach more in a step than one.
         opacity: lowest opacity of textures, strokes and recoloured patches.
         visible: smallest change of a colour channel, of 0 .. 1, at which a pixel counts as faulty.
     """
@@ -43,6 +47,7 @@ class FaultsConfig:
     patch: Annotated[float, AtLeastZero] = 1.0
     displaced: Annotated[float, AtLeastZero] = 1.0
     stroke: Annotated[float, AtLeastZero] = 1.0
+    strokes: Annotated[int, AtLeastOne] = 1
     opacity: Annotated[float, Fraction] = 0.2
     visible: Annotated[float, Range(0, 1, open_high=True)] = 0.04
 
@@ -75,8 +80,9 @@ def paint_faults(
     n = len(images)
     if not config.share:
         return images, jnp.zeros(images.shape[:3], images.dtype)
+    further = _STROKE_DRAWS * (config.strokes - 1)
     # A single draw, because each one adds its own generator to the compiled program.
-    u = jax.random.uniform(key, (n, _DRAWS + lattice_size(1, 3) + lattice_size(3, 2)))
+    u = jax.random.uniform(key, (n, _DRAWS + lattice_size(1, 3) + lattice_size(3, 2) + further))
     return jax.vmap(lambda i, u: _paint(i, u, images, config))(jnp.arange(n), u)
 
 
@@ -85,11 +91,13 @@ def _paint(i, u, images, config: FaultsConfig):
     size = images.shape[1]
     bounds = jnp.cumsum(jnp.array(config.weights)) / sum(config.weights)
     kind = (u[0] >= bounds[:-1]).sum()
-    lattice, colours = jnp.split(u[_DRAWS:], [lattice_size(1, 3)])
+    fields = lattice_size(1, 3), lattice_size(3, 2)
+    lattice, colours, strokes = jnp.split(u[_DRAWS:], [fields[0], sum(fields)])
     rough = noise(u[1:5], lattice, 1, 3, size)[0]
     # Colours need less detail.
     cloud = noise(u[43:47], colours, 3, 2, size).transpose(1, 2, 0)
-    shape = _shape(kind, u[5:21], rough)
+    strokes = strokes.reshape(-1, _STROKE_DRAWS)
+    shape = _shape(kind, u[5:21], strokes, u[47], rough)
     source = _source(kind, i, u[21:40], images, cloud)
     # Displaced parts and half of the patches are opaque.
     opaque = (kind == _DISPLACED) | ((kind == _PATCH) & (u[40] < 0.5))
@@ -135,14 +143,18 @@ def noise(u, lattice, fields: int, octaves: int, size: int) -> Float[Array, "f s
     return total * jnp.sqrt(3 * (35 / 26) ** 2 / power)
 
 
-def _shape(kind, u, rough: Float[Array, "s s"]) -> Float[Array, "s s"]:
-    """The fault's shape: 1 inside, 0 outside, with a soft edge."""
+def _shape(kind, u, strokes, number, rough: Float[Array, "s s"]) -> Float[Array, "s s"]:
+    """The fault's shape: 1 inside, 0 outside, with a soft edge.
+
+    Args:
+        kind: of the fault.
+        u: 16 uniform numbers in [0, 1).
+        strokes: `_STROKE_DRAWS` such numbers for each stroke but the first, [k, 8].
+        number: such a number, of strokes.
+        rough: noise of unit variance.
+    """
     size = rough.shape[-1]
-    ticks = (jnp.arange(size) + 0.5) / size
-    angle = 2 * jnp.pi * u[2]
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
-    x, y = ticks[None, :] - u[0], ticks[:, None] - u[1]
-    along, aside = cos * x + sin * y, cos * y - sin * x  # [s, s], as fractions of the side
+    x, y, along, aside = _frame(u, size)
 
     # Depths are fractions of the side, positive inside.
     spread = 0.02 + 0.1 * u[3]
@@ -154,13 +166,36 @@ def _shape(kind, u, rough: Float[Array, "s s"]) -> Float[Array, "s s"]:
     wide, high = 0.12 + 0.4 * u[9], 0.12 + 0.4 * u[10]
     blob = (1 - jnp.hypot(along / wide, aside / high)) * jnp.minimum(wide, high)
     blob = blob + 0.04 * u[11] * rough
-    reach, width = _between(0.03, 0.4, u[12]), _between(0.003, 0.02, u[13])
-    bend = 0.3 * reach * u[14] * jnp.sin(4 * along / reach + 6.3 * u[11]) + 0.01 * u[9] * rough
-    line = width * (1 - jnp.square(along / reach)) - jnp.abs(aside - bend)
+    strokes = jnp.concatenate([u[_FIRST_STROKE][None], strokes])
+    shown = jnp.arange(len(strokes)) <= jnp.floor(len(strokes) * number)
+    lines = jax.vmap(_stroke, (0, None))(strokes, rough)
+    line = jnp.where(shown[:, None, None], lines, -1).max(0)
 
     depth = jnp.stack([islands, box, blob, line])[kind]
     soft = 1 + 2 * u[15]  # pixels
     return jnp.clip(0.5 + depth * size / soft, 0, 1)
+
+
+def _frame(u, size: int) -> tuple[Array, Array, Array, Array]:
+    """Pixels relative to a point, as fractions of the side: x [1, s] and y [s, 1], and both turned, [s, s] each.
+
+    Args:
+        u: 3 uniform numbers in [0, 1): the point's x and y, and the angle.
+        size: the side in pixels, s.
+    """
+    ticks = (jnp.arange(size) + 0.5) / size
+    angle = 2 * jnp.pi * u[2]
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    x, y = ticks[None, :] - u[0], ticks[:, None] - u[1]
+    return x, y, cos * x + sin * y, cos * y - sin * x
+
+
+def _stroke(u, rough: Float[Array, "s s"]) -> Float[Array, "s s"]:
+    """The depth in a line from `_STROKE_DRAWS` uniform numbers: place, direction, length, width, bend and roughness."""
+    _, _, along, aside = _frame(u, rough.shape[-1])
+    reach, width = _between(0.03, 0.4, u[3]), _between(0.003, 0.02, u[4])
+    bend = 0.3 * reach * u[5] * jnp.sin(4 * along / reach + 6.3 * u[6]) + 0.01 * u[7] * rough
+    return width * (1 - jnp.square(along / reach)) - jnp.abs(aside - bend)
 
 
 def _source(kind, i, u, images, cloud: Float[Array, "s s 3"]) -> Float[Array, "s s 3"]:

@@ -84,6 +84,7 @@ def base() -> ConfigDict:
                 "patch": 1.0,
                 "displaced": 1.0,
                 "stroke": 1.0,
+                "strokes": 1,
                 "opacity": 0.2,
                 "visible": 0.04,
             },

@@ -121,6 +121,15 @@ def test_displaced_parts_are_large_and_strokes_are_thin():
     assert depths.max() <= 0.02 * SIZE + 2.5
 
 
+def test_strokes_are_any_number_up_to_the_most():
+    blank = np.full((200, 128, 128, 3), 0.5, np.float32)
+    one, five = (
+        apply(only("stroke", strokes=most, opacity=1.0, visible=0.0), blank)[1] for most in (1, 5)
+    )
+    # 3 on average, which seldom cross.
+    assert 2.5 < five.mean() / one.mean() < 3.1
+
+
 def test_opacity_is_the_least_part_that_hides_what_is_under_it():
     half, full, free = (
         apply(only("stroke", opacity=opacity), noisy())[0] - noisy() for opacity in (0.5, 1.0, 0.0)
