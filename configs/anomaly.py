@@ -134,21 +134,24 @@ def base() -> ConfigDict:
 
 
 def demo(config: ConfigDict) -> None:
-    """`discriminative` on nuts of 128 px, for minutes: six minutes of processor time on two cores.
+    """`discriminative` on nuts of 128 px, for minutes: seven minutes of processor time on two cores.
 
-    Pixel AUROC of cracks 98.8 %, cuts 94.5, holes 99.9, prints 98.9; image AUROC 92.6, 62.8, 96.1, 96.9.
+    Pixel AUROC of cracks 99.6 %, cuts 97.7, holes 99.9, prints 99.4; image AUROC 99.8, 70.7, 99.3, 99.4.
     """
     discriminative(config)
     config.model.input_size = 128
-    config.model.layers = ((4, 2, 32), *ENCODER[1:])
+    config.model.layers = ((4, 4, 32), (4, 2, 64), (4, 2, 64), (3, 1, 32), (3, 1, 16))
     config.model.bottleneck = 100
-    config.segmenter.widths = (16, 32, 64, 64)
-    # Chosen on nuts of seed 1001, of which it missed cuts: more strokes, and twice the steps in small batches.
+    # Chosen on nuts of seed 1001, of which it missed cuts: more strokes, many at once and easier to see, a segmenter
+    # that keeps fine lines, a smaller autoencoder, which leaves it the time, and small batches.
+    config.segmenter.widths = (32, 32, 64, 64)
     config.faults.stroke = 4.0
+    config.faults.strokes = 16
+    config.faults.opacity = 0.6
     config.faults.displaced = 0.5
     config.train.batch_size = 4
-    config.train.epochs = 20
-    config.evaluation.every = 10
+    config.train.epochs = 30
+    config.evaluation.every = 15
     config.evaluation.batch_size = 40
     config.scoring.sigma = 3.0
     config.scoring.image = "top"
