@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from engine_jax.config import AtLeastOne, AtLeastZero, Fraction, Range
+from engine_jax.config import AtLeastZero, Fraction, Range
 from engine_jax.errors import UserError
 from engine_jax.warp import bilinear, by_products
 
@@ -36,8 +36,8 @@ class FaultsConfig:
         texture: relative frequency of textures: another image, noise or a flat colour, seen through a mask of noise.
         patch: relative frequency of patches: a rectangle or a thin scar, copied from elsewhere in the image.
         displaced: relative frequency of large parts of the image that are shifted, turned or mirrored.
-        stroke: relative frequency of thin dark or light lines.
-        strokes: most lines that an image gets at once; they teach more in a step than one.
+        stroke: relative frequency of thin dark or light lines, all of one colour.
+        strokes: most lines that make up such a fault; from several a network learns more in one step.
         opacity: lowest opacity of textures, strokes and recoloured patches.
         visible: smallest change of a colour channel, of 0 .. 1, at which a pixel counts as faulty.
     """
@@ -47,7 +47,7 @@ class FaultsConfig:
     patch: Annotated[float, AtLeastZero] = 1.0
     displaced: Annotated[float, AtLeastZero] = 1.0
     stroke: Annotated[float, AtLeastZero] = 1.0
-    strokes: Annotated[int, AtLeastOne] = 1
+    strokes: Annotated[int, Range(1, 100)] = 1
     opacity: Annotated[float, Fraction] = 0.2
     visible: Annotated[float, Range(0, 1, open_high=True)] = 0.04
 
@@ -67,7 +67,7 @@ class FaultsConfig:
 def paint_faults(
     key: jax.Array, images: Float[Array, "n s s 3"], config: FaultsConfig
 ) -> tuple[Float[Array, "n s s 3"], Float[Array, "n s s"]]:
-    """Paints at most one fault on each image.
+    """Paints at most one fault on each image; several strokes are one fault.
 
     Args:
         key: a random key.
@@ -150,7 +150,7 @@ def _shape(kind, u, strokes, number, rough: Float[Array, "s s"]) -> Float[Array,
         kind: of the fault.
         u: 16 uniform numbers in [0, 1).
         strokes: `_STROKE_DRAWS` such numbers for each stroke but the first, [k, 8].
-        number: such a number, of strokes.
+        number: such a number, by which one to all of the strokes are shown.
         rough: noise of unit variance.
     """
     size = rough.shape[-1]

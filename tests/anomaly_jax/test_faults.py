@@ -185,5 +185,7 @@ def test_a_config_comes_back_from_a_mapping_and_is_checked():
     assert from_mapping(FaultsConfig, asdict(config)) == config
     with pytest.raises(UserError, match=r"config.share: 1.5 is out of range"):
         from_mapping(FaultsConfig, asdict(config) | {"share": 1.5})
+    with pytest.raises(UserError, match=r"config.strokes: 0 is out of range"):
+        from_mapping(FaultsConfig, asdict(config) | {"strokes": 0})
     with pytest.raises(UserError, match="are all 0; set share to 0"):
         from_mapping(FaultsConfig, asdict(config) | {"patch": 0.0})
