@@ -51,7 +51,7 @@ def read_array(path: Path | zipfile.Path, variable: str) -> Float64[np.ndarray, 
     try:
         data = path.read_bytes()
         _check_types(data)
-        contents = loadmat(io.BytesIO(data))
+        contents = loadmat(io.BytesIO(data), spmatrix=False)
     except _UNREADABLE as error:
         raise UserError(
             f"{path}: can't be read as a MATLAB file ({error}); accepted: versions up to 7, saved with -v7"
