@@ -40,6 +40,8 @@ class FaultsConfig:
         strokes: most lines that make up such a fault; from several a network learns more in one step.
         opacity: lowest opacity of textures, strokes and recoloured patches.
         visible: smallest change of a colour channel, of 0 .. 1, at which a pixel counts as faulty.
+        margin: width, as a fraction of the side, of the border in which no fault has its middle: for parts that lie in
+            the middle of their images, beside which a fault teaches little.
     """
 
     share: Annotated[float, Fraction] = 0.0
@@ -50,6 +52,7 @@ class FaultsConfig:
     strokes: Annotated[int, Range(1, 100)] = 1
     opacity: Annotated[float, Fraction] = 0.2
     visible: Annotated[float, Range(0, 1, open_high=True)] = 0.04
+    margin: Annotated[float, Range(0, 0.5, open_high=True)] = 0.0
 
     def __post_init__(self):
         if not sum(self.weights) > 0:
@@ -97,7 +100,7 @@ def _paint(i, u, images, config: FaultsConfig):
     # Colours need less detail.
     cloud = noise(u[43:47], colours, 3, 2, size).transpose(1, 2, 0)
     strokes = strokes.reshape(-1, _STROKE_DRAWS)
-    shape = _shape(kind, u[5:21], strokes, u[47], rough)
+    shape = _shape(kind, u[5:21], strokes, u[47], rough, config.margin)
     source = _source(kind, i, u[21:40], images, cloud)
     # Displaced parts and half of the patches are opaque.
     opaque = (kind == _DISPLACED) | ((kind == _PATCH) & (u[40] < 0.5))
@@ -143,7 +146,9 @@ def noise(u, lattice, fields: int, octaves: int, size: int) -> Float[Array, "f s
     return total * jnp.sqrt(3 * (35 / 26) ** 2 / power)
 
 
-def _shape(kind, u, strokes, number, rough: Float[Array, "s s"]) -> Float[Array, "s s"]:
+def _shape(
+    kind, u, strokes, number, rough: Float[Array, "s s"], margin: float
+) -> Float[Array, "s s"]:
     """The fault's shape: 1 inside, 0 outside, with a soft edge.
 
     Args:
@@ -152,9 +157,10 @@ def _shape(kind, u, strokes, number, rough: Float[Array, "s s"]) -> Float[Array,
         strokes: `_STROKE_DRAWS` such numbers for each stroke but the first, [k, 8].
         number: such a number, by which one to all of the strokes are shown.
         rough: noise of unit variance.
+        margin: of the faults' middles.
     """
     size = rough.shape[-1]
-    x, y, along, aside = _frame(u, size)
+    x, y, along, aside = _frame(u, size, margin)
 
     # Depths are fractions of the side, positive inside.
     spread = 0.02 + 0.1 * u[3]
@@ -168,7 +174,7 @@ def _shape(kind, u, strokes, number, rough: Float[Array, "s s"]) -> Float[Array,
     blob = blob + 0.04 * u[11] * rough
     strokes = jnp.concatenate([u[_FIRST_STROKE][None], strokes])
     shown = jnp.arange(len(strokes)) <= jnp.floor(len(strokes) * number)
-    lines = jax.vmap(_stroke, (0, None))(strokes, rough)
+    lines = jax.vmap(lambda u: _stroke(u, rough, margin))(strokes)
     line = jnp.where(shown[:, None, None], lines, -1).max(0)
 
     depth = jnp.stack([islands, box, blob, line])[kind]
@@ -176,23 +182,25 @@ def _shape(kind, u, strokes, number, rough: Float[Array, "s s"]) -> Float[Array,
     return jnp.clip(0.5 + depth * size / soft, 0, 1)
 
 
-def _frame(u, size: int) -> tuple[Array, Array, Array, Array]:
+def _frame(u, size: int, margin: float) -> tuple[Array, Array, Array, Array]:
     """Pixels relative to a point, as fractions of the side: x [1, s] and y [s, 1], and both turned, [s, s] each.
 
     Args:
         u: 3 uniform numbers in [0, 1): the point's x and y, and the angle.
         size: the side in pixels, s.
+        margin: the point's least distance from the borders, a fraction of the side.
     """
     ticks = (jnp.arange(size) + 0.5) / size
     angle = 2 * jnp.pi * u[2]
     cos, sin = jnp.cos(angle), jnp.sin(angle)
-    x, y = ticks[None, :] - u[0], ticks[:, None] - u[1]
+    column, row = margin + (1 - 2 * margin) * u[:2]
+    x, y = ticks[None, :] - column, ticks[:, None] - row
     return x, y, cos * x + sin * y, cos * y - sin * x
 
 
-def _stroke(u, rough: Float[Array, "s s"]) -> Float[Array, "s s"]:
+def _stroke(u, rough: Float[Array, "s s"], margin: float) -> Float[Array, "s s"]:
     """The depth in a line from `_STROKE_DRAWS` uniform numbers: place, direction, length, width, bend and roughness."""
-    _, _, along, aside = _frame(u, rough.shape[-1])
+    _, _, along, aside = _frame(u, rough.shape[-1], margin)
     reach, width = _between(0.03, 0.4, u[3]), _between(0.003, 0.02, u[4])
     bend = 0.3 * reach * u[5] * jnp.sin(4 * along / reach + 6.3 * u[6]) + 0.01 * u[7] * rough
     return width * (1 - jnp.square(along / reach)) - jnp.abs(aside - bend)

@@ -87,6 +87,7 @@ def base() -> ConfigDict:
                 "strokes": 1,
                 "opacity": 0.2,
                 "visible": 0.04,
+                "margin": 0.0,
             },
             "segmenter": {
                 "widths": (32, 64, 128, 128),

@@ -16,6 +16,7 @@ from engine_jax.errors import UserError
 
 KINDS = ("texture", "patch", "displaced", "stroke")
 SIZE = 32
+BLANK = np.full((200, 128, 128, 3), 0.5, np.float32)
 paint = jax.jit(faults.paint_faults, static_argnames="config")
 noise = jax.jit(faults.noise, static_argnums=(2, 3, 4))
 
@@ -122,12 +123,32 @@ def test_displaced_parts_are_large_and_strokes_are_thin():
 
 
 def test_strokes_are_any_number_up_to_the_most():
-    blank = np.full((200, 128, 128, 3), 0.5, np.float32)
     one, five = (
-        apply(only("stroke", strokes=most, opacity=1.0, visible=0.0), blank)[1] for most in (1, 5)
+        apply(only("stroke", strokes=most, opacity=1.0, visible=0.0), BLANK)[1] for most in (1, 5)
     )
     # 3 on average, which seldom cross.
     assert 2.5 < five.mean() / one.mean() < 3.1
+
+
+def test_the_middles_of_faults_keep_the_margin_from_the_border():
+    masks = apply(only("patch", margin=0.4), BLANK)[1]
+    masks = masks[masks.any((1, 2))]
+    ticks = (np.arange(128) + 0.5) / 128
+    # Rectangles of up to half a side, which no border cuts off there.
+    for axis in (1, 2):
+        middles = masks.sum(3 - axis) @ ticks / masks.sum((1, 2))
+        np.testing.assert_allclose([middles.min(), middles.max()], [0.4, 0.6], atol=0.015)
+
+
+def test_every_one_of_the_strokes_keeps_the_margin():
+    ticks = (np.arange(128) + 0.5) / 128 - 0.5
+    corners = np.hypot(ticks[:, None], ticks) > 0.6  # further than half of the longest stroke
+    free, kept = (
+        apply(only("stroke", strokes=16, margin=margin), BLANK)[1] for margin in (0.0, 0.49)
+    )
+    assert free[:, corners].any()
+    assert not kept[:, corners].any()
+    assert kept.any((1, 2)).mean() > 0.9
 
 
 def test_opacity_is_the_least_part_that_hides_what_is_under_it():
@@ -187,5 +208,7 @@ def test_a_config_comes_back_from_a_mapping_and_is_checked():
         from_mapping(FaultsConfig, asdict(config) | {"share": 1.5})
     with pytest.raises(UserError, match=r"config.strokes: 0 is out of range"):
         from_mapping(FaultsConfig, asdict(config) | {"strokes": 0})
+    with pytest.raises(UserError, match=r"config.margin: 0.5 is out of range"):
+        from_mapping(FaultsConfig, asdict(config) | {"margin": 0.5})
     with pytest.raises(UserError, match="are all 0; set share to 0"):
         from_mapping(FaultsConfig, asdict(config) | {"patch": 0.0})
