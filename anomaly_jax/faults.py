@@ -40,8 +40,9 @@ class FaultsConfig:
         strokes: most lines that make up such a fault; from several a network learns more in one step.
         opacity: lowest opacity of textures, strokes and recoloured patches.
         visible: smallest change of a colour channel, of 0 .. 1, at which a pixel counts as faulty.
-        margin: width, as a fraction of the side, of the border in which no fault has its middle: for parts that lie in
-            the middle of their images, beside which a fault teaches little.
+        margin: width, as a fraction of the side, of the border in which no patch, displaced part or stroke has its
+            middle: for objects in the middle of their images, beside which a fault teaches little. Half of the
+            textures may still lie anywhere.
     """
 
     share: Annotated[float, Fraction] = 0.0

@@ -10,7 +10,8 @@ nothing else has seen. Printed, all in percent of the fresh images:
 - the same where the draw chooses the checkpoint too, by its loss: whether that harms;
 - each run's own threshold: its promise, and the rate that came out, in cross-fitting of single members too.
 
-Some six minutes for the held-out run on two CPU cores, and as many for each member of the other.
+Some six minutes for the held-out run on two CPU cores, and as many for each member of the other. Runs that a folder
+holds already, finished, are not trained again.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from anomaly_jax.thresholds import image_threshold, lowest_threshold
 from anomaly_jax.train import train_and_evaluate
 from configs.anomaly import get_config
 from engine_jax import cli
+from engine_jax.errors import UserError
 from engine_jax.loop import best_variables
 from engine_jax.run_folder import RunFolder, read_json, write_json
 from engine_jax.sharding import device_mesh
@@ -40,8 +42,7 @@ _SEED = 2**20  # of the fresh nuts; the demo's are of seed 0
 
 def main(args: argparse.Namespace) -> None:
     fresh = synthetic.nuts(_SEED, args.fresh, get_config("demo").model.input_size, None, 0)[0]
-    losses, scores = _held_out_run(args, fresh)
-    np.savez(Path(args.workdir) / "fresh.npz", losses=losses, scores=scores)
+    losses, scores, best = _held_out_run(args, fresh)
     rows: dict[str, dict[str, object]] = {}
     print(f"thresholds for {_RATE:.0%} of good images; {args.fresh} fresh ones, {_DRAWS} draws")
     for count in (21, 40):
@@ -53,7 +54,7 @@ def main(args: argparse.Namespace) -> None:
         )
         chosen = f"{len(losses)} checkpoints, one chosen by the draw's loss"
         rows[f"{count} drawn, rank, {chosen}"] = _summary(rates)
-    rows["held out"] = _of_run(Path(args.workdir) / "held_out", scores[-1])
+    rows["held out"] = _of_run(Path(args.workdir) / "held_out", scores[best])
     if args.members:
         workdir = Path(args.workdir) / "cross_fit"
         config = _config(args)
@@ -76,8 +77,11 @@ def _config(args: argparse.Namespace):
     return config
 
 
-def _held_out_run(args: argparse.Namespace, fresh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Losses and scores [evaluations, fresh images], of the run's networks after each epoch."""
+def _held_out_run(
+    args: argparse.Namespace, fresh: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Losses and scores [epochs, fresh images], of the run's networks after each epoch; and the best one's index."""
+    workdir, recorded = Path(args.workdir) / "held_out", Path(args.workdir) / "fresh.npz"
     losses, scores = [], []
 
     class Recorded(Predictor):
@@ -92,10 +96,16 @@ def _held_out_run(args: argparse.Namespace, fresh: np.ndarray) -> tuple[np.ndarr
     config.evaluation.every = 1
     training.Predictor = Recorded
     try:
-        train_and_evaluate(config.to_dict(), Path(args.workdir) / "held_out", pictures=False)
+        results = train_and_evaluate(config.to_dict(), workdir, pictures=False)
     finally:
         training.Predictor = Predictor
-    return np.array(losses), np.array(scores)
+    if len(losses) == results["epochs"]:
+        np.savez(recorded, losses=losses, scores=scores)
+    elif losses or not recorded.exists():
+        raise UserError(f"{workdir}: a run that was interrupted; give another --workdir")
+    # Else of a run that was finished before, and so has not been trained again.
+    stored = np.load(recorded)
+    return stored["losses"], stored["scores"], results["best_epoch"] - 1
 
 
 def _by_share(good: np.ndarray, rate: float) -> tuple[float, None]:
